@@ -1,0 +1,86 @@
+# What treino does, by one word each. The first call makes .venv and installs into it, once.
+# Settings: make search DATA=digits TRIALS=6 EPOCHS=3. Anything else: ARGS="--keep 3 --seed 7".
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The newest Python of those supported. A name that a version manager answers for may still not
+# run, so each is tried.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+CONSTRAINTS = $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
+# With an NVIDIA GPU, TensorFlow comes with its CUDA packages.
+EXTRAS := $(if $(shell command -v nvidia-smi 2>/dev/null),[gpu],)
+
+# Paths below are relative, because make cannot handle spaces in those it has to compare.
+BIN := .venv/bin
+quote = '$(subst ','\'',$(1))'
+flag = $(if $($(1)),--$(2) $(call quote,$($(1))))
+STUDY_FLAGS = $(call flag,STUDY,study) $(call flag,STORAGE,storage)
+DATA_FLAGS = $(call flag,DATA,data) $(call flag,IMAGE_SIZE,image-size) $(call flag,SEED,seed)
+SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag,WORKERS,workers) \
+	$(call flag,TIMEOUT,timeout) $(call flag,PRUNER,pruner) $(call flag,SAMPLER,sampler) \
+	$(call flag,SPACE,space)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
+
+.PHONY: search
+search: $(BIN)/installed ## Run a study, or go on with it
+	@$(BIN)/treino search $(DATA_FLAGS) $(STUDY_FLAGS) $(SEARCH_FLAGS) $(ARGS)
+
+.PHONY: retrain-best
+retrain-best: $(BIN)/installed ## Train the study's best trial in full and hand it over
+	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(ARGS)
+
+.PHONY: dashboard
+dashboard: $(BIN)/installed ## Show the studies in the browser
+	@$(BIN)/treino dashboard $(call flag,STORAGE,storage) $(call flag,PORT,port) $(ARGS)
+
+.PHONY: leaderboard
+leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in one table
+	@$(BIN)/treino leaderboard $(STUDY_FLAGS) $(ARGS)
+
+.PHONY: baseline
+baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RUN=run-10
+	@$(BIN)/treino baseline $(call quote,$(or $(RUN),run-10)) $(DATA_FLAGS) \
+		$(call flag,STORAGE,storage) $(call flag,EPOCHS,epochs) $(ARGS)
+
+.PHONY: install
+install: $(BIN)/installed ## Make .venv and install treino into it
+
+.PHONY: test
+test: $(BIN)/installed-dev ## Run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(BIN)/installed-dev ## Everything that CI checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: format
+format: $(BIN)/installed-dev ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "treino needs Python 3.10 to 3.13; none was found" >&2; exit 1; }
+	@echo "making .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+
+$(BIN)/installed: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
+	@echo "installing treino and what it needs (once; TensorFlow is large)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(CONSTRAINTS) --editable '.$(EXTRAS)'
+	@touch $@
+
+$(BIN)/installed-dev: $(BIN)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(CONSTRAINTS) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,102 @@
+"""A name or a path -> the images to train on."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.cache import Cache
+from data.dataset import DataError, Dataset
+from data.progress import Progress, silent
+
+VARIABLE = "TREINO_DATA"
+OWN_FOLDER = "Imagens"  # the documents' folder, next to where treino is run
+NAMES = ("cifar10", "digits", "fashion-mnist")
+SMALLEST, LARGEST = 8, 1024  # sides of an image, pixels
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A data set, and why it is this one."""
+
+    dataset: Dataset
+    reason: str
+
+
+def load(
+    what: str = "auto",
+    *,
+    image_size: int = 32,
+    seed: int = 0,
+    skip_bad_images: bool = False,
+    cache: Path | None = None,
+    progress: Progress = silent,
+    environ: Mapping[str, str] = os.environ,
+    folder: Path = Path(),
+) -> Choice:
+    """The images that ``what`` names, decoded into the cache.
+
+    Args:
+        what: ``auto``, a name of NAMES, or the path of an image folder. ``auto`` takes what the
+            variable TREINO_DATA names, or the folder ./Imagens; else CIFAR-10; else, where that
+            cannot be downloaded, the digits. Anything else is taken at its word.
+        image_size: Side to which the images are resized, in pixels.
+        seed: Decides the split of images that come without one.
+        skip_bad_images: Leave unreadable images out instead of refusing them.
+        cache: Where decoded images are kept; the user's cache by default.
+        progress: Hears of long work.
+        environ: Environment variables.
+        folder: Where ``auto`` looks for Imagens, and relative paths start.
+
+    Raises:
+        DataError: They cannot be had, or cannot be used.
+    """
+    from data import sources
+    from data.decode import load_folder
+    from data.folder import scan
+
+    if not SMALLEST <= image_size <= LARGEST:
+        raise DataError(f"image size {image_size}: expected {SMALLEST} to {LARGEST} pixels")
+    store = Cache(cache) if cache is not None else Cache.default(environ)
+
+    def from_folder(path: Path) -> Dataset:
+        return load_folder(
+            scan(path, seed),
+            store,
+            side=image_size,
+            seed=seed,
+            skip_bad=skip_bad_images,
+            progress=progress,
+        )
+
+    named: dict[str, Callable[[], Dataset]] = {
+        "cifar10": lambda: sources.cifar10(store, side=image_size, progress=progress),
+        "digits": lambda: sources.digits(store, side=image_size, seed=seed),
+        "fashion-mnist": lambda: sources.fashion_mnist(
+            store, side=image_size, seed=seed, progress=progress
+        ),
+    }
+
+    def strictly(asked: str, why: str) -> Choice:
+        if asked in named:
+            return Choice(named[asked](), why)
+        path = folder / Path(asked).expanduser()
+        if not path.exists():
+            raise DataError(
+                f"no images {asked!r}: it is neither one of auto, {', '.join(NAMES)} nor a folder "
+                "that exists"
+            )
+        dataset = from_folder(path)
+        return Choice(dataset, f"{dataset.source}; {why}")
+
+    if what != "auto":
+        return strictly(what, "as asked")
+    if environ.get(VARIABLE, "auto") not in ("auto", ""):
+        return strictly(environ[VARIABLE], f"as {VARIABLE} says")
+    if (folder / OWN_FOLDER).is_dir():
+        return strictly(OWN_FOLDER, f"there is a folder ./{OWN_FOLDER}")
+    missing = f"no {VARIABLE} and no folder ./{OWN_FOLDER}"
+    try:
+        return Choice(named["cifar10"](), f"there is {missing}")
+    except DataError as error:
+        return Choice(named["digits"](), f"there is {missing}, and CIFAR-10: {error}")

@@ -1,0 +1,106 @@
+"""Images ready to train on: uint8 arrays on disk, memory-mapped by all that need them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FORMAT = 1  # of a decoded folder; another number is another fingerprint
+SPLITS = ("train", "validation", "test")
+META = "dataset.json"
+
+
+class DataError(Exception):
+    """Images that cannot be had or cannot be used; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled images.
+
+    Attributes:
+        images: (n, side, side, 3) uint8, memory-mapped, read-only.
+        labels: (n,) int32, numbers of classes.
+        parts: Sizes of the consecutive folders that the images came in (train1, train2, ...);
+            they add up to n.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A decoded data set.
+
+    Attributes:
+        name: What it is called.
+        source: Where it came from, in a phrase.
+        classes: Names of the classes, in the order of the labels.
+        train: Images to learn from.
+        validation: Images to choose by.
+        test: Images that are looked at once, at the end.
+        fingerprint: Hexadecimal digest of the content: images, classes, split and size.
+        path: The decoded folder; ``open`` opens it in any process.
+        warnings: What the user should know of it, a line each.
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    fingerprint: str
+    path: Path
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        _, height, width, channels = self.train.images.shape
+        return height, width, channels
+
+    @classmethod
+    def open(cls, path: Path) -> "Dataset":
+        """Open a decoded folder; reads the images only as they are used.
+
+        Raises:
+            DataError: There is none, or it is damaged.
+        """
+        try:
+            meta = json.loads((path / META).read_text(encoding="utf-8"))
+            if meta["format"] != FORMAT:
+                raise DataError(f"{path} was decoded by another version of treino")
+            splits = {name: _open_split(path, name, meta["splits"][name]) for name in SPLITS}
+            return cls(
+                name=meta["name"],
+                source=meta["source"],
+                classes=tuple(meta["classes"]),
+                fingerprint=meta["fingerprint"],
+                path=path,
+                warnings=tuple(meta["warnings"]),
+                **splits,
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds no decoded images any more ({error})") from error
+
+
+def array_file(folder: Path, split: str, what: str) -> Path:
+    """Where a decoded folder keeps the ``images`` or ``labels`` of a split."""
+    return folder / f"{split}-{what}.npy"
+
+
+def _open_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
+    arrays = {}
+    for what, size in meta["bytes"].items():
+        file = array_file(folder, name, what)
+        # A file cut short would be mapped all the same, and read as garbage or a crash.
+        if file.stat().st_size != size:
+            raise ValueError(f"{file.name} has {file.stat().st_size} bytes, not {size}")
+        arrays[what] = np.load(file, mmap_mode="r", allow_pickle=False)
+    return Split(arrays["images"], arrays["labels"], tuple(meta["parts"]))

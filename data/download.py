@@ -1,0 +1,82 @@
+"""Downloads: with a checksum, moved into place whole, told while they run."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.dataset import DataError
+from data.progress import Progress
+
+CONNECT_SECONDS = 10.0  # offline is to be noticed soon
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on the network: its address, and its digest as ``sha256:...`` or ``md5:...``."""
+
+    url: str
+    checksum: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.url.rpartition("/")[2]
+
+
+def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
+    """The file, in ``folder``, downloaded unless it is there already.
+
+    Raises:
+        DataError: It cannot be had, or is not what was expected.
+    """
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel(logging.WARNING)  # what it does, ``progress`` tells
+    downloader = pooch.HTTPDownloader(
+        progressbar=_Bar(remote.name, progress), timeout=CONNECT_SECONDS
+    )
+    try:
+        return Path(
+            pooch.retrieve(
+                remote.url, remote.checksum, remote.name, path=folder, downloader=downloader
+            )
+        )
+    except requests.exceptions.ConnectionError as error:
+        raise DataError(f"cannot download {remote.url}: no connection") from error
+    except requests.exceptions.RequestException as error:
+        raise DataError(f"cannot download {remote.url}: {_short(error)}") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot keep {remote.name} in {folder}: {error.strerror or error}"
+        ) from error
+    except ValueError as error:  # pooch's word for a digest that differs
+        raise DataError(
+            f"{remote.url} is not the file that was expected: its checksum differs; try again, "
+            "and if it stays so, the file was changed"
+        ) from error
+
+
+class _Bar:
+    """What pooch wants of a progress bar, as calls of ``progress``."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self.total = 0
+        self._name = name
+        self._done = 0
+        self._progress = progress
+
+    def update(self, count: int) -> None:
+        self._done += count
+        self._progress(f"downloading {self._name}", self._done, self.total)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        """Nothing to put away."""
+
+
+def _short(error: Exception) -> str:
+    text = str(error).splitlines()
+    return f"{type(error).__name__}: {text[0][:150]}" if text else type(error).__name__

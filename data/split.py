@@ -1,0 +1,41 @@
+"""A seeded, stratified split for images that come without one."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+SHARES: Mapping[str, Fraction] = {
+    "train": Fraction(8, 10),
+    "validation": Fraction(1, 10),
+    "test": Fraction(1, 10),
+}
+LEAST = 3  # images a class needs to be in every split
+
+
+def stratified(
+    labels: npt.NDArray[np.int32], seed: int, shares: Mapping[str, Fraction] = SHARES
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Split the rows of ``labels`` so that each class has its share of each split.
+
+    Args:
+        labels: (n,) numbers of classes; each class has at least as many rows as there are splits.
+        seed: The same seed gives the same split.
+        shares: What share of each class a split gets; the first split gets what rounding leaves.
+
+    Returns:
+        For each split its rows, ascending; every row is in exactly one, and every class in each.
+    """
+    random = np.random.default_rng(seed)
+    rows: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in shares}
+    first, *others = shares
+    for label in np.unique(labels):
+        shuffled = random.permutation(np.flatnonzero(labels == label))
+        start = 0
+        for name in others:
+            size = max(1, round(len(shuffled) * shares[name]))
+            rows[name].append(shuffled[start : start + size])
+            start += size
+        rows[first].append(shuffled[start:])
+    return {name: np.sort(np.concatenate(chosen)) for name, chosen in rows.items()}

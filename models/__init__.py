@@ -1,0 +1,1 @@
+"""What a network is, and how one is trained."""

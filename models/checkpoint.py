@@ -1,0 +1,153 @@
+"""A training's whole state in one file, so that it can go on as if it had never stopped.
+
+A Keras model file leaves out the states of the seed generators: after loading it, dropout would
+draw other masks. A checkpoint holds every array that the next epoch depends on (weights,
+optimiser, seed generators), the weights of the best epoch, and the history, from which callbacks
+are brought back to where they were. Arrays only: nothing in the file can run code.
+"""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from models.history import EpochFigures
+
+Array = npt.NDArray[Any]
+
+_META = "meta"
+_FORMAT = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is damaged or belongs to another network; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training at the end of an epoch.
+
+    Attributes:
+        history: The figures of every epoch so far.
+        finished: Whether a callback ended the training at this epoch.
+        state: Every array that the next epoch depends on, by name.
+        best: The weights of the best epoch so far, in the order of ``model.get_weights()``;
+            empty while no epoch had a finite val_loss.
+    """
+
+    history: tuple[EpochFigures, ...]
+    finished: bool
+    state: Mapping[str, Array]
+    best: Sequence[Array]
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs trained."""
+        return len(self.history)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint to ``path`` whole; the one that was there becomes ``path``.previous.
+
+        At every moment one of the two files is a whole checkpoint, whatever stops the process.
+        """
+        meta = {
+            "format": _FORMAT,
+            "finished": self.finished,
+            "history": [figures.to_dict() for figures in self.history],
+        }
+        arrays: dict[str, Array] = {f"state/{name}": array for name, array in self.state.items()}
+        arrays |= {f"best/{number:04d}": array for number, array in enumerate(self.best)}
+        arrays[_META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f"{path.name}.new")
+        with new.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(previous(path))
+        new.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read the checkpoint at ``path``.
+
+        Raises:
+            FileNotFoundError: There is none.
+            CheckpointError: The file is damaged or of another format.
+        """
+        try:
+            # Opened here, because np.load forgets to close what it cannot read.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in content.files}
+            meta = json.loads(bytes(arrays.pop(_META)))
+            if meta["format"] != _FORMAT:
+                raise CheckpointError(f"{path}: checkpoint format {meta['format']}, not {_FORMAT}")
+            return cls(
+                history=tuple(EpochFigures(**figures) for figures in meta["history"]),
+                finished=bool(meta["finished"]),
+                state={k.removeprefix("state/"): a for k, a in arrays.items() if k[:6] == "state/"},
+                best=[arrays[name] for name in sorted(arrays) if name.startswith("best/")],
+            )
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path}: damaged checkpoint ({error})") from error
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one at ``path`` is kept."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def load_newest(path: Path) -> Checkpoint | None:
+    """The newest whole checkpoint at ``path``: it, or the one before, or None if there is none.
+
+    A damaged file is passed over: what it held is trained again.
+    """
+    for candidate in (path, previous(path)):
+        try:
+            return Checkpoint.load(candidate)
+        except (FileNotFoundError, CheckpointError):
+            continue
+    return None
+
+
+def state_of(model: keras.Model) -> dict[str, Array]:
+    """Every array that the model's next training step depends on, by name.
+
+    The model must be compiled and its optimiser built.
+    """
+    return {name: value.numpy() for name, value in _variables(model).items()}
+
+
+def restore_state(model: keras.Model, state: Mapping[str, Array]) -> None:
+    """Put ``state`` back into a compiled model of the same spec, its optimiser built.
+
+    Raises:
+        CheckpointError: The state is of another network or optimiser.
+    """
+    variables = _variables(model)
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if shapes != {name: array.shape for name, array in state.items()}:
+        raise CheckpointError("the checkpoint is of another network or optimiser")
+    for name, variable in variables.items():
+        variable.assign(state[name])
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    # model.variables has weights and seed generators, but the metrics' too: those start anew each
+    # epoch. Numbered names, because Keras numbers layers on through a process's life: the same
+    # spec has other paths there than in a fresh process.
+    seeds = [variable for variable in model.variables if "seed_generator" in variable.path]
+    groups = {"weight": model.weights, "optimizer": model.optimizer.variables, "seed": seeds}
+    return {
+        f"{kind}_{number:04d}": variable
+        for kind, variables in groups.items()
+        for number, variable in enumerate(variables)
+    }

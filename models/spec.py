@@ -1,0 +1,166 @@
+"""What a network is and how it is trained, as plain values.
+
+No Keras and no Optuna here: a spec is what passes between the two. Every value is frozen,
+validated when made, and goes to JSON and back unchanged.
+"""
+
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+KERNEL = 3  # side of every convolution of the documents, pixels
+POOL = 2  # side of every pooling window of the documents, pixels
+
+S = TypeVar("S", bound="Spec")
+
+
+class SpecError(Exception):
+    """A spec that describes no network or no training; the message is one line."""
+
+
+class Spec(BaseModel):
+    """A frozen, validated value with a strict JSON form: unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """The value as indented JSON text."""
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def from_json(cls: type[S], text: str | bytes) -> S:
+        """The value that ``text`` describes.
+
+        Raises:
+            SpecError: The text is no JSON, or a field is missing, unknown or out of range.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise SpecError(f"{cls.__name__}: {_one_line(error)}") from error
+
+
+class Block(Spec):
+    """One block: convolution with ReLU, batch normalisation, max pooling, dropout."""
+
+    filters: int = Field(ge=1, le=4096)
+    padding: Literal["same", "valid"] = "same"
+    batch_norm: bool = True
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    l2: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class Dense(Spec):
+    """The hidden dense layer: ReLU, batch normalisation, dropout."""
+
+    units: int = Field(default=512, ge=1, le=65536)
+    batch_norm: bool = True
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    l2: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class ModelSpec(Spec):
+    """A convolutional classifier, layer by layer; the images decide its input and output sizes.
+
+    Attributes:
+        blocks: The convolution blocks, first to last.
+        dense: The hidden dense layer between the last block and the softmax.
+        input_side: Side in pixels to which the network itself resizes its images first; None
+            takes them as they come.
+    """
+
+    blocks: tuple[Block, ...] = Field(min_length=1, max_length=16)
+    dense: Dense = Dense()
+    input_side: int | None = Field(default=None, ge=8, le=1024)
+
+
+class EarlyStopping(Spec):
+    """Stop when val_loss has not improved for ``patience`` epochs; the best weights come back."""
+
+    patience: int = Field(default=10, ge=1)
+
+
+class ReduceLROnPlateau(Spec):
+    """Multiply the learning rate by ``factor`` after ``patience`` epochs without a better val_loss.
+
+    The defaults are those of the documents' run 10.
+    """
+
+    factor: float = Field(default=0.1, gt=0.0, lt=1.0)
+    patience: int = Field(default=5, ge=1)
+    min_lr: float = Field(default=1e-6, ge=0.0)
+
+
+class TrainingSpec(Spec):
+    """How one network is trained.
+
+    Attributes:
+        optimizer: The optimiser's name.
+        learning_rate: The rate training starts with.
+        batch_size: Images a step.
+        epochs: The most epochs it may train.
+        early_stopping: None trains every epoch.
+        reduce_lr: None keeps the learning rate.
+        train_order: ``together`` shuffles all training images; ``folders`` goes through the
+            training folders (train1, train2, ...) one after the other in each epoch, shuffled
+            within each: the documents tried both.
+    """
+
+    optimizer: Literal["adam"] = "adam"
+    learning_rate: float = Field(default=0.001, gt=0.0, le=10.0)
+    batch_size: int = Field(default=32, ge=1, le=65536)
+    epochs: int = Field(default=100, ge=1, le=100_000)
+    early_stopping: EarlyStopping | None = None
+    reduce_lr: ReduceLROnPlateau | None = None
+    train_order: Literal["together", "folders"] = "together"
+
+
+def map_sides(spec: ModelSpec, side: int) -> list[int]:
+    """Side in pixels of the feature map after each block, for images of ``side`` pixels.
+
+    Raises:
+        SpecError: A block has no room left for its convolution or its pooling.
+    """
+    sides = []
+    now = spec.input_side or side
+    for number, block in enumerate(spec.blocks, 1):
+        before = now
+        now = (now if block.padding == "same" else now - KERNEL + 1) // POOL
+        if now < 1:
+            raise SpecError(
+                f"block {number} of {len(spec.blocks)} gets a {before}x{before} map, too small for "
+                f"its {block.padding} convolution and pooling: use fewer blocks or larger images"
+            )
+        sides.append(now)
+    return sides
+
+
+def count_parameters(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> int:
+    """Weights of the network as Keras counts them: batch normalisation's statistics included.
+
+    Args:
+        spec: The network.
+        input_shape: Height, width and channels of an image; height and width are equal.
+        classes: Number of classes.
+
+    Raises:
+        SpecError: The network does not fit images of this size.
+    """
+    side, _, channels = input_shape
+    total = 0
+    for block in spec.blocks:
+        total += (KERNEL * KERNEL * channels + 1) * block.filters
+        total += 4 * block.filters if block.batch_norm else 0
+        channels = block.filters
+    flat = map_sides(spec, side)[-1] ** 2 * channels
+    total += (flat + 1) * spec.dense.units
+    total += 4 * spec.dense.units if spec.dense.batch_norm else 0
+    return total + (spec.dense.units + 1) * classes
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first fault of a pydantic error, with where it is and what came."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    came = "" if fault["type"] in ("missing", "json_invalid") else f", not {fault['input']!r:.80}"
+    return f"{where + ': ' if where else ''}{fault['msg']}{came}"

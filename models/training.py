@@ -1,0 +1,318 @@
+"""Train one spec: seeds, batches, callbacks, checkpoints, and what comes out of it.
+
+val_loss, here and everywhere in treino, is the mean cross-entropy on the validation images
+without the L2 penalty (see ``DataLossModel``).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from models.checkpoint import Checkpoint, load_newest, restore_state, state_of
+from models.history import EpochFigures, best_epoch
+from models.network import build
+from models.pipeline import Images, TrainingBatches, evaluation_batches
+from models.spec import ModelSpec, TrainingSpec
+
+
+class Data(Protocol):
+    """What training needs to know of a data set."""
+
+    @property
+    def train(self) -> Images:
+        """Images to learn from."""
+
+    @property
+    def validation(self) -> Images:
+        """Images to choose by."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that has ended.
+
+    Attributes:
+        model: The network with the weights of its best epoch, ready to save: stock Keras, no
+            custom object.
+        history: The figures of every epoch.
+        best: The epoch with the lowest val_loss, whose weights ``model`` has.
+    """
+
+    model: keras.Model
+    history: tuple[EpochFigures, ...]
+    best: EpochFigures
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network did on images it never learned from.
+
+    Attributes:
+        loss: Mean cross-entropy, in nats.
+        accuracy: Share classified correctly, 0 to 1.
+        confusion: (classes, classes) counts: rows are true classes, columns predicted ones.
+    """
+
+    loss: float
+    accuracy: float
+    confusion: npt.NDArray[np.int64]
+
+
+class DivergedError(Exception):
+    """The val_loss became NaN or infinite; the message says at which epoch."""
+
+
+def fit(
+    model_spec: ModelSpec,
+    training_spec: TrainingSpec,
+    data: Data,
+    *,
+    seed: int,
+    checkpoint: Path,
+    resumed: Callable[[tuple[EpochFigures, ...], bool], None] = lambda _history, _last: None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Training:
+    """Train a network, from ``checkpoint`` if there is one, and write it after each epoch.
+
+    The same arguments on the same kind of machine give the same curve, bit for bit, however
+    often the training was broken off and taken up again.
+
+    Args:
+        model_spec: The network.
+        training_spec: How to train it.
+        data: The images.
+        seed: Decides fresh weights, dropout and the order of the images; 0 to 2**32 - 1.
+        checkpoint: File that holds the state of the training.
+        resumed: Called once before training with the figures of the epochs already in
+            ``checkpoint``, and whether they are all there will be. It may raise to refuse.
+        callbacks: Further callbacks. They see an epoch when its checkpoint is safe, with logs
+            named as in EpochFigures. One that sets ``model.stop_training`` pauses the training.
+
+    Raises:
+        SpecError: The network does not fit the images.
+        CheckpointError: The checkpoint is of another network.
+        DivergedError: An epoch's val_loss is not finite.
+    """
+    keras.utils.set_random_seed(seed)
+    network = build(model_spec, data.train.images.shape[1:], len(data.classes))
+    model = DataLossModel(network.inputs, network.outputs)
+    _compile(model, training_spec)
+    model.optimizer.build(model.trainable_variables)
+
+    saved = load_newest(checkpoint)
+    keeper = _Keeper(checkpoint, saved)
+    ended = keeper.finished or len(keeper.history) >= training_spec.epochs
+    resumed(keeper.figures, ended)
+    if not ended:
+        batches = TrainingBatches(
+            data.train,
+            training_spec.batch_size,
+            seed=seed,
+            by_parts=training_spec.train_order == "folders",
+        )
+        recipe = _recipe(training_spec)
+        model.fit(
+            batches.dataset,
+            epochs=training_spec.epochs,
+            initial_epoch=len(keeper.history),
+            shuffle=False,  # TrainingBatches does it
+            validation_data=evaluation_batches(data.validation),
+            callbacks=[
+                _Figures(batches),
+                *recipe,
+                _Resume(saved, recipe),
+                keeper,
+                *callbacks,
+            ],
+            verbose=0,
+        )
+    best = best_epoch(keeper.figures)
+    if best is None:
+        raise DivergedError("no epoch had a finite val_loss")
+    network.set_weights(keeper.best)
+    _compile(network, training_spec)
+    return Training(network, keeper.figures, best)
+
+
+def evaluate(model: keras.Model, split: Images) -> Evaluation:
+    """Classify every image of ``split``."""
+    probabilities = np.concatenate(
+        [
+            keras.ops.convert_to_numpy(model(images, training=False))
+            for images, _ in evaluation_batches(split)
+        ]
+    ).astype(np.float64)
+    labels = np.asarray(split.labels)
+    predicted = probabilities.argmax(axis=1)
+    confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return Evaluation(
+        loss=float(-np.log(np.maximum(of_truth, keras.backend.epsilon())).mean()),
+        accuracy=float((predicted == labels).mean()),
+        confusion=confusion,
+    )
+
+
+class DataLossModel(keras.Model):  # type: ignore[misc]  # Keras has no types
+    """A model whose validation loss is the data's alone.
+
+    Keras adds the L2 penalty to the loss it reports, on validation images too. With the strength
+    of L2 in the search space that would rank a strongly regularised network last however well it
+    generalises. What the optimiser minimises is untouched.
+    """
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The penalised loss to train on; the data's loss elsewhere."""
+        if training:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred))
+
+
+class _Figures(keras.callbacks.Callback):  # type: ignore[misc]
+    """First in line: sets the epoch's order, and names the logs as EpochFigures does."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        # Keras makes an epoch's iterator after this; one that it made ahead it throws away.
+        self._batches.epoch = epoch + 1
+        self._started = time.perf_counter()
+        self._learning_rate = float(self.model.optimizer.learning_rate)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        assert logs is not None
+        penalty = float(sum(self.model.losses)) if self.model.losses else 0.0
+        figures = EpochFigures(
+            epoch=epoch + 1,
+            loss=logs["cross_entropy"],
+            accuracy=logs["accuracy"],
+            val_loss=logs["val_loss"],
+            val_accuracy=logs["val_accuracy"],
+            penalised_loss=logs["loss"],
+            penalised_val_loss=logs["val_loss"] + penalty,
+            learning_rate=self._learning_rate,
+            seconds=time.perf_counter() - self._started,
+        )
+        logs.clear()
+        logs.update(figures.to_dict())
+        if not math.isfinite(figures.val_loss):
+            raise DivergedError(f"val_loss is {figures.val_loss} after epoch {figures.epoch}")
+
+
+class _Resume(keras.callbacks.Callback):  # type: ignore[misc]
+    """Brings a fresh model, and the callbacks that steer it, to where the checkpoint was."""
+
+    def __init__(
+        self, saved: Checkpoint | None, steering: Sequence[keras.callbacks.Callback]
+    ) -> None:
+        super().__init__()
+        self._saved = saved
+        self._steering = steering
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self._saved is None:
+            return
+        # What steering callbacks know, they know from the figures: seeing them again, they get
+        # back to where they were, whatever they keep inside. They have just been reset by their
+        # own on_train_begin, and the rate they lower is still the one training started with.
+        for figures in self._saved.history:
+            for callback in self._steering:
+                callback.on_epoch_end(figures.epoch - 1, figures.to_dict())
+        restore_state(self.model, self._saved.state)
+
+
+class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the history, the best weights and the checkpoint."""
+
+    def __init__(self, path: Path, saved: Checkpoint | None) -> None:
+        super().__init__()
+        self._path = path
+        self.history = list(saved.history) if saved else []
+        self.best: Sequence[npt.NDArray[Any]] = saved.best if saved else ()
+        self.finished = saved.finished if saved else False
+
+    @property
+    def figures(self) -> tuple[EpochFigures, ...]:
+        return tuple(self.history)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        figures = EpochFigures(**logs)  # type: ignore[arg-type]
+        self.history.append(figures)
+        if best_epoch(self.history) is figures:
+            # Copies: numpy() may show the variable's own memory, which training writes to.
+            self.best = [weight.numpy().copy() for weight in self.model.weights]
+        Checkpoint(
+            history=self.figures,
+            finished=self.model.stop_training,
+            state=state_of(self.model),
+            best=self.best,
+        ).save(self._path)
+
+
+def _compile(model: keras.Model, spec: TrainingSpec) -> None:
+    optimizers = {"adam": keras.optimizers.Adam}
+    model.compile(
+        optimizer=optimizers[spec.optimizer](learning_rate=spec.learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=[
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
+        ],
+    )
+
+
+def _recipe(spec: TrainingSpec) -> list[keras.callbacks.Callback]:
+    """The callbacks that the spec asks for. Best weights come back in any case: see _Keeper."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if spec.reduce_lr:
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="val_loss",
+                mode="min",
+                factor=spec.reduce_lr.factor,
+                patience=spec.reduce_lr.patience,
+                min_lr=spec.reduce_lr.min_lr,
+            )
+        )
+    if spec.early_stopping:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", mode="min", patience=spec.early_stopping.patience
+            )
+        )
+    return callbacks
+
+
+def prepare_process(threads: int) -> None:
+    """Set TensorFlow up for training in this process; call it once, before anything else.
+
+    Args:
+        threads: Processor threads that one operation may use.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, enable=True)
+    tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,1 @@
+"""The search: the tuner, its workers, and the commands around them."""

@@ -1,0 +1,1 @@
+"""Where workers run: processes of this machine today, a cluster when one is not enough."""

@@ -1,0 +1,378 @@
+"""The command line: `treino search`, and what comes before and after it.
+
+Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.errors import EXIT_ERROR, EXIT_USAGE, SettingsError, TreinoError
+from search.settings import FILE, Settings, from_file, with_settings
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from data.catalog import Choice
+    from data.progress import Progress
+    from search.interruption import Interruption
+    from search.outside import Workshop
+    from search.workspace import Workspace
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Search for a good image classifier, look at the search, train its best in full.",
+)
+
+DATA = ("data", "image_size", "skip_bad_images", "seed")
+
+
+@app.command()
+@with_settings(
+    *DATA,
+    *("study", "storage", "trials", "epochs", "workers", "timeout", "sampler", "pruner", "space"),
+    *("monitor", "train_order", "documented", "keep"),
+)
+def search(settings: Settings) -> None:
+    """Run a study, or go on with it, until it has TRIALS trials."""
+    data = _load(settings).dataset
+    from search import messages, scheduler
+    from search.backends.local import LocalBackend
+    from search.interruption import Interruption
+    from search.machine import slots
+    from search.progress import make_display
+    from search.space import Space
+    from search.tuner import Plan, Tuner
+    from search.workspace import Workspace, made_by, made_with, study_name
+    from storage.lease import StudyLease
+    from storage.study import create_or_check
+
+    name = study_name(settings)
+    space = Space(settings.epochs, data.input_shape[0], settings.train_order)
+    place = Workspace.open(settings, write=True)
+    logs = place.layout.logs(name)
+    with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
+        study, new = create_or_check(
+            place.storage, name, made_with(settings, data, space), made_by(settings, data)
+        )
+        documented = space.of_documented_run() if new and settings.documented else None
+        if documented is not None:
+            study.enqueue_trial(documented)
+        study.pruner = scheduler.make_pruner(settings.pruner, settings.epochs)
+        workers = slots(settings.workers)
+        print(messages.opening(study, new, settings.trials, workers))  # noqa: T201
+        with LocalBackend(workers, logs) as backend, make_display() as display:
+            outcome = Tuner(
+                study=study,
+                space=space,
+                data=data,
+                backend=backend,
+                records=place.records,
+                layout=place.layout,
+                plan=Plan(
+                    trials=settings.trials,
+                    seed=settings.seed,
+                    sampler=settings.sampler,
+                    pruner=settings.pruner,
+                    timeout=settings.timeout,
+                    monitor=settings.monitor,
+                    keep=settings.keep,
+                ),
+                display=display,
+                interruption=interruption,
+                every_turn=lease.renew,
+            ).run()
+    for line in messages.closing(study, outcome, interrupted=interruption.asked):
+        print(line)  # noqa: T201
+    _leave_if(interruption)
+
+
+@app.command()
+@with_settings(*DATA, "storage", "train_order", "baseline_epochs")
+def baseline(
+    settings: Settings,
+    run: Annotated[str, typer.Argument(help="A run of the documents: run-1, run-4, …, run-10.")],
+) -> None:
+    """Train one of the documents' runs as it stands, and put it on the leaderboard."""
+    from models.documented import DOCUMENTED
+
+    if run not in DOCUMENTED:
+        raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
+    data = _load(settings).dataset
+    from search.outside import Order
+    from search.workspace import BASELINES, Workspace
+
+    documented = DOCUMENTED[run]
+    changes: dict[str, Any] = {"train_order": settings.train_order}
+    if settings.baseline_epochs is not None:
+        changes["epochs"] = settings.baseline_epochs
+    order = Order(
+        study=BASELINES,
+        kind="baseline",
+        name=run,
+        title=f"{run} trained here",
+        model=documented.model,
+        training=documented.training.model_copy(update=changes),
+        seed=settings.seed,
+    )
+    place = Workspace.open(settings, write=True)
+    with _workshop(place, BASELINES) as (workshop, interruption):
+        files = place.layout.run(BASELINES, order.run(data))
+        row = workshop.make(order, data, files)
+    if row is not None:
+        reported = f"{documented.val_accuracy or '-'} / {documented.test_accuracy or '-'}"
+        print(  # noqa: T201
+            f"{run}: validation {row.val_accuracy:.4f}, test {row.test_accuracy:.4f} after "
+            f"{row.epochs} epochs (the documents: {reported}); files in {files.folder}"
+        )
+    _leave_if(interruption)
+
+
+@app.command("retrain-best")
+@with_settings("study", "storage", "retrain_epochs")
+def retrain_best(settings: Settings) -> None:
+    """Train the study's best trial in full and hand the model over."""
+    from models.documented import BEST_TEST_ACCURACY
+    from search import retrain
+    from search.workspace import Workspace, data_of
+
+    place = Workspace.open(settings, write=True)
+    study = place.study(settings.study)
+    with _progress() as progress:
+        data = data_of(study, progress)
+    name = study.study_name
+    with _workshop(place, name) as (workshop, interruption):
+        row = retrain.retrain_best(workshop, study, data, place.layout, settings.retrain_epochs)
+    if row is not None:
+        print(  # noqa: T201
+            f"test accuracy {row.test_accuracy:.4f} (the documents' best on CIFAR-10: "
+            f"{BEST_TEST_ACCURACY}); model, card and pictures in {place.layout.best(name).folder}"
+        )
+    _leave_if(interruption)
+
+
+@app.command()
+@with_settings("study", "storage")
+def leaderboard(settings: Settings) -> None:
+    """Show trials, baselines, retrained models and the documents' figures in one table."""
+    from rich.console import Console
+
+    from search import leaderboard as board
+    from search.workspace import Workspace
+
+    place = Workspace.open(settings, write=False)
+    study = place.study(settings.study) if settings.study else place.newest_study()
+    title = f"study {study.study_name}" if study else "baselines"
+    found = board.rows(study, place.records)
+    if not found:
+        raise TreinoError("nothing was trained yet: run `make search` first")
+    Console().print(board.table(found, title))
+
+
+@app.command()
+@with_settings("storage", "host", "port", "writable")
+def dashboard(settings: Settings) -> None:
+    """Show the studies in optuna-dashboard, on this machine alone and read-only."""
+    from search.dashboard import serve
+    from search.workspace import Workspace
+
+    place = Workspace.open(settings, write=settings.writable)
+    serve(
+        place.storage,
+        place.layout.artifacts,
+        host=settings.host,
+        port=settings.port,
+        writable=settings.writable,
+        announce=lambda line: print(line, flush=True),  # noqa: T201
+    )
+
+
+@app.command("data")
+@with_settings(*DATA)
+def show_data(settings: Settings) -> None:
+    """Say which images a search would use, and what is wrong with them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    data = _load(settings).dataset
+    table = Table(title=f"{data.name}, {data.input_shape[0]} pixels, {data.fingerprint}")
+    table.add_column("class")
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    for name in splits:
+        table.add_column(name, justify="right")
+    for number, name in enumerate(data.classes):
+        table.add_row(name, *(f"{(s.labels == number).sum():,}" for s in splits.values()))
+    table.add_section()
+    table.add_row("all", *(f"{len(split.labels):,}" for split in splits.values()))
+    Console().print(table)
+
+
+@app.command()
+@with_settings("storage")
+def studies(settings: Settings) -> None:
+    """List the studies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from search.workspace import Workspace
+    from storage.study import summaries
+
+    found = summaries(Workspace.open(settings, write=False).storage)
+    if not found:
+        raise TreinoError("there is no study yet: run `make search` first")
+    table = Table()
+    for heading in ("study", "trials", "best val_loss", "data", "epochs", "started"):
+        table.add_column(heading, overflow="fold")
+    for row in found:
+        trials = ", ".join(f"{count} {state.lower()}" for state, count in row.trials.items())
+        best = "" if row.best_value is None else f"{row.best_value:.4f}"
+        started = row.started.astimezone().strftime("%Y-%m-%d %H:%M") if row.started else ""
+        made_with = row.made_with
+        table.add_row(
+            row.name, trials, best, made_with.get("data"), made_with.get("epochs"), started
+        )
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every fault that has a name becomes one line on stderr."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    command = typer.main.get_command(app)
+    # Typer brings its own copy of click's exceptions and exports only some of them.
+    usage_error: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+    try:
+        names = [
+            info.name or str(info.callback and info.callback.__name__)
+            for info in app.registered_commands
+        ]
+        defaults = {}
+        if Path(FILE).is_file():
+            defaults = from_file(Path(FILE).read_text(encoding="utf-8"), names)
+        result = command.main(
+            arguments, prog_name="treino", standalone_mode=False, default_map=defaults
+        )
+    except usage_error as error:
+        return _fault(error.format_message(), EXIT_USAGE)
+    except typer.Abort:
+        return 130
+    except SettingsError as error:
+        return _fault(str(error), EXIT_USAGE)
+    except TreinoError as error:
+        return _fault(str(error), EXIT_ERROR)
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        return _fault(str(error), EXIT_ERROR)
+    return result if isinstance(result, int) else 0
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error is one of those in the tree of search/errors.py.
+
+    The packages below search are only imported once a command needs them: what was not imported
+    cannot have raised it.
+    """
+    places = {
+        "data.dataset": "DataError",
+        "storage.engine": "StorageError",
+        "models.spec": "SpecError",
+        "search.dashboard": "DashboardError",
+    }
+    return any(
+        isinstance(error, getattr(sys.modules[module], name))
+        for module, name in places.items()
+        if module in sys.modules
+    )
+
+
+def _fault(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"treino: {line}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _leave_if(interruption: "Interruption") -> None:
+    if interruption.asked:
+        raise typer.Exit(interruption.exit_code)
+
+
+def _load(settings: Settings) -> "Choice":
+    """The images that the settings name; says which they are, and what is wrong with them."""
+    from data.catalog import load
+
+    with _progress() as progress:
+        choice = load(
+            settings.data,
+            image_size=settings.image_size,
+            seed=settings.seed,
+            skip_bad_images=settings.skip_bad_images,
+            progress=progress,
+        )
+    print(f"data: {choice.dataset.name} ({choice.reason})", flush=True)  # noqa: T201
+    for line in choice.dataset.warnings:
+        print(f"treino: warning: {line}", file=sys.stderr)  # noqa: T201
+    return choice
+
+
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    """A bar on the terminal for what takes long with the images; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with RichProgress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield progress
+
+
+@contextmanager
+def _workshop(place: "Workspace", study: str) -> "Iterator[tuple[Workshop, Interruption]]":
+    """Everything that a training outside the study needs, put away afterwards."""
+    from search.backends.local import LocalBackend
+    from search.interruption import Interruption
+    from search.machine import slots
+    from search.outside import Workshop
+    from search.progress import make_display
+    from storage.lease import StudyLease
+
+    logs = place.layout.logs(study)
+    with (
+        StudyLease(place.storage.engine, f"{study}/best") as lease,
+        Interruption() as interruption,
+        LocalBackend(slots(1), logs) as backend,
+        make_display() as display,
+    ):
+        workshop = Workshop(
+            backend=backend,
+            records=place.records,
+            layout=place.layout,
+            display=display,
+            interruption=interruption,
+            every_turn=lease.renew,
+        )
+        yield workshop, interruption
+    if interruption.asked:
+        print("interrupted; everything is saved: run the same command to go on")  # noqa: T201

@@ -1,0 +1,116 @@
+"""What the tuner and its workers say to one another.
+
+A worker gets a Job and answers with one Resumed, then one EpochDone an epoch, each of which waits
+for the tuner's Verdict, and at the end one of Done, Paused, Stopped and Failed. The same values
+travel to a process of this machine and to a cluster.
+"""
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from models.history import EpochFigures
+from models.spec import ModelSpec, TrainingSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, from its checkpoint or from the beginning.
+
+    Attributes:
+        run: Name of the training, unique within the study.
+        model: The network.
+        training: How to train it.
+        data: Folder of the decoded images (``data.dataset.Dataset.open``).
+        seed: The training's seed.
+        checkpoint: File of its state; trained on from there if it exists.
+        monitor: The figure that the tuner judges by.
+        hand_over: File for the trained model; with one, it is also tried on the test images.
+    """
+
+    run: str
+    model: ModelSpec
+    training: TrainingSpec
+    data: Path
+    seed: int
+    checkpoint: Path
+    monitor: str = "val_loss"
+    hand_over: Path | None = None
+
+
+class Verdict(enum.Enum):
+    """What the tuner makes of an epoch."""
+
+    GO_ON = "go on"
+    PAUSE = "pause"  # to be taken up again from the checkpoint
+    STOP = "stop"  # pruned
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The epochs that the job's checkpoint already held; none for a training from the beginning.
+
+    ``last`` when they are all that the training will ever have.
+    """
+
+    history: tuple[EpochFigures, ...]
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch whose checkpoint is safe; ``last`` when the training ends with it by itself."""
+
+    figures: EpochFigures
+    last: bool
+
+
+@dataclass(frozen=True)
+class TestFigures:
+    """How a handed-over model did on the test images.
+
+    Attributes:
+        loss: Mean cross-entropy, in nats.
+        accuracy: Share classified correctly, 0 to 1.
+        confusion: Counts; rows are true classes, columns predicted ones.
+    """
+
+    loss: float
+    accuracy: float
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """The training has ended by itself; ``test`` comes with a job that hands over its model."""
+
+    test: TestFigures | None = None
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The training was broken off by Verdict.PAUSE."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The training was broken off by Verdict.STOP."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The training broke.
+
+    Attributes:
+        kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit;
+            ``error``: an exception; ``died``: the worker process ended or lost its machine.
+        reason: One line for people.
+    """
+
+    kind: Literal["diverged", "memory", "error", "died"]
+    reason: str
+
+
+Message = Resumed | EpochDone | Done | Paused | Stopped | Failed
+End = Done | Paused | Stopped | Failed

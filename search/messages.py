@@ -1,0 +1,49 @@
+"""What a search says before it begins and when it ends."""
+
+from collections.abc import Mapping, Sequence
+
+import optuna
+
+from search.backends.local import Slot
+from search.progress import duration, plural
+from search.trials import best_so_far, states
+from search.tuner import Outcome
+
+STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
+
+
+def opening(study: optuna.Study, new: bool, trials: int, workers: Sequence[Slot]) -> str:
+    """One line: which study, how far it is, and what it trains with."""
+    where = f"new study {study.study_name!r}"
+    if not new:
+        where = f"study {study.study_name!r} goes on from {_counted(states(study))}"
+    gpus = {worker.gpu for worker in workers if worker.gpu is not None}
+    on = plural(len(gpus), "GPU") if gpus else f"{plural(workers[0].threads, 'thread')} each"
+    return f"{where}; up to {plural(trials, 'trial')}, {plural(len(workers), 'worker')}, {on}"
+
+
+def closing(study: optuna.Study, outcome: Outcome, *, interrupted: bool) -> list[str]:
+    """What was done, what is best, and what to do next; a line each."""
+    speed = outcome.images / outcome.seconds if outcome.seconds else 0.0
+    lines = [
+        f"study {study.study_name!r}: {_counted(outcome.states)}",
+        f"{plural(outcome.epochs, 'epoch')} in {duration(outcome.seconds)}, {speed:,.0f} images/s",
+    ]
+    best = best_so_far(study)
+    if best:
+        lines.append(best)
+    paused = outcome.states.get("paused", 0)
+    if paused or interrupted:
+        what = "interrupted; everything is saved" if interrupted else "out of time"
+        waiting = f"{plural(paused, 'paused trial')}, to be taken up again: " if paused else ""
+        lines.append(f"{what}. {waiting}run the same command to go on")
+    elif best:
+        lines.append("next: make retrain-best, make dashboard, make leaderboard")
+    return lines
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """10 trials: 6 complete, 3 pruned, 1 failed."""
+    parts = [f"{counts[state]} {word}" for state, word in STATES.items() if counts.get(state)]
+    total = plural(sum(counts.values()), "trial")
+    return f"{total}: {', '.join(parts)}" if parts else total

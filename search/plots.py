@@ -1,0 +1,270 @@
+"""Pictures of a training: its curves, and which class was taken for which.
+
+Drawn with matplotlib's object interface on a canvas of their own: no display, no global figure.
+Matplotlib is imported when the first picture is drawn.
+"""
+
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from storage.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# From the palette of Okabe and Ito, told apart with any kind of colour vision.
+_TRAINING = "#0072B2"
+_VALIDATION = "#D55E00"
+_DROP: dict[str, Any] = {"color": "#B0B0B0", "linewidth": 1, "linestyle": (0, (2, 2))}
+_RING: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 9,
+    "markerfacecolor": "none",
+    "markeredgecolor": "black",
+    "markeredgewidth": 1.5,
+    "linestyle": "",
+}
+
+_DOTS_PER_INCH = 100
+_LOG_SCALE_FROM = 20.0  # highest loss over lowest
+_SEPARATE_DROPS = 12  # a schedule that lowers the rate at every epoch has no drops to mark
+_COUNTED_CLASSES = 12
+_LABELLED_CLASSES = 50
+
+
+class EpochLike(Protocol):
+    """The figures of one epoch; any of them may be NaN or infinite, but not the epoch."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch, from 1."""
+
+    @property
+    def loss(self) -> float:
+        """Loss on the training images."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of training images classified correctly, 0 to 1."""
+
+    @property
+    def val_loss(self) -> float:
+        """Loss on the validation images."""
+
+    @property
+    def val_accuracy(self) -> float:
+        """Share of validation images classified correctly, 0 to 1."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate the epoch was trained with."""
+
+
+def draw_curves(
+    history: Sequence[EpochLike], path: Path, title: str, *, subtitle: str = ""
+) -> None:
+    """Draw loss and accuracy over the epochs, side by side, as a PNG of 1000 by 400 pixels.
+
+    The epoch with the lowest ``val_loss`` is marked, with its values; so are the epochs at which
+    the learning rate was lowered. A figure that is not finite is a gap, with a cross below it.
+
+    Args:
+        history: The epochs in their order; may be empty.
+        path: Where the picture goes.
+        title: What was trained.
+        subtitle: What became of it; left out if empty.
+
+    Raises:
+        StorageError: The picture cannot be written.
+    """
+    figure = _figure(10, 4)
+    _head(figure, title, subtitle)
+    best = min(
+        (figures for figures in history if math.isfinite(figures.val_loss)),
+        key=lambda figures: figures.val_loss,
+        default=None,
+    )
+    drops = _drops(history)
+    gaps = False
+    for name, axes in zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True):
+        values = {key: [float(getattr(e, key)) for e in history] for key in (name, f"val_{name}")}
+        finite = [value for line in values.values() for value in line if math.isfinite(value)]
+        gaps = gaps or len(finite) < 2 * len(history)
+        _frame(axes, name, finite)
+        for drop in drops:
+            axes.axvline(drop, zorder=1, **_DROP)
+        epochs = [figures.epoch for figures in history]
+        _line(axes, epochs, values[name], _TRAINING, crosses_at=0.055)
+        _line(axes, epochs, values[f"val_{name}"], _VALIDATION, crosses_at=0.02)
+        if best is not None:
+            _mark(axes, best.epoch, float(getattr(best, f"val_{name}")))
+    _legend(figure, drops=bool(drops), best=best is not None, gaps=gaps)
+    _save(figure, path)
+
+
+def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title: str) -> None:
+    """Draw which class was taken for which, as a PNG.
+
+    The colour is the share of the true class's images; counts are written in the cells of up to
+    12 classes. The row of a class without images is grey.
+
+    Args:
+        matrix: Counts, shape (classes, classes); rows are the true class, columns the predicted.
+        classes: Names of the classes, in the order of the matrix.
+        path: Where the picture goes.
+        title: What was tested.
+
+    Raises:
+        ValueError: Matrix and classes do not fit together.
+        StorageError: The picture cannot be written.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import PowerNorm
+
+    count = len(classes)
+    if count == 0 or matrix.shape != (count, count):
+        raise ValueError(f"expected a matrix of {count} by {count} counts, not {matrix.shape}")
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.ma.masked_array(
+        matrix / np.maximum(totals, 1), mask=np.broadcast_to(totals == 0, matrix.shape)
+    )
+    images = int(totals.sum())
+    right = f"{np.trace(matrix) / images:.2%} of {images:,} images" if images else "no images"
+
+    side = min(10.0, 3.6 + 0.42 * count)
+    figure = _figure(side + 1, side)
+    _head(figure, title, f"{right} classified correctly" if images else right)
+    axes = figure.add_subplot()
+    colours = colormaps["Blues"].with_extremes(bad="#E4E4E4")
+    # The square root: most of a good classifier's confusions are a few per cent.
+    scale = PowerNorm(0.5, vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap=colours, norm=scale, interpolation="nearest")
+    marks = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 1)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=marks, format="{x:.0%}")
+    bar.set_label("share of the true class's images")
+    bar.outline.set_visible(False)
+    step = math.ceil(count / _LABELLED_CLASSES)
+    ticks = range(0, count, step)
+    names = [_shortened(classes[tick], 18) for tick in ticks]
+    small = 9 if count <= _COUNTED_CLASSES else 7
+    axes.set_xticks(ticks, names, rotation=90, fontsize=small, parse_math=False)
+    axes.set_yticks(ticks, names, fontsize=small, parse_math=False)
+    axes.tick_params(length=2)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if count <= _COUNTED_CLASSES:
+        for (row, column), number in np.ndenumerate(matrix):
+            dark = shares[row, column] is not np.ma.masked and shares[row, column] > 0.3
+            colour = "white" if dark else "black"
+            text = f"{int(number)}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, path)
+
+
+def _drops(history: Sequence[EpochLike]) -> list[int]:
+    """The epochs that were trained with a lower rate than the one before."""
+    drops = [
+        after.epoch
+        for before, after in pairwise(history)
+        if after.learning_rate < before.learning_rate
+    ]
+    return drops if len(drops) <= _SEPARATE_DROPS else []
+
+
+def _frame(axes: "Axes", name: str, finite: Sequence[float]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(name, fontsize=10, loc="left")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(y=0.12)
+    if not finite:
+        axes.set_yticks([])
+    elif name == "loss" and max(finite) / _LOG_SCALE_FROM > min(finite) > 0:
+        axes.set_yscale("log")
+
+
+def _line(
+    axes: "Axes", epochs: Sequence[int], values: Sequence[float], colour: str, *, crosses_at: float
+) -> None:
+    # A dot is never narrower than the line: an epoch between two gaps stays visible.
+    dot = 4.0 if len(epochs) <= 40 else 1.6
+    drawn = [value if math.isfinite(value) else math.nan for value in values]
+    axes.plot(
+        epochs, drawn, color=colour, linewidth=1.6, marker="o", markersize=dot, markeredgewidth=0
+    )
+    gaps = [epoch for epoch, value in zip(epochs, drawn, strict=True) if math.isnan(value)]
+    heights = [crosses_at] * len(gaps)  # as a share of the panel's, whatever its scale
+    axes.plot(gaps, heights, "x", color=colour, markersize=4, transform=axes.get_xaxis_transform())
+
+
+def _mark(axes: "Axes", epoch: int, value: float) -> None:
+    """Ring the best epoch; its value stands above the panel, where no curve can be."""
+    if not math.isfinite(value):
+        return
+    axes.plot([epoch], [value], zorder=5, **_RING)
+    shown = f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    axes.set_title(f"validation {shown} at epoch {epoch}", fontsize=9, loc="right")
+
+
+def _legend(figure: "Figure", *, drops: bool, best: bool, gaps: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    entries = [
+        Line2D([], [], color=_TRAINING, marker="o", markersize=4, label="training"),
+        Line2D([], [], color=_VALIDATION, marker="o", markersize=4, label="validation"),
+    ]
+    if best:
+        entries.append(Line2D([], [], label="lowest validation loss", **_RING))
+    if drops:
+        entries.append(Line2D([], [], label="learning rate lowered", **_DROP))
+    if gaps:
+        label = "not a finite number"
+        entries.append(Line2D([], [], color="black", marker="x", linestyle="", label=label))
+    figure.legend(
+        handles=entries, loc="outside lower center", ncols=len(entries), frameon=False, fontsize=9
+    )
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
+
+
+def _head(figure: "Figure", title: str, subtitle: str) -> None:
+    width = int(figure.get_figwidth() * 11)  # characters of the title's size
+    lines = [_shortened(title, width), _shortened(subtitle, width)]
+    text = "\n".join(line for line in lines if line)
+    figure.suptitle(text, fontsize=11, x=0.01, ha="left", parse_math=False)
+
+
+def _shortened(text: str, length: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    from PIL import Image
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in letters that the font lacks is drawn as boxes; nothing for the user to do.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(drawn, format="png")
+    # A study keeps a picture for each trial, and with a palette it takes a third of the space.
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize().save(packed, format="png", optimize=True)
+    write_atomically(path, packed.getvalue())

@@ -1,0 +1,156 @@
+"""What runs in a worker process: jobs in, an epoch's figures out, a verdict back."""
+
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from data.dataset import Dataset
+from models import training
+from models.history import REPORTED, EpochFigures
+from search.errors import SettingsError
+from search.jobs import (
+    Done,
+    End,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Paused,
+    Resumed,
+    Stopped,
+    TestFigures,
+    Verdict,
+)
+from storage.files import replacing
+
+
+class Channel(Protocol):
+    """This end of the line to the tuner."""
+
+    def send(self, message: Message, /) -> None:
+        """Send a message."""
+
+    def recv(self) -> Any:
+        """Wait for the tuner's next word."""
+
+
+class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Sends every epoch's figures to the tuner, and stops the training when the verdict says so.
+
+    It has to be the last of the callbacks: an epoch that it sends is one whose checkpoint is
+    safe.
+
+    Attributes:
+        verdict: What the tuner said last.
+
+    Args:
+        channel: The line to the tuner.
+        monitor: The figure that the tuner judges by.
+        epochs: The most epochs the training may take.
+
+    Raises:
+        SettingsError: Training reports no figure of that name.
+    """
+
+    def __init__(self, channel: Channel, *, monitor: str = "val_loss", epochs: int) -> None:
+        super().__init__()
+        if monitor not in REPORTED:  # peers only warn, and then never prune
+            raise SettingsError(
+                f"monitor {monitor!r}: training reports no such figure; it reports "
+                + ", ".join(REPORTED)
+            )
+        self.verdict = Verdict.GO_ON
+        self._channel = channel
+        self._epochs = epochs
+
+    def resumed(self, history: tuple[EpochFigures, ...], last: bool) -> None:
+        """Tell the tuner where the training starts.
+
+        Raises:
+            BrokenOffError: The verdict is not to train now.
+        """
+        self._ask(Resumed(history, last))
+        if self.verdict is not Verdict.GO_ON and not last:
+            raise BrokenOffError
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Send the figures, wait for the verdict, act on it."""
+        figures = EpochFigures(**(logs or {}))
+        last = self.model.stop_training or figures.epoch >= self._epochs
+        self._ask(EpochDone(figures, last))
+        if self.verdict is not Verdict.GO_ON:
+            self.model.stop_training = True
+
+    def _ask(self, message: Message) -> None:
+        self._channel.send(message)
+        self.verdict = self._channel.recv()
+
+
+class BrokenOffError(Exception):
+    """The tuner's verdict, before the first epoch of a job, was not to train it now."""
+
+
+def serve(channel: Connection, threads: int) -> None:
+    """Train the jobs that come over ``channel`` until its other end is closed."""
+    training.prepare_process(threads)
+    while True:
+        try:
+            job = channel.recv()
+        except EOFError:
+            return
+        channel.send(work(job, channel))
+        keras.backend.clear_session()
+
+
+def work(job: Job, channel: Channel) -> End:
+    """Train one job to its end, whatever that is."""
+    try:
+        return _train(job, channel)
+    except training.DivergedError as error:
+        return Failed("diverged", str(error))
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        return Failed("memory", f"out of memory: {_first_line(error)}")
+    except (BrokenPipeError, ConnectionResetError):
+        raise  # the tuner is gone: so are we
+    except Exception as error:  # noqa: BLE001 - whatever breaks a training is the trial's end, not ours
+        traceback.print_exc()  # into the worker's log
+        return Failed("error", f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _train(job: Job, channel: Channel) -> End:
+    data = Dataset.open(job.data)
+    pruning = PruningCallback(channel, monitor=job.monitor, epochs=job.training.epochs)
+    try:
+        trained = training.fit(
+            job.model,
+            job.training,
+            data,
+            seed=job.seed,
+            checkpoint=job.checkpoint,
+            resumed=pruning.resumed,
+            callbacks=[pruning],
+        )
+    except BrokenOffError:
+        trained = None
+    if pruning.verdict is Verdict.PAUSE:
+        return Paused()
+    if pruning.verdict is Verdict.STOP:
+        return Stopped()
+    assert trained is not None
+    if job.hand_over is None:
+        return Done()
+    with replacing(job.hand_over) as path:
+        trained.model.save(path)
+    # What is handed over is what is tested: the file, as anyone will load it.
+    model = keras.saving.load_model(job.hand_over, safe_mode=True)
+    result = training.evaluate(model, data.test)
+    confusion = tuple(tuple(int(n) for n in row) for row in result.confusion)
+    return Done(TestFigures(result.loss, result.accuracy, confusion))
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else "no message"

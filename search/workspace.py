@@ -1,0 +1,130 @@
+"""What a command works in: the database, our tables, the files, and the study in question."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+
+from data.catalog import load as load_data
+from data.dataset import DataError, Dataset
+from data.progress import Progress
+from search.errors import SettingsError, TreinoError
+from search.provenance import versions
+from search.settings import Settings
+from search.space import Space
+from storage import study as studies
+from storage.engine import database_url, open_storage
+from storage.files import Layout
+from storage.tables import Records
+
+VAR = Path("var")
+BASELINES = "baselines"  # where trainings of documented runs belong: to no study, but to their data
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open database with all that goes with it."""
+
+    storage: RDBStorage
+    records: Records
+    layout: Layout
+
+    @classmethod
+    def open(cls, settings: Settings, *, write: bool) -> "Workspace":
+        """Open the database that the settings name.
+
+        Raises:
+            StorageError: It cannot be opened.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = open_storage(database_url(settings.storage), write=write)
+        return cls(storage, Records(storage.engine), Layout(VAR))
+
+    def newest_study(self) -> optuna.Study | None:
+        """The study whose trials started last; None if there is none."""
+        started = [row for row in studies.summaries(self.storage) if row.started is not None]
+        newest = max(started, key=lambda row: str(row.started), default=None)
+        return None if newest is None else studies.load(self.storage, newest.name)
+
+    def study(self, name: str | None) -> optuna.Study:
+        """The study of that name, or the one whose trials started last.
+
+        Raises:
+            StorageError: There is no study of that name.
+            TreinoError: There is no study at all.
+        """
+        study = self.newest_study() if name is None else studies.load(self.storage, name)
+        if study is None:
+            raise TreinoError("there is no study yet: run `make search` first")
+        return study
+
+
+def study_name(settings: Settings) -> str:
+    """The study that a search is about: the named one, or one called after its data."""
+    name = settings.study or Path(settings.data).name or "images"
+    if name == BASELINES:
+        raise SettingsError(f"--study {name}: treino keeps its baselines there; use another name")
+    return name
+
+
+def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
+    """What makes trials comparable: a study is not continued with anything else."""
+    return {
+        "data": f"{data.name} {data.fingerprint}",
+        "space": space.describe(),
+        "epochs": str(settings.epochs),
+        "monitor": settings.monitor,
+        "seed": str(settings.seed),
+    }
+
+
+def made_by(settings: Settings, data: Dataset) -> dict[str, str]:
+    """Where a study's images are, and the versions that made it: kept, never compared."""
+    where = settings.data
+    if Path(where).exists():
+        where = str(Path(where).resolve())
+    return {
+        "data": where,
+        "decoded": str(data.path),
+        "image_size": str(settings.image_size),
+        "skip_bad_images": str(settings.skip_bad_images),
+        "classes": json.dumps(data.classes, ensure_ascii=False),
+        **versions(),
+    }
+
+
+def data_of(study: optuna.Study, progress: Progress) -> Dataset:
+    """The images that a study was made with: from the cache, or decoded anew.
+
+    Raises:
+        DataError: They cannot be had any more.
+        TreinoError: What is there now are other images.
+    """
+    by: Mapping[str, str] = study.user_attrs[studies.MADE_BY]
+    with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
+    try:
+        data = Dataset.open(Path(by["decoded"]))
+    except DataError:
+        data = load_data(
+            by["data"],
+            image_size=int(by["image_size"]),
+            seed=int(with_["seed"]),
+            skip_bad_images=by["skip_bad_images"] == "True",
+            progress=progress,
+        ).dataset
+    if not with_["data"].endswith(data.fingerprint):
+        raise TreinoError(
+            f"study {study.study_name!r} was made with the images {with_['data']}, "
+            f"but {by['data']} now holds {data.name} {data.fingerprint}"
+        )
+    return data
+
+
+def space_of(study: optuna.Study, data: Dataset) -> Space:
+    """The space that a study was made with."""
+    with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
+    order = with_["space"].partition(":")[0].rpartition(" ")[2]
+    return Space(int(with_["epochs"]), data.input_shape[0], order)

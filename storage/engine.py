@@ -1,0 +1,240 @@
+"""From a URL to the database behind it: checked, set up, and its errors told in one line."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import URL
+
+BUSY_SECONDS = 60.0
+"""How long a connection waits for another process's transaction to end."""
+
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+_SUPPORTED = "a file for SQLite (var/treino.db) or postgresql://user@host/database"
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+# Up to the last @, because a password typed without percent signs may hold one: rather too much
+# masked than a part of a password shown.
+_PASSWORD = re.compile(r"(?<=://)(?P<before>[^:/?#@]*:)(?P<secret>.*)(?=@)", re.DOTALL)
+_PASSWORD_LIKE = re.compile(
+    r"(?P<before>[?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)(?P<secret>[^&]*)", re.IGNORECASE
+)
+# Any number will do that is the same in every treino.
+_ADVISORY_LOCK = 7_472_656_964
+
+
+class StorageError(Exception):
+    """A database or a file that cannot be used; the message is one line, without passwords."""
+
+
+def masked(url: str) -> str:
+    """``url`` with its password, and query values that look like one, as ``***``."""
+    return _PASSWORD_LIKE.sub(r"\g<before>***", _PASSWORD.sub(r"\g<before>***", url))
+
+
+def database_url(value: str) -> str:
+    """The SQLAlchemy URL for ``value``, which is a URL or the path of an SQLite file.
+
+    Args:
+        value: ``var/treino.db``, ``~/x.sqlite3``, ``sqlite:///var/treino.db``,
+            ``postgresql://user:password@host/database``. The short names of PostgreSQL come back
+            as ``postgresql+psycopg``, the driver that treino installs.
+
+    Raises:
+        StorageError: It is neither, or a database that treino does not support.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if not value.strip() or _UNPRINTABLE.search(value):
+        raise StorageError(f"{masked(value)!r} names no database; give {_SUPPORTED}")
+    if "://" not in value:
+        return _file_url(value)
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError) as error:
+        raise StorageError(f"{masked(value)} is no database URL; give {_SUPPORTED}") from error
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise StorageError(f"{url.drivername} is not supported; give {_SUPPORTED}")
+    if driver != "sqlite":
+        return url.set(drivername=driver).render_as_string(hide_password=False)
+    if url.host or url.username:
+        raise StorageError(f"{masked(value)} lacks a slash: a file is sqlite:///path")
+    if url.query or not url.database or url.database.startswith((":memory:", "file:")):
+        raise StorageError(f"{value} is not a plain file; give sqlite:///path, without options")
+    return value
+
+
+def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RDBStorage":
+    """Open the database at ``url`` for Optuna and for our own tables (on ``storage.engine``).
+
+    With ``write``, an SQLite file is created where there is none, with its folder, and our tables
+    are brought to the newest migration. Each SQLite transaction then holds the write lock from
+    its start, so a thread must end one before it begins another. Without ``write``, nothing is
+    created, no reader waits for the writer or holds it up, and the database refuses to be
+    written.
+
+    Args:
+        url: What `database_url` takes.
+        write: Whether this process is going to write.
+        timeout: Seconds to wait for another process's lock, or for a server.
+
+    Raises:
+        StorageError: No such database, unreachable, locked, damaged, not one of ours, or made by
+            a newer version of Optuna or treino.
+    """
+    from sqlalchemy import make_url
+
+    from storage import sqlite
+
+    url = database_url(url)
+    address = make_url(url)
+    options: dict[str, Any]
+    with explained(url):
+        if address.database is not None and address.get_backend_name() == "sqlite":
+            path = Path(address.database)
+            sqlite.check_file(path, write=write, timeout=timeout)
+            options = {"connect_args": {"timeout": timeout}}
+            alone = sqlite.alone(path)
+        else:
+            _check_driver()
+            options = {"connect_args": {"connect_timeout": ceil(timeout)}, "pool_pre_ping": True}
+            alone = _alone_on_server(address, options)
+        if not write:
+            return _opened(address, options, write=False)
+        with alone:  # two processes that make the tables at the same moment would both fail
+            return _opened(address, options, write=True)
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    """Turn what the database raises inside the block into a `StorageError` that names ``url``."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from storage.sqlite import advice
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError, sqlite3.Error) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        said = " ".join(str(getattr(cause, "orig", cause)).split())
+        for pattern in (_PASSWORD, _PASSWORD_LIKE):
+            for secret in filter(None, (match["secret"] for match in pattern.finditer(url))):
+                said = said.replace(secret, "***").replace(unquote(secret), "***")
+        what = advice(said) or "cannot be used"
+        raise StorageError(f"{masked(url)} {what} ({said})") from error
+
+
+def _file_url(path: str) -> str:
+    from sqlalchemy import URL, make_url
+
+    if re.match(r"[a-z]\w+(\+\w+)?:", path):
+        raise StorageError(f"{masked(path)} is neither a path nor a URL; give {_SUPPORTED}")
+    if path.endswith("/"):
+        raise StorageError(f"{path} is a folder; name the database file in it")
+    try:
+        database = str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise StorageError(f"{path}: there is no such user's folder") from error
+    url = URL.create("sqlite", database=database).render_as_string()
+    if make_url(url).database != database:
+        raise StorageError(f"{path}: the name of a database file cannot hold '?'")
+    return url
+
+
+def _check_driver() -> None:
+    try:
+        import psycopg  # noqa: F401 - SQLAlchemy imports it by name
+    except ImportError as error:
+        raise StorageError(
+            'PostgreSQL needs the driver psycopg: pip install "treino[postgresql]"'
+        ) from error
+
+
+@contextmanager
+def _alone_on_server(address: "URL", options: dict[str, Any]) -> Iterator[None]:
+    from sqlalchemy import create_engine, func, select
+
+    engine = create_engine(address, **options)
+    try:
+        with engine.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            yield
+    finally:
+        engine.dispose()
+
+
+def _opened(address: "URL", options: dict[str, Any], *, write: bool) -> "RDBStorage":
+    from optuna.storages import RDBStorage
+
+    from storage import migrations, sqlite
+
+    url = address.render_as_string(hide_password=False)
+    is_sqlite = address.get_backend_name() == "sqlite"
+    if not write and not is_sqlite:
+        options = {**options, "execution_options": {"postgresql_readonly": True}}
+    _check_our_tables(address, options, write=write)
+    storage = RDBStorage(
+        url.replace("{", "{{").replace("}", "}}"),  # it fills in a template
+        engine_kwargs=options,
+        skip_table_creation=not write,
+        skip_compatibility_check=True,  # done below, in our own words
+    )
+    try:
+        _check_optuna(storage, masked(url))
+        if is_sqlite:
+            sqlite.set_up(storage.engine, write=write)
+        if write:
+            migrations.upgrade(storage.engine)
+    except BaseException:
+        storage.engine.dispose()
+        raise
+    return storage
+
+
+def _check_optuna(storage: "RDBStorage", name: str) -> None:
+    found = storage.get_current_version()
+    if found == storage.get_head_version():
+        return
+    if found not in storage.get_all_versions():
+        raise StorageError(f"{name} was made by a newer Optuna ({found}); update Optuna")
+    raise StorageError(
+        f"{name} was made by an older Optuna ({found}); "
+        f"update it: optuna storage upgrade --storage '{name}'"
+    )
+
+
+def _check_our_tables(address: "URL", options: dict[str, Any], *, write: bool) -> None:
+    from sqlalchemy import create_engine, inspect
+
+    from storage.migrations import Standing, standing
+
+    engine = create_engine(address, **options)
+    try:
+        with engine.connect() as connection:
+            found = standing(connection)
+            empty = not inspect(connection).has_table("studies")
+    finally:
+        engine.dispose()
+    name = masked(address.render_as_string(hide_password=False))
+    if found is Standing.NEWER:
+        raise StorageError(f"{name} was made by a newer treino; update treino, or name another")
+    if not write and (empty or found is Standing.ABSENT):
+        raise StorageError(f"{name} holds nothing of treino's yet; run `make search` first")
+    if not write and found is Standing.BEHIND:
+        raise StorageError(f"{name} was made by an older treino; run `make search` to update it")

@@ -1,0 +1,192 @@
+"""Optuna studies as treino keeps them: what they were made with is part of them.
+
+Trials made with other data, another space or another number of epochs cannot be compared, so a
+study remembers what it was made with, and is not opened with anything else.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from sqlalchemy import DateTime, String, column, func, select, table
+
+from storage.engine import StorageError, explained, masked
+from storage.files import checked_name
+from storage.tables import Records
+
+MADE_WITH = "made_with"
+"""The study's user attribute that says what its trials have in common."""
+
+MADE_BY = "made_by"
+"""The user attribute with versions and the like at the study's creation; only to inform."""
+
+CONTINUED_BY = "continued_by"
+"""The user attribute with the list of such values that it was opened with since."""
+
+_SHOWN = 80
+
+# Optuna's own call for a summary loads every trial whole, seconds for a long study.
+_TRIALS = table(
+    "trials",
+    column("study_id"),
+    column("state", String),
+    column("datetime_start", DateTime),  # naive UTC
+)
+
+
+@dataclass(frozen=True)
+class StudySummaryRow:
+    """One study, for a list of them.
+
+    Attributes:
+        name: Its name.
+        trials: How many trials it has, by the name of their state; states without any are left
+            out.
+        best_value: The lowest value of a complete trial, if there is one.
+        made_with: What it was made with; empty if treino did not make it.
+        started: When its first trial started, if one did.
+    """
+
+    name: str
+    trials: Mapping[str, int]
+    best_value: float | None
+    made_with: Mapping[str, str]
+    started: datetime | None
+
+
+def create_or_check(
+    storage: RDBStorage,
+    name: str,
+    made_with: Mapping[str, str],
+    informative: Mapping[str, str] | None = None,
+) -> tuple[optuna.Study, bool]:
+    """Open the study ``name``, or create it, minimising one value.
+
+    Take the study's lease first, so that no other process creates it at the same moment. What
+    our tables still hold of a deleted study of that name is forgotten when it is created.
+
+    Args:
+        storage: Opened for writing.
+        name: Name of the study.
+        made_with: What makes its trials comparable, by a label to show: data, space, monitor.
+        informative: What may differ from one opening to the next: versions, the git SHA. Kept
+            with the study, each time it differs.
+
+    Returns:
+        The study, and whether it was created. A study without trials and attributes, as an
+        interrupted creation leaves it, counts as created now.
+
+    Raises:
+        StorageError: It was made with something else, or not by treino, or the name will not do.
+    """
+    checked_name(name)
+    informative = dict(informative or {})
+    with explained(storage.url):
+        new = name not in _names(storage)
+        if new:
+            study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
+        else:
+            study = optuna.load_study(study_name=name, storage=storage)
+            if study.directions != [StudyDirection.MINIMIZE]:
+                raise StorageError(
+                    f"study {name!r} does not minimise one value, as treino's do; "
+                    "name another STUDY="
+                )
+            new = not study.user_attrs and not study.get_trials(deepcopy=False)
+        if new:
+            Records(storage.engine).forget(name)
+            study.set_user_attr(MADE_WITH, dict(made_with))
+            study.set_user_attr(MADE_BY, informative)
+        else:
+            _check(name, study.user_attrs.get(MADE_WITH), made_with)
+            past = study.user_attrs.get(CONTINUED_BY, [])
+            if informative and informative not in (study.user_attrs.get(MADE_BY), *past):
+                study.set_user_attr(CONTINUED_BY, [*past, informative])
+    return study, new
+
+
+def load(storage: RDBStorage, name: str) -> optuna.Study:
+    """Open the study ``name`` to look at it.
+
+    Raises:
+        StorageError: There is none; the message names those there are.
+    """
+    with explained(storage.url):
+        names = _names(storage)
+        if name not in names:
+            others = f"there are: {', '.join(sorted(names))}" if names else "there are none yet"
+            raise StorageError(f"no study {name!r} in {masked(storage.url)}; {others}")
+        return optuna.load_study(study_name=name, storage=storage)
+
+
+def summaries(storage: RDBStorage) -> list[StudySummaryRow]:
+    """The studies in ``storage``, in the order of their creation."""
+    query = select(
+        _TRIALS.c.study_id, _TRIALS.c.state, func.count(), func.min(_TRIALS.c.datetime_start)
+    ).group_by(_TRIALS.c.study_id, _TRIALS.c.state)
+    trials: dict[int, dict[str, int]] = defaultdict(dict)
+    starts: dict[int, list[datetime]] = defaultdict(list)
+    with explained(storage.url):
+        with storage.engine.begin() as connection:
+            for study_id, state, count, start in connection.execute(query):
+                trials[study_id][state] = count
+                if start is not None:
+                    starts[study_id].append(start.replace(tzinfo=timezone.utc))
+        ids = {name: storage.get_study_id_from_name(name) for name in _names(storage)}
+        return [
+            StudySummaryRow(
+                name=name,
+                trials=trials[study_id],
+                best_value=_best_value(storage, study_id),
+                made_with=storage.get_study_user_attrs(study_id).get(MADE_WITH, {}),
+                started=min(starts[study_id], default=None),
+            )
+            for name, study_id in ids.items()
+        ]
+
+
+def _names(storage: RDBStorage) -> list[str]:
+    return optuna.get_all_study_names(storage)
+
+
+def _best_value(storage: RDBStorage, study_id: int) -> float | None:
+    try:
+        return storage.get_best_trial(study_id).value
+    except (ValueError, RuntimeError):  # no trial is complete, or there are several objectives
+        return None
+
+
+def _check(name: str, before: object, now: Mapping[str, str]) -> None:
+    if not isinstance(before, dict):
+        raise StorageError(
+            f"study {name!r} was not made by treino (it has no {MADE_WITH!r}); name another STUDY="
+        )
+    differing = [
+        f"{label} {_excerpts(before.get(label, '(none)'), now.get(label, '(none)'))}"
+        for label in sorted(before.keys() | now.keys())
+        if before.get(label) != now.get(label)
+    ]
+    if differing:
+        raise StorageError(
+            f"study {name!r} was made with {'; '.join(differing)}: its trials could not be "
+            "compared; name another STUDY=, or go back to the old values"
+        )
+
+
+def _excerpts(before: str, now: str) -> str:
+    """Both values, long ones from shortly before where they begin to differ."""
+    same = next(
+        (i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b),
+        min(len(before), len(now)),
+    )
+    start = max(0, same - 20) if max(len(before), len(now)) > _SHOWN else 0
+    return ", not ".join(_excerpt(value, start) for value in (before, now))
+
+
+def _excerpt(value: str, start: int) -> str:
+    end = start + _SHOWN
+    return f"{'…' if start else ''}{value[start:end]}{'…' if value[end:] else ''}"

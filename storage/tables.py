@@ -1,0 +1,261 @@
+"""Our own tables, beside Optuna's: every epoch of every training, and what was handed over.
+
+`Records` is the only door to the first two; `storage.lease` is the one to the third. A change
+here needs a migration (see `storage.migrations`).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from typing import Annotated
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Double, Engine, delete, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from storage.engine import StorageError, explained
+
+
+class _Figure(TypeDecorator[float]):
+    """A float that may be infinite or NaN. SQLite keeps NaN as NULL, so that is how it is kept."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        return None if value is None or math.isnan(value) else value
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> float:
+        return math.nan if value is None else value
+
+
+class _UTC(TypeDecorator[datetime]):
+    """A moment, aware of its time zone; kept as naive UTC, which every database can."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and value.astimezone(timezone.utc).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=timezone.utc)
+
+
+Key = Annotated[str, mapped_column(primary_key=True)]
+Figure = Annotated[float, mapped_column(_Figure, nullable=True)]
+Big = Annotated[int, mapped_column(BigInteger)]
+Moment = Annotated[datetime, mapped_column(_UTC)]
+
+
+class Tables(DeclarativeBase):
+    """The base of our tables; Optuna's are not in its metadata."""
+
+
+class Epoch(Tables):
+    """One epoch of one training."""
+
+    __tablename__ = "treino_epochs"
+
+    study: Mapped[Key]
+    run: Mapped[Key]
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    loss: Mapped[Figure]
+    accuracy: Mapped[Figure]
+    val_loss: Mapped[Figure]
+    val_accuracy: Mapped[Figure]
+    penalised_loss: Mapped[Figure]
+    penalised_val_loss: Mapped[Figure]
+    learning_rate: Mapped[Figure]
+    seconds: Mapped[Figure]
+
+
+class HandedOver(Tables):
+    """One trained and tested model."""
+
+    __tablename__ = "treino_models"
+
+    study: Mapped[Key]
+    run: Mapped[Key]
+    kind: Mapped[str]
+    title: Mapped[str]
+    spec: Mapped[str]
+    trial: Mapped[int | None]
+    parameters: Mapped[Big]
+    epochs: Mapped[int]
+    best_epoch: Mapped[int]
+    val_loss: Mapped[Figure]
+    val_accuracy: Mapped[Figure]
+    test_loss: Mapped[Figure]
+    test_accuracy: Mapped[Figure]
+    seconds: Mapped[Figure]
+    seed: Mapped[Big]
+    path: Mapped[str]
+    fingerprint: Mapped[str]
+    created: Mapped[Moment]
+
+
+class Lease(Tables):
+    """Which process may search a study now; see `storage.lease`."""
+
+    __tablename__ = "treino_leases"
+
+    study: Mapped[Key]
+    holder: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    process_started: Mapped[float] = mapped_column(Double)
+    acquired: Mapped[Moment]
+    renewed: Mapped[Moment]
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """The figures of one recorded epoch, with the names that training gives them.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        loss: Training loss, in nats, without the L2 penalty.
+        accuracy: Share of training images classified correctly, 0 to 1.
+        val_loss: Validation loss, in nats, without the penalty.
+        val_accuracy: Share of validation images classified correctly, 0 to 1.
+        penalised_loss: ``loss`` with the penalty.
+        penalised_val_loss: ``val_loss`` with the penalty.
+        learning_rate: The rate the epoch was trained with.
+        seconds: Wall time of the epoch.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    penalised_loss: float
+    penalised_val_loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A trained and tested model: a retrained best, or a documented baseline.
+
+    Attributes:
+        study: The study it belongs to.
+        run: The training that made it; one model a run.
+        kind: ``retrain`` or ``baseline``.
+        title: What to call it in a table.
+        spec: What it was trained with, as JSON.
+        trial: Number of the trial its configuration came from, if it came from one.
+        parameters: How many trainable and other weights it has.
+        epochs: How many epochs were trained.
+        best_epoch: The epoch whose weights were kept, from 1.
+        val_loss: Validation loss of that epoch, in nats, without the L2 penalty.
+        val_accuracy: Validation accuracy of that epoch, 0 to 1.
+        test_loss: Loss on the test images, in nats, without the penalty.
+        test_accuracy: Accuracy on the test images, 0 to 1.
+        seconds: Wall time of the training.
+        seed: The training's seed.
+        path: Where the model file is.
+        fingerprint: Of the data it was trained on.
+        created: When it was handed over, with its time zone.
+    """
+
+    study: str
+    run: str
+    kind: str
+    title: str
+    spec: str
+    trial: int | None
+    parameters: int
+    epochs: int
+    best_epoch: int
+    val_loss: float
+    val_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+    seed: int
+    path: str
+    fingerprint: str
+    created: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+
+
+KINDS = ("retrain", "baseline")
+_EPOCH_COLUMNS = tuple(field.name for field in fields(EpochRow))
+_MODEL_COLUMNS = tuple(field.name for field in fields(ModelRow))
+
+
+class Records:
+    """The recorded epochs and models, on the engine of a storage opened with `open_storage`.
+
+    Each method is one transaction. Its database errors come as `StorageError`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record_epoch(self, study: str, run: str, figures: Mapping[str, float]) -> None:
+        """Record one epoch of ``run``; the same epoch, recorded again, replaces the first.
+
+        Args:
+            study: Name of the study.
+            run: Name of the training.
+            figures: A value for each attribute of `EpochRow`; NaN and infinity are kept.
+
+        Raises:
+            StorageError: Figures are missing or unknown, or the database refused.
+        """
+        if set(figures) != set(_EPOCH_COLUMNS) or figures["epoch"] < 1:
+            raise StorageError(
+                f"an epoch of {run} has the figures {', '.join(_EPOCH_COLUMNS)}, counted from 1, "
+                f"not {dict(figures)}"
+            )
+        self._merge(Epoch(study=study, run=run, **figures))
+
+    def epochs(self, study: str, run: str) -> list[EpochRow]:
+        """The recorded epochs of ``run``, in order; none if it is unknown."""
+        return self.epochs_of_study(study, run).get(run, [])
+
+    def epochs_of_study(self, study: str, run: str | None = None) -> dict[str, list[EpochRow]]:
+        """The recorded epochs of each run of ``study``, in order; of ``run`` only if given."""
+        columns = [getattr(Epoch, name) for name in _EPOCH_COLUMNS]
+        query = select(Epoch.run, *columns).where(Epoch.study == study)
+        if run is not None:
+            query = query.where(Epoch.run == run)
+        found: dict[str, list[EpochRow]] = {}
+        with explained(str(self._engine.url)), self._engine.begin() as connection:
+            for name, *values in connection.execute(query.order_by(Epoch.run, Epoch.epoch)):
+                found.setdefault(name, []).append(EpochRow(*values))
+        return found
+
+    def record_model(self, model: ModelRow) -> None:
+        """Record a model; the same run, recorded again, replaces the first."""
+        self._merge(HandedOver(**asdict(model)))
+
+    def models(self, study: str | None = None) -> list[ModelRow]:
+        """The recorded models, oldest first, of ``study`` only if given."""
+        columns = [getattr(HandedOver, name) for name in _MODEL_COLUMNS]
+        query = select(*columns).order_by(HandedOver.created, HandedOver.run)
+        if study is not None:
+            query = query.where(HandedOver.study == study)
+        with explained(str(self._engine.url)), self._engine.begin() as connection:
+            return [ModelRow(*values) for values in connection.execute(query)]
+
+    def forget(self, study: str, run: str | None = None) -> None:
+        """Delete what is recorded of ``run``, or of the whole ``study``: epochs and models."""
+        with explained(str(self._engine.url)), self._engine.begin() as connection:
+            for table in (Epoch, HandedOver):
+                statement = delete(table).where(table.study == study)
+                connection.execute(statement if run is None else statement.where(table.run == run))
+
+    def _merge(self, row: Tables) -> None:
+        with explained(str(self._engine.url)), Session(self._engine) as session, session.begin():
+            session.merge(row)

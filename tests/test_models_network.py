@@ -1,0 +1,54 @@
+"""Networks: what Keras makes of a spec."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from models.documented import DOCUMENTED
+from models.network import build
+from models.spec import Block, ModelSpec, SpecError, count_parameters
+from tests.test_models_spec import models
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("run-1", 508_618), ("run-4", 1_150_410), ("run-10", 922_314)]
+)
+def test_documented_networks_have_their_parameters(name: str, parameters: int) -> None:
+    assert build(DOCUMENTED[name].model, (32, 32, 3), 10).count_params() == parameters
+
+
+@settings(max_examples=15, deadline=None)
+@given(models)
+def test_the_count_without_keras_is_the_count_of_keras(spec: ModelSpec) -> None:
+    try:
+        expected = count_parameters(spec, (32, 32, 3), 4)
+    except SpecError:
+        with pytest.raises(SpecError):
+            build(spec, (32, 32, 3), 4)
+    else:
+        assert build(spec, (32, 32, 3), 4).count_params() == expected
+
+
+def test_run_10_is_built_layer_by_layer_as_the_documents_have_it() -> None:
+    layers = [
+        type(layer).__name__ for layer in build(DOCUMENTED["run-10"].model, (32, 32, 3), 10).layers
+    ]
+    block = ["Conv2D", "BatchNormalization", "MaxPooling2D", "Dropout"]
+    head = ["Flatten", "Dense", "BatchNormalization", "Dropout", "Dense"]
+    assert layers == ["InputLayer", "Rescaling", *block * 4, *head]
+
+
+def test_the_first_documented_run_has_no_regularisation() -> None:
+    network = build(DOCUMENTED["run-1"].model, (32, 32, 3), 10)
+    kinds = {type(layer).__name__ for layer in network.layers}
+    assert kinds.isdisjoint({"Dropout", "BatchNormalization"})
+    assert network.losses == []
+
+
+def test_a_network_takes_raw_images_and_gives_probabilities() -> None:
+    network = build(ModelSpec(blocks=(Block(filters=4),)), (8, 8, 3), 3)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    probabilities = keras.ops.convert_to_numpy(network(images))
+    assert probabilities.shape == (5, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)

@@ -1,0 +1,128 @@
+"""Decisions: what to train next, what an epoch means, which random numbers a trial gets."""
+
+import optuna
+import pytest
+
+from search.jobs import Verdict
+from search.scheduler import (
+    PRUNERS,
+    SAMPLERS,
+    Resume,
+    Standing,
+    make_pruner,
+    make_sampler,
+    next_move,
+    trial_seed,
+    verdict,
+)
+from search.space import Space
+
+
+def standing(**changes: object) -> Standing:
+    base = {"started": 2, "total": 5, "unfinished": (), "running": 1, "closing": False}
+    return Standing(**(base | changes))
+
+
+@pytest.mark.parametrize(
+    ("now", "move"),
+    [
+        (standing(), "begin"),
+        (standing(unfinished=(1, 0)), Resume(1)),
+        (standing(unfinished=(1,), started=5), Resume(1)),
+        (standing(started=5), "wait"),
+        (standing(started=5, running=0), "end"),
+        (standing(started=7, running=0), "end"),
+        (standing(closing=True), "wait"),
+        (standing(closing=True, unfinished=(1,)), "wait"),
+        (standing(closing=True, unfinished=(1,), running=0), "end"),
+    ],
+)
+def test_the_next_move(now: Standing, move: object) -> None:
+    assert next_move(now) == move
+
+
+def finished_study(pruner: optuna.pruners.BasePruner, epochs: int = 9) -> optuna.Study:
+    """Ten complete trials whose values are 0.0 to 0.9 at every epoch."""
+    study = optuna.create_study(pruner=pruner, study_name="s")
+    for number in range(10):
+        trial = study.ask()
+        for epoch in range(1, epochs + 1):
+            trial.report(number / 10, epoch)
+            trial.should_prune()
+        study.tell(trial, number / 10)
+    return study
+
+
+def epochs_survived(name: str, value: float) -> int:
+    study = finished_study(make_pruner(name, 9))
+    trial = study.ask()
+    for epoch in range(1, 10):
+        trial.report(value, epoch)
+        if verdict(trial, last=epoch == 9, closing=False) is not Verdict.GO_ON:
+            return epoch
+    return 9
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [("median", 3), ("halving", 1), ("none", 9)],
+)
+def test_pruners_end_a_bad_trial_when_they_say_and_leave_a_good_one(name: str, bad: int) -> None:
+    assert epochs_survived(name, 5.0) == bad
+    assert epochs_survived(name, -1.0) == 9
+
+
+def test_hyperband_ends_a_bad_trial() -> None:
+    study = finished_study(make_pruner("hyperband", 9))
+    survived = []
+    for _ in range(6):  # whatever bracket the hash of the trial's number gives
+        trial = study.ask()
+        epoch = 1
+        while epoch < 9:
+            trial.report(9.0, epoch)
+            if verdict(trial, last=False, closing=False) is Verdict.STOP:
+                break
+            epoch += 1
+        survived.append(epoch)
+        study.tell(trial, 9.0)
+    assert min(survived) < 9
+
+
+def test_an_interrupted_search_still_prunes_what_it_would_have_pruned() -> None:
+    study = finished_study(make_pruner("median", 9))
+    bad, good = study.ask(), study.ask()
+    for epoch in (1, 2, 3):
+        bad.report(5.0, epoch)
+        good.report(-1.0, epoch)
+    assert verdict(bad, last=False, closing=True) is Verdict.STOP
+    assert verdict(good, last=False, closing=True) is Verdict.PAUSE
+    assert verdict(good, last=True, closing=True) is Verdict.GO_ON
+    assert verdict(bad, last=True, closing=False) is Verdict.GO_ON
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_trial_draws_the_same_whatever_process_asks(name: str) -> None:
+    space = Space(epochs=3, image_side=32)
+
+    def draw(seed: int, number: int) -> dict[str, object]:
+        study = finished_study(make_pruner("none", 9))
+        study.sampler = make_sampler(name, seed, number)
+        return space.suggest(study.ask())
+
+    assert draw(1, 10) == draw(1, 10)
+    assert draw(1, 10) != draw(1, 11)
+    assert draw(1, 10) != draw(2, 10)
+
+
+def test_trial_seeds_fit_keras_and_differ() -> None:
+    seeds = {trial_seed(seed, number) for seed in (0, 1, 2**63 - 1) for number in range(200)}
+    assert len(seeds) == 600
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_every_pruner_works_for_a_single_epoch(name: str) -> None:
+    study = optuna.create_study(pruner=make_pruner(name, 1), study_name="one")
+    trial = study.ask()
+    trial.report(1.0, 1)
+    assert verdict(trial, last=True, closing=False) is Verdict.GO_ON

@@ -1,0 +1,367 @@
+"""The tuner on simulated workers: a real study, real tables, made-up curves."""
+
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from data.catalog import load
+from data.dataset import Dataset
+from models.history import EpochFigures
+from search.backends.simulated import Curve, SimulatedBackend
+from search.interruption import Interruption
+from search.jobs import Failed, Job
+from search.progress import Display, Overall
+from search.scheduler import make_pruner
+from search.space import Space
+from search.tuner import Outcome, Plan, Tuner
+from storage.engine import database_url, open_storage
+from storage.files import Layout
+from storage.study import create_or_check
+from storage.tables import Records
+from tests.pictures import image_folder
+
+EPOCHS = 4
+
+
+class Said(Display):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.last: Overall | None = None
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def job_started(self, slot: int, title: str, epochs: int) -> None:
+        self.lines.append(f"{title}: started")
+
+    def job_at(self, slot: int, figures: EpochFigures) -> None:
+        pass
+
+    def job_ended(self, slot: int, line: str) -> None:
+        self.lines.append(line)
+
+    def overall(self, overall: Overall) -> None:
+        self.last = overall
+
+
+@dataclass
+class Lab:
+    """A study in a folder, searched as often as a test likes."""
+
+    data: Dataset
+    var: Path
+    space: Space
+    said: Said
+
+    def search(
+        self,
+        curve: Curve,
+        *,
+        trials: int = 5,
+        workers: int = 1,
+        pruner: str = "none",
+        documented: bool = True,
+        backend: SimulatedBackend | None = None,
+        timeout: float | None = None,
+        keep: int = 5,
+    ) -> Outcome:
+        storage = open_storage(database_url(str(self.var / "treino.db")), write=True)
+        study, new = create_or_check(storage, "lab", {"data": self.data.fingerprint})
+        params = self.space.of_documented_run()
+        if new and documented and params:
+            study.enqueue_trial(params)
+        study.pruner = make_pruner(pruner, EPOCHS)
+        with backend or SimulatedBackend(workers, curve) as at_work, Interruption() as interruption:
+            return Tuner(
+                study=study,
+                space=self.space,
+                data=self.data,
+                backend=at_work,
+                records=Records(storage.engine),
+                layout=Layout(self.var),
+                plan=Plan(trials=trials, seed=7, pruner=pruner, timeout=timeout, keep=keep),
+                display=self.said,
+                interruption=interruption,
+            ).run()
+
+    @property
+    def study(self) -> optuna.Study:
+        url = database_url(str(self.var / "treino.db"))
+        return optuna.load_study(study_name="lab", storage=open_storage(url, write=False))
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials()
+
+    @property
+    def epochs(self) -> dict[str, list[int]]:
+        storage = open_storage(database_url(str(self.var / "treino.db")), write=False)
+        recorded = Records(storage.engine).epochs_of_study("lab")
+        return {run: [row.epoch for row in rows] for run, rows in recorded.items()}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    choice = load(str(image_folder(tmp_path / "images")), image_size=32)
+    return Lab(choice.dataset, tmp_path / "var", Space(EPOCHS, 32), Said())
+
+
+def figures(epoch: int, val_loss: float) -> EpochFigures:
+    return EpochFigures(epoch, 1.0, 0.5, val_loss, 0.5, 1.0, val_loss, 0.001, 2.0)
+
+
+def bowl(job: Job) -> Sequence[EpochFigures]:
+    """A curve that is best in the middle and depends on the configuration."""
+    level = job.training.learning_rate * 100 + job.model.dense.dropout
+    return [figures(e, level + abs(e - 3) / 10) for e in range(1, EPOCHS + 1)]
+
+
+def told(trials: Sequence[FrozenTrial]) -> list[tuple[object, ...]]:
+    """What must not depend on how often a search was broken off."""
+    return [(t.state, t.params, t.value, t.intermediate_values) for t in trials]
+
+
+def test_a_search_has_its_trials_and_each_has_its_best_value(lab: Lab) -> None:
+    outcome = lab.search(bowl)
+    trials = lab.trials
+    assert outcome.states == {"complete": 5}
+    assert outcome.epochs == 5 * EPOCHS
+    assert outcome.images == 5 * EPOCHS * len(lab.data.train.labels)
+    assert trials[0].params == lab.space.of_documented_run()
+    for trial in trials:
+        assert trial.state is TrialState.COMPLETE
+        assert trial.value == min(trial.intermediate_values.values())
+        assert trial.value != trial.intermediate_values[EPOCHS]
+        assert list(trial.intermediate_values) == [1, 2, 3, 4]
+        assert trial.user_attrs["best epoch"] == 3
+    assert lab.epochs == {f"trial-{n:05d}": [1, 2, 3, 4] for n in range(5)}
+
+
+def test_each_trial_shows_its_curves_and_its_spec(lab: Lab) -> None:
+    lab.search(bowl, trials=1)
+    storage = lab.study._storage
+    found = get_all_artifact_meta(lab.trials[0], storage=storage)
+    assert {artifact.filename for artifact in found} == {"curves.png", "spec.json"}
+    for artifact in found:
+        assert (lab.var / "artifacts" / artifact.artifact_id).stat().st_size > 100
+
+
+def test_without_the_documented_run_the_first_trial_is_the_samplers(lab: Lab) -> None:
+    lab.search(bowl, trials=1, documented=False)
+    assert lab.trials[0].params != lab.space.of_documented_run()
+
+
+def test_trials_are_a_total_and_the_search_goes_on_with_new_configurations(lab: Lab) -> None:
+    lab.search(bowl, trials=2)
+    assert lab.search(bowl, trials=2).epochs == 0
+    lab.search(bowl, trials=5)
+    params = [tuple(trial.params.items()) for trial in lab.trials]
+    assert len(set(params)) == len(params) == 5
+
+
+def interrupting(after: int, how: int = signal.SIGINT) -> Callable[[Job], Sequence[EpochFigures]]:
+    """The bowl, with a signal when that many epochs have been looked at."""
+    asked = iter(range(10**6))
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        if next(asked) == after:
+            os.kill(os.getpid(), how)
+        return bowl(job)
+
+    return curve
+
+
+@pytest.mark.parametrize(
+    ("after", "pruner"), [(1, "none"), (6, "median"), (17, "halving"), (23, "hyperband")]
+)
+def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
+    lab: Lab, tmp_path: Path, after: int, pruner: str
+) -> None:
+    other = Lab(lab.data, tmp_path / "var undisturbed", lab.space, Said())
+    other.search(bowl, trials=8, pruner=pruner)
+    backend = SimulatedBackend(1, interrupting(after))
+    first = lab.search(bowl, trials=8, pruner=pruner, backend=backend)
+    assert sum(first.states.values()) < 8
+    again = SimulatedBackend(1, bowl)
+    again._epochs = backend._epochs  # the checkpoints, which on a disk outlive the process
+    lab.search(bowl, trials=8, pruner=pruner, backend=again)
+    assert told(lab.trials) == told(other.trials)
+    assert lab.epochs == other.epochs
+
+
+def test_an_interrupted_trial_is_paused_not_told(lab: Lab) -> None:
+    outcome = lab.search(bowl, backend=SimulatedBackend(1, interrupting(6)))
+    assert outcome.states["paused"] == 1
+    assert any("paused after epoch" in line for line in lab.said.lines)
+    assert TrialState.RUNNING in {trial.state for trial in lab.trials}
+
+
+def test_time_that_is_up_starts_nothing_and_pauses_at_the_epochs_end(lab: Lab) -> None:
+    outcome = lab.search(bowl, timeout=1e-9)
+    assert outcome.epochs == 0
+    assert lab.search(bowl, trials=5).states == {"complete": 5}
+
+
+def test_a_pruned_trial_says_why(lab: Lab) -> None:
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        good = job.run < "trial-00005"
+        return [figures(e, 1.0 if good else 9.0) for e in range(1, EPOCHS + 1)]
+
+    outcome = lab.search(curve, trials=6, pruner="median")
+    pruned = lab.trials[5]
+    assert outcome.states == {"complete": 5, "pruned": 1}
+    assert pruned.state is TrialState.PRUNED
+    assert pruned.user_attrs["reason"] == "pruned by median after epoch 3 of 4: val_loss 9.0000"
+    assert lab.epochs["trial-00005"] == [1, 2, 3]
+
+
+def test_a_decision_to_prune_outlives_the_tuner(lab: Lab) -> None:
+    lab.search(bowl, backend=SimulatedBackend(1, interrupting(6)))
+    storage = open_storage(database_url(str(lab.var / "treino.db")), write=True)
+    study = optuna.load_study(study_name="lab", storage=storage)
+    running = next(t for t in study.get_trials() if t.state is TrialState.RUNNING)
+    optuna.Trial(study, running._trial_id).set_user_attr("pruned", "by a tuner that died")
+    lab.search(bowl)
+    trial = lab.trials[running.number]
+    assert trial.state is TrialState.PRUNED
+    assert trial.user_attrs["reason"] == "by a tuner that died"
+    assert trial.intermediate_values == running.intermediate_values
+
+
+def test_epochs_that_only_the_checkpoint_knows_are_recorded(lab: Lab) -> None:
+    backend = SimulatedBackend(1, bowl)
+    backend._epochs["trial-00000"] = 2
+    lab.search(bowl, trials=1, backend=backend)
+    assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
+    assert list(lab.trials[0].intermediate_values) == [1, 2, 3, 4]
+
+
+def failing(steps: Iterator[Failed | None]) -> Curve:
+    """The bowl, where each look may find the next epoch broken."""
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        broken = next(steps, None)
+        return bowl(job) if broken is None else [*bowl(job)[:2], broken, broken]
+
+    return curve
+
+
+def test_a_worker_that_dies_costs_the_trial_nothing(lab: Lab) -> None:
+    died = Failed("died", "its worker process died: SIGKILL")
+    deaths = SimulatedBackend(1, bowl)
+    looks = 0
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        nonlocal looks
+        looks += 1
+        return [*bowl(job)[:2], died, died] if looks < 12 else bowl(job)
+
+    deaths._curve = curve
+    outcome = lab.search(bowl, trials=1, backend=deaths)
+    assert outcome.states == {"complete": 1}
+    assert lab.trials[0].user_attrs["worker deaths"] in (1, 2)
+    assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
+    assert any("going on from its last epoch" in line for line in lab.said.lines)
+
+
+def test_a_trial_that_kills_its_worker_three_times_has_failed(lab: Lab) -> None:
+    died = Failed("died", "its worker process died: SIGSEGV")
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        return [figures(1, 1.0), *[died] * 3] if job.run == "trial-00001" else bowl(job)
+
+    outcome = lab.search(curve, trials=3)
+    assert outcome.states == {"complete": 2, "fail": 1}
+    failed = lab.trials[1]
+    assert failed.state is TrialState.FAIL
+    assert failed.user_attrs["reason"] == died.reason
+    assert failed.user_attrs["worker deaths"] == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("diverged", TrialState.PRUNED),
+        ("memory", TrialState.PRUNED),
+        ("error", TrialState.FAIL),
+    ],
+)
+def test_a_broken_trial_has_a_state_and_a_reason_and_the_search_goes_on(
+    lab: Lab, kind: str, state: TrialState
+) -> None:
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        return [Failed(kind, "because")] * 4 if job.run == "trial-00001" else bowl(job)
+
+    lab.search(curve, trials=3)
+    assert lab.trials[1].state is state
+    assert lab.trials[1].user_attrs["reason"] == "because"
+    assert lab.trials[2].state is TrialState.COMPLETE
+
+
+def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(lab: Lab) -> None:
+    documented = lab.space.of_documented_run() or {}
+
+    class Tiny(Space):
+        def distributions(self):
+            all_ = super().distributions()
+            fixed = {name: CategoricalDistribution((value,)) for name, value in documented.items()}
+            return {**fixed, "batch_size": all_["batch_size"]}
+
+    lab.space = Tiny(EPOCHS, 32)
+    outcome = lab.search(bowl, trials=50)
+    complete = [t for t in lab.trials if t.state is TrialState.COMPLETE]
+    assert sorted(trial.params["batch_size"] for trial in complete) == [32, 64, 128, 256]
+    assert outcome.states == {"complete": 4}
+    assert any("the space is used up" in line for line in lab.said.lines)
+    assert all(
+        t.state is TrialState.COMPLETE or "duplicate of trial" in t.user_attrs for t in lab.trials
+    )
+
+
+def test_several_workers_share_the_trials(lab: Lab) -> None:
+    outcome = lab.search(bowl, trials=10, workers=4)
+    assert outcome.states == {"complete": 10}
+    assert all(epochs == [1, 2, 3, 4] for epochs in lab.epochs.values())
+
+
+def test_only_the_best_keep_their_checkpoints(lab: Lab) -> None:
+    layout = Layout(lab.var)
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        for name in ("checkpoint.npz", "checkpoint.npz.previous"):
+            job.checkpoint.with_name(name).touch()
+        return bowl(job)
+
+    lab.search(curve, trials=6, keep=2)
+    best = sorted(lab.trials, key=lambda t: t.value or math.inf)[:2]
+    kept = {n for n in range(6) if layout.run("lab", f"trial-{n:05d}").checkpoint.exists()}
+    assert kept == {trial.number for trial in best}
+    previous = list(lab.var.rglob("checkpoint.npz.previous"))
+    assert len(previous) == 2
+
+
+def test_the_display_hears_how_far_the_search_is(lab: Lab) -> None:
+    lab.search(bowl, trials=3)
+    assert lab.said.last is not None
+    assert (lab.said.last.done, lab.said.last.total) == (3, 3)
+    assert "best: trial" in lab.said.last.best
+    assert [line for line in lab.said.lines if "complete" in line][0].startswith(
+        "trial 0: complete"
+    )

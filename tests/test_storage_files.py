@@ -1,0 +1,193 @@
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.engine import StorageError
+from storage.files import Layout, checked_name, replacing, write_atomically
+
+
+def test_every_path_of_a_run(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "var")
+    run = layout.run("cifar", "trial-00012")
+    folder = tmp_path / "var" / "cifar" / "runs" / "trial-00012"
+
+    assert layout.database == tmp_path / "var" / "treino.db"
+    assert layout.artifacts == tmp_path / "var" / "artifacts"
+    assert layout.logs("cifar") == tmp_path / "var" / "cifar" / "logs"
+    assert run.checkpoint == folder / "checkpoint.npz"
+    assert run.best_weights == folder / "best.npz"
+    assert run.model == folder / "model.keras"
+    assert run.spec == folder / "spec.json"
+    assert run.curves == folder / "curves.png"
+    assert run.history == folder / "history.csv"
+    assert run.confusion == folder / "confusion.png"
+    assert run.card == folder / "README.md"
+    assert layout.best("cifar").model == tmp_path / "var" / "cifar" / "best" / "model.keras"
+    assert not (tmp_path / "var").exists(), "a layout names paths and makes none"
+
+
+def test_a_relative_root_stays_relative() -> None:
+    assert Layout(Path("var")).run("a", "b").spec == Path("var/a/runs/b/spec.json")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "a..b",
+        "../up",
+        "a/b",
+        "a\\b",
+        "/absolute",
+        "line\nbreak",
+        "nul\0",
+        "\x7f",
+        "bidi\u202e",
+        "\ud800",
+        " before",
+        "after ",
+        "x" * 101,
+        "長" * 100,
+        "artifacts",
+        "Artifacts",
+        "treino.db",
+        "treino.db-wal",
+    ],
+)
+def test_a_name_that_could_do_harm_is_refused(name: str, tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    for use in (
+        layout.logs,
+        layout.best,
+        lambda n: layout.run(n, "r"),
+        lambda n: layout.run("s", n),
+    ):
+        with pytest.raises(StorageError) as caught:
+            use(name)
+        assert str(caught.value).isprintable(), "one line, whatever the name"
+
+
+@given(name=st.text(max_size=110))
+def test_an_accepted_name_is_one_folder_below_the_root(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "names"
+    try:
+        checked_name(name)
+    except StorageError:
+        return
+    folder = Layout(root).run(name, "r").folder
+    folder.mkdir(parents=True, exist_ok=True)
+    assert folder.resolve().relative_to(root.resolve()).parts == (name, "runs", "r")
+
+
+@pytest.mark.parametrize("name", ["x", "açúcar", "a b", "v1.2", "-x", "x" * 100, "é" * 100])
+def test_ordinary_names_are_accepted(name: str) -> None:
+    assert checked_name(name) == name
+
+
+def test_no_link_leads_outside(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "var")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    layout.root.mkdir()
+    (layout.root / "artifacts").symlink_to(outside)
+    (layout.root / "study").symlink_to(outside)
+    (layout.root / "circle").symlink_to(layout.root / "circle")
+    files = layout.run("other", "run")
+    files.folder.mkdir(parents=True)
+    (files.folder / "spec.json").symlink_to(outside / "spec.json")
+
+    for use in (
+        lambda: layout.artifacts,
+        lambda: layout.logs("study"),
+        lambda: layout.run("study", "run"),
+        lambda: files.spec,
+    ):
+        with pytest.raises(StorageError, match="leads outside"):
+            use()
+    with pytest.raises(StorageError):
+        write_atomically(layout.best("circle").card, "text")
+    assert files.card == files.folder / "README.md"
+    assert list(outside.iterdir()) == []
+
+
+def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "var").symlink_to(tmp_path / "disk")
+    assert Layout(tmp_path / "var").logs("study") == tmp_path / "var" / "study" / "logs"
+
+
+def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "card.md"
+    write_atomically(path, "açúcar\n")
+    assert path.read_bytes() == "açúcar\n".encode()
+    write_atomically(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_written_file_has_ordinary_permissions(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "ours", "")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / "taken"
+    (folder / "in it").mkdir(parents=True)
+    (tmp_path / "file").write_text("here first")
+    with pytest.raises(StorageError, match=r"cannot write .*taken"):
+        write_atomically(folder, "text")
+    with pytest.raises(StorageError, match=r"cannot write .*below"):
+        write_atomically(tmp_path / "file" / "below", "text")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "in it", "taken"]
+    assert (tmp_path / "file").read_text() == "here first"
+
+
+def test_replacing_keeps_the_suffix_and_the_old_file_until_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.suffix == ".keras"
+        assert temporary.parent == path.parent
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])
+def test_replacing_removes_what_a_failed_block_wrote(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with pytest.raises(error), replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replacing_with_nothing_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with pytest.raises(StorageError, match="cannot write"), replacing(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    with replacing(path) as first, replacing(path) as second:
+        for number, temporary in zip(itertools.count(), (first, second), strict=False):
+            temporary.write_text(str(number))
+    assert path.read_text() == "0", "the outer block ended last"
+    assert list(tmp_path.iterdir()) == [path]
