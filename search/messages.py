@@ -6,8 +6,9 @@ import optuna
 
 from search.backends.local import Slot
 from search.progress import duration, plural
-from search.trials import best_so_far, states
+from search.trials import best_trial, states
 from search.tuner import Outcome
+from storage.study import MADE_WITH
 
 STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
 
@@ -25,19 +26,24 @@ def opening(study: optuna.Study, new: bool, trials: int, workers: Sequence[Slot]
 def closing(study: optuna.Study, outcome: Outcome, *, interrupted: bool) -> list[str]:
     """What was done, what is best, and what to do next; a line each."""
     speed = outcome.images / outcome.seconds if outcome.seconds else 0.0
+    monitor = study.user_attrs[MADE_WITH]["monitor"]
     lines = [
         f"study {study.study_name!r}: {_counted(outcome.states)}",
         f"{plural(outcome.epochs, 'epoch')} in {duration(outcome.seconds)}, {speed:,.0f} images/s",
     ]
-    best = best_so_far(study)
-    if best:
-        lines.append(best)
+    best = best_trial(study)
+    if best is not None:
+        attributes = best.user_attrs
+        lines.append(
+            f"best: trial {best.number}, {monitor} {best.value:.4f}, val_accuracy "
+            f"{attributes['val_accuracy']:.4f}, {attributes['parameters']:,} parameters"
+        )
     paused = outcome.states.get("paused", 0)
     if paused or interrupted:
         what = "interrupted; everything is saved" if interrupted else "out of time"
         waiting = f"{plural(paused, 'paused trial')}, to be taken up again: " if paused else ""
         lines.append(f"{what}. {waiting}run the same command to go on")
-    elif best:
+    elif best is not None:
         lines.append("next: make retrain-best, make dashboard, make leaderboard")
     return lines
 

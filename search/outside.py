@@ -85,6 +85,10 @@ class Workshop:
             TrainingFailedError: The training broke.
         """
         run = order.run(data)
+        known = self._already_made(order, run, paths)
+        if known is not None:
+            self._display.say(f"{order.title}: trained already, with the same seed and settings")
+            return known
         job = Job(
             run=run,
             model=order.model,
@@ -110,6 +114,14 @@ class Workshop:
             if end.kind != "died" or deaths >= PATIENCE:
                 raise TrainingFailedError(f"{order.title}: {end.reason}")
             self._display.say(f"{order.title}: {end.reason}; going on from its last epoch")
+
+    def _already_made(self, order: Order, run: str, paths: RunFiles) -> ModelRow | None:
+        """The model of this very training, if it is still what lies at ``paths``."""
+        for row in self._records.models(order.study):
+            whole = paths.model.is_file() and paths.spec.is_file()
+            if row.run == run and whole and paths.spec.read_text(encoding="utf-8") == row.spec:
+                return row
+        return None
 
     def _train(self, order: Order, job: Job) -> tuple[list[EpochFigures], Done | Paused | Failed]:
         history: list[EpochFigures] = []

@@ -15,6 +15,8 @@ from models.history import EpochFigures
 
 D = TypeVar("D", bound="Display")
 
+BAR = 10  # columns of a bar: with it, a row fits into 80
+
 
 @dataclass
 class JobView:
@@ -33,7 +35,7 @@ class Overall:
     Attributes:
         done: Trials ended.
         total: Trials wanted.
-        best: The best trial so far, as a few words; empty while there is none.
+        best: The best trial so far, in a few words; empty while there is none.
         seconds_left: Estimate of the time still needed; None while it cannot be told.
     """
 
@@ -162,22 +164,23 @@ class LiveDisplay(Display):
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            table.add_column(no_wrap=True)
         for _, job in sorted(self._jobs.items()):
-            epoch = f"epoch {job.done}/{job.epochs}" if job.done else "starting"
             table.add_row(
                 Text(job.title),
-                ProgressBar(total=job.epochs, completed=job.done, width=16),
-                Text(epoch),
+                ProgressBar(total=job.epochs, completed=job.done, width=BAR),
+                Text(f"{job.done}/{job.epochs}" if job.done else "starting"),
                 Text(_figures(job.figures) if job.figures else ""),
             )
-        if self._overall is not None and self._overall.total:
+        if self._overall is not None:
             o = self._overall
-            left = "" if o.seconds_left is None else f"about {duration(o.seconds_left)} left"
+            left = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
             table.add_row(
-                Text(f"{o.done} of {o.total} trials", style="bold"),
-                ProgressBar(total=o.total, completed=o.done, width=16),
-                Text(left),
-                Text(o.best),
+                Text("all trials", style="bold"),
+                ProgressBar(total=o.total, completed=o.done, width=BAR),
+                Text(f"{o.done}/{o.total}"),
+                Text(o.best + left if o.best else left.removeprefix(", ")),
             )
         return table
 

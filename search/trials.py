@@ -184,11 +184,7 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
 def best_so_far(study: optuna.Study) -> str:
     """The best trial in a few words; empty while there is none."""
     best = best_trial(study)
-    if best is None or best.value is None:
-        return ""
-    accuracy = best.user_attrs.get("val_accuracy")
-    shown = "" if accuracy is None else f"  val_accuracy {accuracy:.4f}"
-    return f"best: trial {best.number}  val_loss {best.value:.4f}{shown}"
+    return "" if best is None else f"best: {best.value:.4f}, trial {best.number}"
 
 
 def _value(trial: FrozenTrial) -> float:

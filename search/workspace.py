@@ -45,8 +45,9 @@ class Workspace:
 
     def newest_study(self) -> optuna.Study | None:
         """The study whose trials started last; None if there is none."""
-        started = [row for row in studies.summaries(self.storage) if row.started is not None]
-        newest = max(started, key=lambda row: str(row.started), default=None)
+        rows = studies.summaries(self.storage)  # in the order of their creation
+        # The latest of equals: a study whose first trial did not start yet has only its place.
+        newest = max(reversed(rows), key=lambda row: str(row.started or ""), default=None)
         return None if newest is None else studies.load(self.storage, newest.name)
 
     def study(self, name: str | None) -> optuna.Study:

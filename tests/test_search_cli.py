@@ -1,0 +1,276 @@
+"""The command line for real: whole searches on tiny images, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from storage.engine import database_url, open_storage
+from tests.pictures import image_folder
+
+UNREACHABLE = "postgresql://user:secret@127.0.0.1:1/treino"
+TREINO = str(Path(sys.executable).with_name("treino"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder to run treino in, with a home of its own."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "HOME": str(self.folder / "home"), "COLUMNS": "100"}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [TREINO, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """What it prints; on stdout when it should end well, else its one line on stderr."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == code, out + err
+        if code == 0:
+            assert err == ""
+            return out
+        assert err.startswith("treino: ")
+        assert err.count("\n") == 1, err
+        return err
+
+    def search(self, *arguments: str, code: int = 0) -> str:
+        return self.run("search", "--data", "images", *arguments, code=code)
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        storage = open_storage(database_url(str(self.folder / "var/treino.db")), write=False)
+        return optuna.load_study(study_name="images", storage=storage).get_trials()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A finished search of three trials and two epochs, which the tests look at and go on with."""
+    folder = tmp_path_factory.mktemp("place") / "a folder with spaces"
+    image_folder(folder / "images", each=20, side=16)
+    place = Place(folder)
+    (folder / "first search").write_text(place.search("--trials", "3", "--epochs", "2"))
+    return place
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Place:
+    image_folder(tmp_path / "images", each=20, side=16)
+    return Place(tmp_path)
+
+
+def test_a_search_says_what_it_does_and_what_came_of_it(place: Place) -> None:
+    out = (place.folder / "first search").read_text()
+    first, second, *_ = out.splitlines()
+    assert first.startswith("data: images (image folders in ")
+    assert second.startswith("new study 'images'; up to 3 trials, ")
+    assert "trial 2: complete" in out
+    assert "study 'images': 3 trials: 3 complete" in out
+    assert "next: make retrain-best" in out
+
+
+def test_everything_is_under_var(place: Place) -> None:
+    written = {path.name for path in place.folder.iterdir()}
+    assert written <= {"images", "home", "var", "first search", "treino.toml"}
+    for number in range(3):
+        run = place.folder / f"var/images/runs/trial-{number:05d}"
+        spec = json.loads((run / "spec.json").read_text())
+        assert spec["versions"]["keras"]
+        assert spec["data"]["classes"] == ["dark", "grey", "light"]
+        assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_command_trains_nothing_more_and_a_larger_total_does(place: Place) -> None:
+    again = place.search("--trials", "3", "--epochs", "2")
+    assert "goes on from 3 trials: 3 complete" in again
+    assert ": started" not in again
+    more = place.search("--trials", "4", "--epochs", "2", "--pruner", "none")
+    assert more.count(": started") == 1
+    assert len({tuple(trial.params.items()) for trial in place.trials}) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--epochs", "3"), "was made with epochs 2, not 3"),
+        (("--epochs", "2", "--image-size", "16"), "was made with data images "),
+        (("--epochs", "2", "--train-order", "folders"), "was made with space documents, together"),
+        (("--epochs", "2", "--monitor", "loss"), "was made with monitor val_loss, not loss"),
+    ],
+)
+def test_a_study_is_not_continued_with_anything_else(
+    place: Place, arguments: tuple[str, ...], said: str
+) -> None:
+    assert said in place.search("--trials", "9", *arguments, code=1)
+
+
+def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(place: Place) -> None:
+    out = place.run("retrain-best", "--epochs", "3")
+    assert "the documents' best on CIFAR-10: 0.8439" in out
+    best = place.folder / "var/images/best"
+    names = {"model.keras", "spec.json", "history.csv", "curves.png", "confusion.png", "README.md"}
+    assert {path.name for path in best.iterdir()} == names
+    assert "0.8439" in (best / "README.md").read_text(encoding="utf-8")
+    assert len((best / "history.csv").read_text().splitlines()) == 4
+    spec = json.loads((best / "spec.json").read_text())
+    assert spec["training"]["early_stopping"] == {"patience": 10}
+    assert spec["training"]["reduce_lr"] == {"factor": 0.1, "patience": 5, "min_lr": 1e-6}
+    again = place.run("retrain-best", "--epochs", "3")
+    assert "trained already" in again
+    assert "epoch 1/3" not in again
+
+
+def test_a_baseline_stands_on_the_leaderboard_beside_the_trials(place: Place) -> None:
+    out = place.run("baseline", "run-4", "--data", "images", "--epochs", "1")
+    assert "(the documents: 0.742 / -)" in out
+    board = place.run("leaderboard")
+    for name in ("trial 0", "trial 2", "run-4 trained here", "1,146,819"):
+        assert name in board
+    assert "documents' run-10" not in board  # CIFAR-10's figures, and these are other images
+
+
+def test_data_and_studies_are_listed(place: Place) -> None:
+    assert "grey" in place.run("data", "--data", "images")
+    assert "images" in place.run("studies")
+
+
+def test_a_search_interrupted_by_ctrl_c_goes_on_with_the_same_command(fresh: Place) -> None:
+    arguments = ("--trials", "2", "--epochs", "12", "--workers", "1")
+    process = fresh.start("search", "--data", "images", *arguments)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 2/12" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == ""
+    assert "interrupted; everything is saved. 1 paused trial" in out
+    (paused,) = [trial for trial in fresh.trials if trial.state is TrialState.RUNNING]
+    known = len(paused.intermediate_values)
+    assert known >= 2
+    out = fresh.search(*arguments)
+    assert "taking up 1 unfinished trial" in out
+    assert "epoch 1/12" not in out.partition("trial 1: started")[0]
+    assert [len(trial.intermediate_values) for trial in fresh.trials] == [12, 12]
+
+
+def test_a_killed_tuner_loses_no_epoch_and_no_trial(fresh: Place) -> None:
+    arguments = ("--trials", "2", "--epochs", "12", "--workers", "2")
+    process = fresh.start("search", "--data", "images", *arguments)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 3/12" in line:
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    before = {trial.number: trial.intermediate_values for trial in fresh.trials}
+    assert sum(map(len, before.values())) >= 3
+    out = fresh.search(*arguments)
+    assert "taking up 2 unfinished trials" in out
+    for trial in fresh.trials:
+        assert trial.state is TrialState.COMPLETE
+        assert len(trial.intermediate_values) == 12
+        assert before[trial.number].items() <= trial.intermediate_values.items()
+
+
+def test_a_second_tuner_is_told_who_the_first_is(fresh: Place) -> None:
+    arguments = ("--trials", "1", "--epochs", "500", "--workers", "1")
+    first = fresh.start("search", "--data", "images", *arguments)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "trial 0: started" in line:
+            break
+    said = fresh.search(*arguments, code=1)
+    assert str(first.pid) in said
+    first.terminate()
+    first.communicate(timeout=60)
+    assert first.returncode == 143
+
+
+def test_time_that_is_up_pauses_the_search(fresh: Place) -> None:
+    out = fresh.search("--trials", "1", "--epochs", "500", "--timeout", "8", "--workers", "1")
+    assert "out of time. 1 paused trial, to be taken up again: run the same command" in out
+
+
+def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> None:
+    fresh.search("--trials", "1", "--epochs", "500", "--timeout", "0.001")
+    said = fresh.run("retrain-best", code=1)
+    assert "has no complete trial to retrain: continue the search first (make search)" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("search", "--data", "nowhere"), 1, "no images 'nowhere'"),
+        (("search", "--trials", "none"), 2, "--trials"),
+        (("search", "--epochs", "0"), 2, "--epochs 0: expected 1 or more"),
+        (("search", "--sampler", "grid"), 2, "--sampler grid: expected tpe or random"),
+        (("search", "--pruner", "asha"), 2, "--pruner asha: expected median or hyperband"),
+        (("search", "--monitor", "val_los"), 2, "--monitor val_los: expected"),
+        (("search", "--timeout", "-1"), 2, "--timeout -1.0: expected more than 0"),
+        (("search", "--image-size", "4"), 2, "--image-size 4: expected 8 to 1024"),
+        (("search", "--data", "digits", "--study", "../x"), 1, "'../x'"),
+        (("search", "--data", "digits", "--study", "baselines"), 2, "--study baselines"),
+        (("search", "--data", "digits", "--storage", UNREACHABLE), 1, "user:***@127.0.0.1"),
+        (("search", "--typo"), 2, "--typo"),
+        (("serch",), 2, "serch"),
+        (("baseline", "run-99"), 2, "no documented run 'run-99'; there are: run-1,"),
+        (("retrain-best",), 1, "make search"),
+        (("leaderboard",), 1, "make search"),
+        (("studies",), 1, "make search"),
+        (("dashboard",), 1, "make search"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_on_stderr(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    line = Place(tmp_path).run(*arguments, code=code)
+    assert said in line
+    assert "secret" not in line
+
+
+def test_settings_come_from_flag_then_variable_then_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "treino.toml").write_text('pruner = "from the file"\n')
+    assert "--pruner from the file" in place.run("search", code=2)
+    monkeypatch.setenv("TREINO_PRUNER", "from the variable")
+    assert "--pruner from the variable" in place.run("search", code=2)
+    assert "--pruner flag" in place.run("search", "--pruner", "flag", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("trails = 3", "unknown setting 'trails'"), ("trials = ", "treino.toml: Invalid value")],
+)
+def test_a_bad_settings_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "treino.toml").write_text(text)
+    assert said in Place(tmp_path).run("search", code=2)
+
+
+def test_help_needs_neither_tensorflow_nor_optuna() -> None:
+    code = (
+        "import sys, search.cli\n"
+        "heavy = {'tensorflow', 'keras', 'optuna', 'sqlalchemy', 'numpy', 'matplotlib'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

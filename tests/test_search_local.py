@@ -1,0 +1,285 @@
+"""Worker processes for real: they train, they die, they are replaced, they leave with the tuner."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.catalog import load
+from data.dataset import Dataset
+from models.spec import Block, Dense, ModelSpec, TrainingSpec
+from search.backends import local
+from search.backends.base import Backend
+from search.backends.local import LocalBackend, Slot
+from search.backends.simulated import SimulatedBackend
+from search.jobs import (
+    Done,
+    End,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Paused,
+    Resumed,
+    Stopped,
+    Verdict,
+)
+from tests.pictures import image_folder
+from tests.test_search_tuner import figures
+
+NETWORK = ModelSpec(blocks=(Block(filters=2, batch_norm=False),), dense=Dense(units=4))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("data")
+    return load(str(image_folder(folder / "images")), image_size=8, cache=folder / "cache").dataset
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module", params=["local", "simulated"])
+def backend(request: pytest.FixtureRequest, logs: Path) -> Iterator[Backend]:
+    """Both backends keep one contract; processes stay from test to test, as in a search."""
+    if request.param == "local":
+        with LocalBackend([Slot(threads=1), Slot(threads=1)], logs) as backend:
+            yield backend
+    else:
+        curve = [figures(epoch, 1.0) for epoch in range(1, 100)]
+        with SimulatedBackend(2, lambda job: curve[: job.training.epochs]) as backend:
+            yield backend
+
+
+def job(data: Dataset, folder: Path, run: str, epochs: int = 3) -> Job:
+    training = TrainingSpec(batch_size=4, epochs=epochs)
+    checkpoint = folder / run / "checkpoint.npz"
+    return Job(run, NETWORK, training, data.path, seed=1, checkpoint=checkpoint)
+
+
+def go_on(slot: int, message: Message) -> Verdict | None:
+    return Verdict.GO_ON
+
+
+def watch(
+    backend: Backend,
+    slots: tuple[int, ...] = (0,),
+    answer: Callable[[int, Message], Verdict | None] = go_on,
+) -> list[Message]:
+    """What the slots say until each has ended; ``answer`` may decide, or do damage instead."""
+    heard: list[Message] = []
+    busy = set(slots)
+    deadline = time.monotonic() + 120
+    while busy:
+        assert time.monotonic() < deadline, heard
+        for slot, message in backend.wait(1.0):
+            assert slot in busy
+            heard.append(message)
+            if isinstance(message, End):
+                busy.remove(slot)
+            elif (verdict := answer(slot, message)) is not None:
+                backend.answer(slot, verdict)
+    return heard
+
+
+def epochs(messages: list[Message]) -> list[int]:
+    return [message.figures.epoch for message in messages if isinstance(message, EpochDone)]
+
+
+class TestContract:
+    """What every backend guarantees."""
+
+    def test_a_job_says_where_it_starts_then_each_epoch_then_its_end(
+        self, backend: Backend, data: Dataset, tmp_path: Path
+    ) -> None:
+        backend.start(0, job(data, tmp_path, "whole"))
+        heard = watch(backend)
+        assert isinstance(heard[0], Resumed)
+        assert heard[0].history == ()
+        assert epochs(heard) == [1, 2, 3]
+        assert [m.last for m in heard if isinstance(m, EpochDone)] == [False, False, True]
+        assert heard[-1] == Done()
+
+    @pytest.mark.parametrize(
+        ("verdict", "end"), [(Verdict.PAUSE, Paused()), (Verdict.STOP, Stopped())]
+    )
+    def test_a_verdict_ends_the_job(
+        self, backend: Backend, data: Dataset, tmp_path: Path, verdict: Verdict, end: End
+    ) -> None:
+        def after_two(slot: int, message: Message) -> Verdict:
+            is_second = isinstance(message, EpochDone) and message.figures.epoch == 2
+            return verdict if is_second else Verdict.GO_ON
+
+        backend.start(0, job(data, tmp_path, f"{verdict.name} {end}"))
+        heard = watch(backend, answer=after_two)
+        assert epochs(heard) == [1, 2]
+        assert heard[-1] == end
+
+    def test_a_paused_job_goes_on_and_a_job_may_be_refused_at_its_start(
+        self, backend: Backend, data: Dataset, tmp_path: Path
+    ) -> None:
+        started = job(data, tmp_path, "paused", epochs=4)
+
+        def pause_at_an_epoch(slot: int, message: Message) -> Verdict:
+            return Verdict.PAUSE if isinstance(message, EpochDone) else Verdict.GO_ON
+
+        backend.start(0, started)
+        watch(backend, answer=pause_at_an_epoch)
+        backend.start(0, started)
+        refused = watch(backend, answer=lambda *_: Verdict.PAUSE)
+        assert [type(message) for message in refused] == [Resumed, Paused]
+        backend.start(1, started)  # another worker takes it up
+        heard = watch(backend, slots=(1,))
+        assert isinstance(heard[0], Resumed)
+        assert [known.epoch for known in heard[0].history] == [1]
+        assert epochs(heard) == [2, 3, 4]
+
+    def test_a_job_that_was_over_is_over(
+        self, backend: Backend, data: Dataset, tmp_path: Path
+    ) -> None:
+        for _ in range(2):
+            backend.start(0, job(data, tmp_path, "over"))
+            heard = watch(backend)
+        assert isinstance(heard[0], Resumed)
+        assert heard[0].last
+        assert [known.epoch for known in heard[0].history] == [1, 2, 3]
+        assert heard[1:] == [Done()]
+
+    def test_two_slots_train_at_once(self, backend: Backend, data: Dataset, tmp_path: Path) -> None:
+        backend.start(0, job(data, tmp_path, "one"))
+        backend.start(1, job(data, tmp_path, "two"))
+        heard = watch(backend, slots=(0, 1))
+        assert sorted(epochs(heard)) == [1, 1, 2, 2, 3, 3]
+
+    def test_a_killed_job_ends_as_died_and_the_slot_is_free(
+        self, backend: Backend, data: Dataset, tmp_path: Path
+    ) -> None:
+        killed = job(data, tmp_path, "killed")
+
+        def kill(slot: int, message: Message) -> Verdict | None:
+            if isinstance(message, EpochDone):
+                backend.kill(slot)
+                return None
+            return Verdict.GO_ON
+
+        backend.start(0, killed)
+        end = watch(backend, answer=kill)[-1]
+        assert isinstance(end, Failed)
+        assert end.kind == "died"
+        backend.start(0, killed)
+        heard = watch(backend)
+        assert isinstance(heard[0], Resumed)
+        assert [known.epoch for known in heard[0].history] == [1]
+        assert epochs(heard) == [2, 3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_worker_that_dies_is_noticed_at_once_with_the_signal(
+    data: Dataset, logs: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+        moment = 0.0
+
+        def strike(slot: int, message: Message) -> None:
+            nonlocal moment
+            moment = time.monotonic()
+            os.kill(pid(backend), number)
+
+        backend.start(0, job(data, tmp_path, "struck"))
+        end = watch(backend, answer=strike)[-1]
+        assert time.monotonic() - moment < 1.0
+        assert isinstance(end, Failed)
+        assert end.kind == "died"
+        assert number.name in end.reason
+
+
+def test_what_breaks_a_training_is_its_end_and_not_the_workers(
+    data: Dataset, logs: Path, tmp_path: Path
+) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+
+        def end_of(broken: Job) -> Message:
+            backend.start(0, broken)
+            return watch(backend)[-1]
+
+        backend.start(0, job(data, tmp_path, "first", epochs=1))
+        watch(backend)
+        worker = pid(backend)
+        mistyped = end_of(replace(job(data, tmp_path, "typo"), monitor="val_los"))
+        assert mistyped == Failed("error", mistyped.reason)
+        assert "'val_los'" in mistyped.reason
+        assert "val_loss" in mistyped.reason
+        gone = end_of(replace(job(data, tmp_path, "gone"), data=tmp_path / "nowhere"))
+        assert gone == Failed("error", gone.reason)
+        assert str(tmp_path / "nowhere") in gone.reason
+        assert isinstance(end_of(job(data, tmp_path, "well", epochs=1)), Done)
+        assert pid(backend) == worker
+
+
+def test_a_handed_over_model_is_tested(data: Dataset, logs: Path, tmp_path: Path) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+        backend.start(0, replace(job(data, tmp_path, "over"), hand_over=tmp_path / "model.keras"))
+        end = watch(backend)[-1]
+    assert isinstance(end, Done)
+    assert end.test is not None
+    assert sum(map(sum, end.test.confusion)) == len(data.test.labels)
+    right = sum(end.test.confusion[n][n] for n in range(3))
+    assert end.test.accuracy == pytest.approx(right / len(data.test.labels))
+    assert (tmp_path / "model.keras").stat().st_size > 0
+
+
+def test_a_worker_that_has_grown_is_replaced(
+    data: Dataset, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+        pids = []
+        for growth in (100.0, 100.0, 0.5):
+            monkeypatch.setattr(local, "GROWTH", growth)
+            backend.start(0, job(data, tmp_path, f"{len(pids)}", epochs=1))
+            pids.append(pid(backend))
+            watch(backend)
+    assert pids[0] == pids[1] != pids[2]
+
+
+def test_workers_leave_when_their_tuner_is_killed(
+    data: Dataset, logs: Path, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from pathlib import Path
+from search.backends.local import LocalBackend, Slot
+from tests.test_search_local import Dataset, EpochDone, Verdict, job, pid
+backend = LocalBackend([Slot(threads=1)], Path(sys.argv[1]))
+backend.start(0, job(Dataset.open(Path(sys.argv[2])), Path(sys.argv[3]), "orphan", epochs=10**5))
+while True:
+    for slot, message in backend.wait(1.0):
+        backend.answer(slot, Verdict.GO_ON)
+        if isinstance(message, EpochDone):
+            print(pid(backend), flush=True)
+"""
+    tuner = subprocess.Popen(
+        [sys.executable, "-c", code, str(logs), str(data.path), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert tuner.stdout is not None
+    worker = psutil.Process(int(tuner.stdout.readline()))
+    tuner.kill()
+    tuner.wait()
+    tuner.stdout.close()
+    worker.wait(timeout=5)  # raises if it is still there
+
+
+def pid(backend: LocalBackend) -> int:
+    number = backend._workers[0].process.pid
+    assert number is not None
+    return number
