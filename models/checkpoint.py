@@ -10,6 +10,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ _FORMAT = 1
 
 class CheckpointError(Exception):
     """A checkpoint that is damaged or belongs to another network; the message is one line."""
+
+
+class CheckpointWriteError(Exception):
+    """A checkpoint that could not be written: a full disk, mostly; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Checkpoint:
         """Write the checkpoint to ``path`` whole; the one that was there becomes ``path``.previous.
 
         At every moment one of the two files is a whole checkpoint, whatever stops the process.
+
+        Raises:
+            CheckpointWriteError: The disk refused; the checkpoint that was there is untouched.
         """
         meta = {
             "format": _FORMAT,
@@ -65,15 +73,20 @@ class Checkpoint:
         arrays: dict[str, Array] = {f"state/{name}": array for name, array in self.state.items()}
         arrays |= {f"best/{number:04d}": array for number, array in enumerate(self.best)}
         arrays[_META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-        path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f"{path.name}.new")
-        with new.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            path.replace(previous(path))
-        new.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with new.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                path.replace(previous(path))
+            new.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)  # half a checkpoint only fills the disk further
+            raise CheckpointWriteError(f"cannot write {path}: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-EVALUATION_BATCH = 500  # images a step where nothing is learned: larger is no faster on a CPU
+from models.spec import EVALUATION_BATCH
 
 
 class Images(Protocol):

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 KERNEL = 3  # side of every convolution of the documents, pixels
 POOL = 2  # side of every pooling window of the documents, pixels
+EVALUATION_BATCH = 500  # images a step where nothing is learned: larger is no faster on a CPU
+PROCESS = 800 * 2**20  # bytes that a process takes with TensorFlow in it and a first network built
 
 S = TypeVar("S", bound="Spec")
 
@@ -156,6 +158,37 @@ def count_parameters(spec: ModelSpec, input_shape: tuple[int, int, int], classes
     total += (flat + 1) * spec.dense.units
     total += 4 * spec.dense.units if spec.dense.batch_norm else 0
     return total + (spec.dense.units + 1) * classes
+
+
+def estimate_memory(
+    spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, batch_size: int
+) -> int:
+    """Bytes that a process needs to train the network; a rough estimate.
+
+    Beside TensorFlow itself, four bytes a value: five values for each weight (itself, its
+    gradient, Adam's two moments, the best epoch's copy), and for each image of a batch, every
+    layer's map twice, forwards and backwards, and once the nine-fold patches of the widest
+    convolution, which a CPU lays out for its product; or, if that is more, the largest map and
+    its successor for each image of an evaluation. Four networks on images of 32 to
+    128 pixels took 0.65 to 0.98 of it; ``tests/test_models_memory.py`` looks at one.
+
+    Raises:
+        SpecError: The network does not fit images of this size.
+    """
+    side = spec.input_side or input_shape[0]
+    channels = input_shape[2]
+    maps = side * side * channels
+    widest = largest = 0
+    for block, after in zip(spec.blocks, map_sides(spec, input_shape[0]), strict=True):
+        convolved = side if block.padding == "same" else side - KERNEL + 1
+        layers = 3 if block.batch_norm else 2  # convolution, ReLU, normalisation
+        maps += (layers * convolved**2 + after**2) * block.filters
+        widest = max(widest, KERNEL * KERNEL * channels * convolved**2)
+        largest = max(largest, convolved**2 * block.filters)
+        side, channels = after, block.filters
+    weights = count_parameters(spec, input_shape, classes)
+    images = max(batch_size * (2 * maps + widest), EVALUATION_BATCH * 2 * largest)
+    return PROCESS + 4 * (5 * weights + images)
 
 
 def _one_line(error: ValidationError) -> str:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from data.catalog import Choice
     from data.progress import Progress
     from search.interruption import Interruption
-    from search.outside import Workshop
-    from search.workspace import Workspace
 
 app = typer.Typer(
     add_completion=False,
@@ -36,60 +34,22 @@ DATA = ("data", "image_size", "skip_bad_images", "seed")
 @with_settings(
     *DATA,
     *("study", "storage", "trials", "epochs", "workers", "timeout", "sampler", "pruner", "space"),
-    *("monitor", "train_order", "documented", "keep"),
+    *("monitor", "train_order", "documented", "keep", "max_params"),
 )
 def search(settings: Settings) -> None:
     """Run a study, or go on with it, until it has TRIALS trials."""
     data = _load(settings).dataset
-    from search import messages, scheduler
-    from search.backends.local import LocalBackend
-    from search.interruption import Interruption
-    from search.machine import slots
-    from search.progress import make_display
-    from search.space import Space
-    from search.tuner import Plan, Tuner
-    from search.workspace import Workspace, made_by, made_with, study_name
-    from storage.lease import StudyLease
-    from storage.study import create_or_check
+    from search import launch, messages
+    from search.workspace import Workspace
 
-    name = study_name(settings)
-    space = Space(settings.epochs, data.input_shape[0], settings.train_order)
-    place = Workspace.open(settings, write=True)
-    logs = place.layout.logs(name)
-    with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
-        study, new = create_or_check(
-            place.storage, name, made_with(settings, data, space), made_by(settings, data)
-        )
-        documented = space.of_documented_run() if new and settings.documented else None
-        if documented is not None:
-            study.enqueue_trial(documented)
-        study.pruner = scheduler.make_pruner(settings.pruner, settings.epochs)
-        workers = slots(settings.workers)
-        print(messages.opening(study, new, settings.trials, workers))  # noqa: T201
-        with LocalBackend(workers, logs) as backend, make_display() as display:
-            outcome = Tuner(
-                study=study,
-                space=space,
-                data=data,
-                backend=backend,
-                records=place.records,
-                layout=place.layout,
-                plan=Plan(
-                    trials=settings.trials,
-                    seed=settings.seed,
-                    sampler=settings.sampler,
-                    pruner=settings.pruner,
-                    timeout=settings.timeout,
-                    monitor=settings.monitor,
-                    keep=settings.keep,
-                ),
-                display=display,
-                interruption=interruption,
-                every_turn=lease.renew,
-            ).run()
-    for line in messages.closing(study, outcome, interrupted=interruption.asked):
-        print(line)  # noqa: T201
-    _leave_if(interruption)
+    with Workspace.open(settings, write=True) as place:
+        searched = launch.search(place, settings, data)
+        asked = searched.interruption.asked
+        for line in messages.closing(searched.study, searched.outcome, interrupted=asked):
+            print(line)  # noqa: T201
+    if searched.outcome.trouble:
+        raise TreinoError(f"the search had to stop: {searched.outcome.trouble}")
+    _leave_if(searched.interruption)
 
 
 @app.command()
@@ -104,6 +64,7 @@ def baseline(
     if run not in DOCUMENTED:
         raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
     data = _load(settings).dataset
+    from search import launch
     from search.outside import Order
     from search.workspace import BASELINES, Workspace
 
@@ -120,8 +81,10 @@ def baseline(
         training=documented.training.model_copy(update=changes),
         seed=settings.seed,
     )
-    place = Workspace.open(settings, write=True)
-    with _workshop(place, BASELINES) as (workshop, interruption):
+    with (
+        Workspace.open(settings, write=True) as place,
+        launch.workshop(place, BASELINES) as (workshop, interruption),
+    ):
         files = place.layout.run(BASELINES, order.run(data))
         row = workshop.make(order, data, files)
     if row is not None:
@@ -138,20 +101,20 @@ def baseline(
 def retrain_best(settings: Settings) -> None:
     """Train the study's best trial in full and hand the model over."""
     from models.documented import BEST_TEST_ACCURACY
-    from search import retrain
+    from search import launch, retrain
     from search.workspace import Workspace, data_of
 
-    place = Workspace.open(settings, write=True)
-    study = place.study(settings.study)
-    with _progress() as progress:
-        data = data_of(study, progress)
-    name = study.study_name
-    with _workshop(place, name) as (workshop, interruption):
-        row = retrain.retrain_best(workshop, study, data, place.layout, settings.retrain_epochs)
+    with Workspace.open(settings, write=True) as place:
+        study = place.study(settings.study)
+        with _progress() as progress:
+            data = data_of(study, progress)
+        best = place.layout.best(study.study_name)
+        with launch.workshop(place, study.study_name) as (workshop, interruption):
+            row = retrain.retrain_best(workshop, study, data, best, settings.retrain_epochs)
     if row is not None:
         print(  # noqa: T201
             f"test accuracy {row.test_accuracy:.4f} (the documents' best on CIFAR-10: "
-            f"{BEST_TEST_ACCURACY}); model, card and pictures in {place.layout.best(name).folder}"
+            f"{BEST_TEST_ACCURACY}); model, card and pictures in {best.folder}"
         )
     _leave_if(interruption)
 
@@ -165,10 +128,10 @@ def leaderboard(settings: Settings) -> None:
     from search import leaderboard as board
     from search.workspace import Workspace
 
-    place = Workspace.open(settings, write=False)
-    study = place.study(settings.study) if settings.study else place.newest_study()
-    title = f"study {study.study_name}" if study else "baselines"
-    found = board.rows(study, place.records)
+    with Workspace.open(settings, write=False) as place:
+        study = place.study(settings.study) if settings.study else place.newest_study()
+        title = f"study {study.study_name}" if study else "baselines"
+        found = board.rows(study, place.records)
     if not found:
         raise TreinoError("nothing was trained yet: run `make search` first")
     Console().print(board.table(found, title))
@@ -181,15 +144,15 @@ def dashboard(settings: Settings) -> None:
     from search.dashboard import serve
     from search.workspace import Workspace
 
-    place = Workspace.open(settings, write=settings.writable)
-    serve(
-        place.storage,
-        place.layout.artifacts,
-        host=settings.host,
-        port=settings.port,
-        writable=settings.writable,
-        announce=lambda line: print(line, flush=True),  # noqa: T201
-    )
+    with Workspace.open(settings, write=settings.writable) as place:
+        serve(
+            place.storage,
+            place.layout.artifacts,
+            host=settings.host,
+            port=settings.port,
+            writable=settings.writable,
+            announce=lambda line: print(line, flush=True),  # noqa: T201
+        )
 
 
 @app.command("data")
@@ -222,7 +185,8 @@ def studies(settings: Settings) -> None:
     from search.workspace import Workspace
     from storage.study import summaries
 
-    found = summaries(Workspace.open(settings, write=False).storage)
+    with Workspace.open(settings, write=False) as place:
+        found = summaries(place.storage)
     if not found:
         raise TreinoError("there is no study yet: run `make search` first")
     table = Table()
@@ -301,6 +265,7 @@ def _fault(message: str, code: int) -> int:
 
 def _leave_if(interruption: "Interruption") -> None:
     if interruption.asked:
+        print("interrupted; everything is saved: the same command goes on")  # noqa: T201
         raise typer.Exit(interruption.exit_code)
 
 
@@ -346,33 +311,3 @@ def _progress() -> "Iterator[Progress]":
             bars.update(tasks[what], completed=done, total=total)
 
         yield progress
-
-
-@contextmanager
-def _workshop(place: "Workspace", study: str) -> "Iterator[tuple[Workshop, Interruption]]":
-    """Everything that a training outside the study needs, put away afterwards."""
-    from search.backends.local import LocalBackend
-    from search.interruption import Interruption
-    from search.machine import slots
-    from search.outside import Workshop
-    from search.progress import make_display
-    from storage.lease import StudyLease
-
-    logs = place.layout.logs(study)
-    with (
-        StudyLease(place.storage.engine, f"{study}/best") as lease,
-        Interruption() as interruption,
-        LocalBackend(slots(1), logs) as backend,
-        make_display() as display,
-    ):
-        workshop = Workshop(
-            backend=backend,
-            records=place.records,
-            layout=place.layout,
-            display=display,
-            interruption=interruption,
-            every_turn=lease.renew,
-        )
-        yield workshop, interruption
-    if interruption.asked:
-        print("interrupted; everything is saved: run the same command to go on")  # noqa: T201

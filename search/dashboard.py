@@ -9,10 +9,13 @@ import ipaddress
 import json
 import logging
 import re
+import secrets
 import socket
 from collections.abc import Callable, Collection, Iterable
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 _READING = ("GET", "HEAD")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
+_COOKIE = "treino"
 _PORT = re.compile(r":\d*$")
 
 _HEADERS = [
@@ -94,6 +98,32 @@ def application(
     return guarded
 
 
+def with_token(application: "WSGIApplication", token: str) -> "WSGIApplication":
+    """The application for those alone who know ``token``.
+
+    They open an address that ends in ``?token=...`` once; a cookie, which no script reads and no
+    other site sends, stands for it from then on. Anyone else gets 401.
+    """
+
+    def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        given = parse_qs(environ.get("QUERY_STRING", "")).get("token", [""])[0]
+        if secrets.compare_digest(given.encode(), token.encode()):
+            cookie = f"{_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
+            # To the same page without the token, which would otherwise stay in the address bar.
+            home = [("Location", environ.get("PATH_INFO") or "/"), ("Set-Cookie", cookie)]
+            start_response("303 See Other", [*home, ("Content-Length", "0"), *_HEADERS])
+            return []
+        kept = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(_COOKIE)
+        if kept is None or not secrets.compare_digest(kept.value.encode(), token.encode()):
+            reason = (
+                "open the dashboard by the whole address that its start printed, token included"
+            )
+            return _refuse(start_response, "401 Unauthorized", reason)
+        return application(environ, start_response)
+
+    return guarded
+
+
 def serve(
     storage: optuna.storages.BaseStorage,
     artifacts: Path,
@@ -108,45 +138,41 @@ def serve(
     Args:
         storage: What to show.
         artifacts: The folder of the files that belong to trials.
-        host: Address to listen on; beyond loopback only for reading, and then anyone who reaches
-            it sees all studies.
+        host: Address to listen on; beyond loopback, anyone who reaches it sees all studies.
         port: Port to listen on; 0 takes a free one.
-        writable: Whether studies may be changed and deleted.
+        writable: Whether studies may be changed and deleted; beyond loopback only by those who
+            have the token in the address that is announced.
         announce: Called with a line that holds the address, once it can be opened.
 
     Raises:
-        DashboardError: The address is not this machine's, the port is taken or not allowed, or
-            anyone on the network could change the studies.
+        DashboardError: The address is not this machine's, or the port is taken or not allowed.
     """
     import waitress
 
-    with _listen(host, port, writable=writable) as listening:
+    with _listen(host, port) as listening:
         address, port = listening.getsockname()[:2]
         # It logs every request that waits for a thread, and a browser opens six at a time.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        server = waitress.create_server(
-            application(storage, artifacts, writable=writable, hosts=_hosts(host, address)),
-            sockets=[listening],
-            threads=8,
-        )
+        app = application(storage, artifacts, writable=writable, hosts=_hosts(host, address))
+        query = ""
+        if writable and not ipaddress.ip_address(address).is_loopback:
+            token = secrets.token_urlsafe(24)
+            app, query = with_token(app, token), f"?token={token}"
+        server = waitress.create_server(app, sockets=[listening], threads=8)
         shown = socket.gethostname() if ipaddress.ip_address(address).is_unspecified else address
         mode = "studies can be changed and deleted" if writable else "read-only"
-        announce(f"dashboard: http://{_bracketed(shown)}:{port}/dashboard ({mode}; Ctrl-C ends it)")
+        where = f"http://{_bracketed(shown)}:{port}/dashboard{query}"
+        announce(f"dashboard: {where} ({mode}; Ctrl-C ends it)")
         server.run()  # returns on Ctrl-C
 
 
-def _listen(host: str, port: int, *, writable: bool) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens on the address, which is looked up once: checked and bound alike."""
     if not 0 <= port <= 65535:
         raise DashboardError(f"--port {port}: expected 0 to 65535")
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         family, _, _, _, (address, *_) = found[0]
-        if writable and not ipaddress.ip_address(address).is_loopback:
-            raise DashboardError(
-                f"--writable on {host}: anyone on the network could delete studies; "
-                "leave out --host (127.0.0.1), or leave out --writable"
-            )
         return socket.create_server((address, port), family=family)
     except (socket.gaierror, UnicodeError) as error:
         raise DashboardError(f"--host {host}: no such address; use 127.0.0.1") from error

@@ -104,11 +104,13 @@ class Failed:
 
     Attributes:
         kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit;
-            ``error``: an exception; ``died``: the worker process ended or lost its machine.
+            ``error``: an exception; ``died``: the worker process ended, hung or lost its machine;
+            ``surroundings``: a checkpoint could not be written or the images were gone, which
+            is no fault of this job's and will meet the next one too.
         reason: One line for people.
     """
 
-    kind: Literal["diverged", "memory", "error", "died"]
+    kind: Literal["diverged", "memory", "error", "died", "surroundings"]
     reason: str
 
 

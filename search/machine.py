@@ -3,6 +3,9 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
+
+import psutil
 
 from search.backends.local import Slot
 
@@ -19,20 +22,21 @@ def gpus() -> list[str]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name and name != "-1"]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        found = subprocess.run(  # noqa: S603 - the driver's own tool, no argument of the user's
-            [tool, "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            check=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []  # a driver that does not answer trains nothing
-    return found.stdout.split()
+    return _ask_driver("index")
+
+
+def memory(slots: Sequence[Slot]) -> int | None:
+    """Bytes that each worker may use: of its GPU, or else of what memory is free now.
+
+    None where a GPU does not say how much it has.
+    """
+    cards = [slot.gpu for slot in slots if slot.gpu is not None]
+    if not cards:
+        return int(psutil.virtual_memory().available / len(slots))
+    sizes = _ask_driver("memory.total", "--id", cards[0])
+    mebibytes = sizes[0] if sizes else ""
+    share = max(1, -(-len(slots) // len(set(cards))))  # workers that take turns at one
+    return int(mebibytes) * 2**20 // share if mebibytes.isdecimal() else None
 
 
 def slots(workers: int) -> list[Slot]:
@@ -48,3 +52,21 @@ def slots(workers: int) -> list[Slot]:
     count = workers or len(cards) or cores()
     threads = max(1, cores() // count)
     return [Slot(threads, cards[n % len(cards)] if cards else None) for n in range(count)]
+
+
+def _ask_driver(what: str, *arguments: str) -> list[str]:
+    """What NVIDIA's driver says of its GPUs, one word each; nothing where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        found = subprocess.run(  # noqa: S603 - the driver's own tool
+            [tool, f"--query-gpu={what}", "--format=csv,noheader,nounits", *arguments],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []  # a driver that does not answer trains nothing
+    return found.stdout.split()

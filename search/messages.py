@@ -39,11 +39,9 @@ def closing(study: optuna.Study, outcome: Outcome, *, interrupted: bool) -> list
             f"{attributes['val_accuracy']:.4f}, {attributes['parameters']:,} parameters"
         )
     paused = outcome.states.get("paused", 0)
-    if paused or interrupted:
-        what = "interrupted; everything is saved" if interrupted else "out of time"
-        waiting = f"{plural(paused, 'paused trial')}, to be taken up again: " if paused else ""
-        lines.append(f"{what}. {waiting}run the same command to go on")
-    elif best is not None:
+    if paused:
+        lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")
+    elif best is not None and not interrupted:
         lines.append("next: make retrain-best, make dashboard, make leaderboard")
     return lines
 

@@ -1,6 +1,7 @@
 """A training outside the study, from job to handed-over model: the retrained best, a baseline."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ from search.progress import Display
 from search.provenance import document
 from search.scheduler import PATIENCE
 from search.tuner import TURN
+from search.watchdog import Watchdog
 from storage.files import Layout, RunFiles, write_atomically
 from storage.tables import ModelRow, Records
 
@@ -125,6 +127,8 @@ class Workshop:
 
     def _train(self, order: Order, job: Job) -> tuple[list[EpochFigures], Done | Paused | Failed]:
         history: list[EpochFigures] = []
+        watchdog = Watchdog()
+        watchdog.started(0, time.monotonic())
         self._display.job_started(0, order.title, job.training.epochs)
         self._backend.start(0, job)
         killed = False
@@ -132,7 +136,9 @@ class Workshop:
             for _, message in self._backend.wait(TURN):
                 if isinstance(message, Resumed | EpochDone):
                     told = (message.figures,) if isinstance(message, EpochDone) else message.history
+                    watchdog.heard(0, time.monotonic())
                     for figures in told:
+                        watchdog.heard(0, time.monotonic(), figures.seconds)
                         history.append(figures)
                         self._records.record_epoch(order.study, job.run, figures.to_dict())
                         self._display.job_at(0, figures)
@@ -143,7 +149,10 @@ class Workshop:
                     return history, message
             if self._interruption.now and not killed:
                 killed = True
-                self._backend.kill(0)
+                self._backend.kill(0, "stopped by the user")
+            for reason in watchdog.hung(time.monotonic()).values():
+                watchdog.ended(0)
+                self._backend.kill(0, reason)
             self._every_turn()
 
     def _hand_over(

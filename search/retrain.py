@@ -14,7 +14,7 @@ from search.scheduler import trial_seed
 from search.space import Space
 from search.trials import best_trial
 from search.workspace import space_of
-from storage.files import Layout, RunFiles, write_atomically
+from storage.files import RunFiles, write_atomically
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
 
@@ -55,9 +55,9 @@ def order_of_best(study: optuna.Study, space: Space, epochs: int) -> Order:
 
 
 def retrain_best(
-    workshop: Workshop, study: optuna.Study, data: Dataset, layout: Layout, epochs: int
+    workshop: Workshop, study: optuna.Study, data: Dataset, files: RunFiles, epochs: int
 ) -> ModelRow | None:
-    """Retrain the best trial and hand it over in the study's ``best`` folder.
+    """Retrain the study's best trial for up to ``epochs`` epochs and hand it over at ``files``.
 
     Returns:
         The model; None if the training was interrupted, to be gone on with by the same call.
@@ -67,7 +67,6 @@ def retrain_best(
         TrainingFailedError: The training broke.
     """
     order = order_of_best(study, space_of(study, data), epochs)
-    files = layout.best(study.study_name)
     row = workshop.make(order, data, files)
     if row is not None:
         write_atomically(files.card, card(row, data, files))

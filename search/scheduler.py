@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from search.jobs import Verdict
 
 ETA = 3  # reduction factor of the halving pruners
-PATIENCE = 3  # how often a trial may kill its worker before it has failed
+PATIENCE = 3  # how often a worker may die on the same epoch of a trial before it has failed
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "hyperband", "halving", "none")

@@ -60,6 +60,9 @@ class Settings:
     )
     seed: int = _setting(0, "Decides the trials' configurations, weights and order of images.")
     keep: int = _setting(5, "Finished trials that keep their checkpoint: the best ones.")
+    max_params: int = _setting(
+        100_000_000, "Networks with more weights are proposed but not trained."
+    )
     retrain_epochs: int = _setting(
         100, "The most epochs that retrain-best trains.", flag="--epochs"
     )
@@ -77,7 +80,7 @@ class Settings:
             SettingsError: A value is out of its range; the message names flag and value.
         """
         self._at_least(0, "seed", "workers", "keep", "port")
-        self._at_least(1, "trials", "epochs", "retrain_epochs", "baseline_epochs")
+        self._at_least(1, "trials", "epochs", "max_params", "retrain_epochs", "baseline_epochs")
         self._one_of("sampler", ("tpe", "random"))
         self._one_of("pruner", ("median", "hyperband", "halving", "none"))
         self._one_of("space", ("documents",))

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from models.history import EpochFigures, best_epoch
 from models.spec import ModelSpec, TrainingSpec
 from search import plots
+from storage.engine import StorageError
 from storage.files import Layout, RunFiles
 from storage.tables import Records
 
@@ -99,9 +100,14 @@ class TrialBook:
         )
 
     def count_death(self, live: LiveTrial) -> int:
-        """Note that the trial's worker died; returns how often that happened to it."""
-        deaths = int(self.frozen(live).user_attrs.get(DEATHS, 0)) + 1
-        live.trial.set_user_attr(DEATHS, deaths)
+        """Note that the trial's worker died; returns how often it did after this same epoch.
+
+        A trial that gets on between two deaths is not what kills its workers.
+        """
+        epoch = len(live.history)
+        before = self.frozen(live).user_attrs.get(DEATHS, {})
+        deaths = int(before.get("times", 0)) + 1 if before.get("after epoch") == epoch else 1
+        live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": deaths})
         return deaths
 
     def recall(self, live: LiveTrial) -> None:
@@ -141,13 +147,18 @@ class TrialBook:
             title = f"{self._study.study_name}, trial {live.number}"
             plots.draw_curves(live.history, paths.curves, title, subtitle=state.name.lower())
             files.append(paths.curves)
-        for file in files:
-            upload_artifact(
-                artifact_store=store,
-                file_path=str(file),
-                study_or_trial=live.trial,
-                storage=self._study._storage,  # noqa: SLF001 - the cached one that the study uses
-            )
+        try:
+            for file in files:
+                upload_artifact(
+                    artifact_store=store,
+                    file_path=str(file),
+                    study_or_trial=live.trial,
+                    storage=self._study._storage,  # noqa: SLF001 - the one that the study uses
+                )
+        except OSError as error:
+            raise StorageError(
+                f"cannot keep artifacts in {self._layout.artifacts}: {error.strerror or error}"
+            ) from error
 
     def _remove_checkpoints(self) -> None:
         """Bound the space: only the best finished trials, and the unfinished, keep theirs."""

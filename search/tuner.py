@@ -6,7 +6,7 @@ the trials. What to do next, and what an epoch means, scheduler.py decides.
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ import optuna
 from optuna.trial import TrialState
 
 from data.dataset import Dataset
-from models.history import best_epoch
-from models.spec import SpecError, count_parameters
+from models.history import EpochFigures, best_epoch
+from models.spec import SpecError, count_parameters, estimate_memory
 from search import scheduler
 from search.backends.base import Backend
 from search.interruption import Interruption
@@ -33,6 +33,7 @@ from search.trials import (
     counts,
     states,
 )
+from search.watchdog import Watchdog
 from storage.files import Layout, write_atomically
 from storage.tables import Records
 
@@ -52,6 +53,8 @@ class Plan:
         timeout: Seconds after which nothing new is trained; None for no limit.
         monitor: The figure judged by, to be minimised.
         keep: How many finished trials keep their checkpoint: the best ones.
+        max_parameters: Networks with more weights are not trained; None for no limit.
+        memory: Bytes that one worker may use; networks estimated to need more are not trained.
     """
 
     trials: int
@@ -61,6 +64,8 @@ class Plan:
     timeout: float | None = None
     monitor: str = "val_loss"
     keep: int = 5
+    max_parameters: int | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,14 @@ class Outcome:
         epochs: Epochs trained by this process.
         images: Images those epochs trained on.
         seconds: Wall time.
+        trouble: Why the search had to stop, empty if it did not have to.
     """
 
     states: Mapping[str, int]
     epochs: int
     images: int
     seconds: float
+    trouble: str = ""
 
 
 class Tuner:
@@ -97,8 +104,10 @@ class Tuner:
         display: Display,
         interruption: Interruption,
         every_turn: Callable[[], None] = lambda: None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         """Prepare a search; ``every_turn`` is called each turn of the loop: the lease's renewal."""
+        self._watchdog = watchdog or Watchdog()
         self._study = study
         self._space = space
         self._data = data
@@ -113,6 +122,7 @@ class Tuner:
         self._trained: dict[frozenset[tuple[str, Any]], int] = {}
         self._started = 0
         self._used_up = False
+        self._trouble = ""
         self._epochs = 0
         self._epoch_seconds = 0.0
         self._begun = time.monotonic()
@@ -128,7 +138,10 @@ class Tuner:
             if self._interruption.now and not killed:
                 killed = True
                 for slot in self._running:
-                    self._backend.kill(slot)
+                    self._backend.kill(slot, "stopped by the user")
+            for slot, reason in self._watchdog.hung(time.monotonic()).items():
+                self._watchdog.ended(slot)
+                self._backend.kill(slot, reason)
             self._fill()
             self._every_turn()
             self._display.overall(self._overall())
@@ -137,13 +150,14 @@ class Tuner:
             epochs=self._epochs,
             images=self._epochs * len(self._data.train.labels),
             seconds=time.monotonic() - self._begun,
+            trouble=self._trouble,
         )
 
     @property
     def _closing(self) -> bool:
         timeout = self._plan.timeout
         late = timeout is not None and time.monotonic() - self._begun >= timeout
-        return late or self._interruption.asked
+        return late or self._interruption.asked or bool(self._trouble)
 
     def _adopt(self) -> None:
         """Take over what an earlier tuner left in the study."""
@@ -217,10 +231,19 @@ class Tuner:
         """What a trial of the study stands for.
 
         Raises:
-            SpecError: A network that the images have no room for.
+            SpecError: A network that the images, or the machine, have no room for.
         """
         model, training = self._space.specs(self._space.suggest(trial))
-        parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
+        shape, classes = self._data.input_shape, len(self._data.classes)
+        parameters = count_parameters(model, shape, classes)
+        if parameters > (self._plan.max_parameters or parameters):
+            raise SpecError(f"{parameters:,} parameters, more than {self._plan.max_parameters:,}")
+        memory = estimate_memory(model, shape, classes, training.batch_size)
+        if memory > (self._plan.memory or memory):
+            raise SpecError(
+                f"needs about {memory / 2**30:.1f} GiB, and a worker has "
+                f"{(self._plan.memory or 0) / 2**30:.1f} GiB"
+            )
         seed = scheduler.trial_seed(self._plan.seed, trial.number)
         live = LiveTrial(trial, model, training, seed, parameters)
         write_atomically(self._book.paths(live).spec, document(model, training, seed, self._data))
@@ -230,11 +253,13 @@ class Tuner:
         try:
             live = self._live(trial)
         except SpecError as error:
+            # PRUNED, not FAIL: the sampler is to learn that such networks are no good.
             trial.set_user_attr(REASON, str(error))
-            self._study.tell(trial, state=TrialState.FAIL)
-            self._display.say(f"trial {trial.number}: failed: {error}")
+            self._study.tell(trial, state=TrialState.PRUNED)
+            self._display.say(f"trial {trial.number}: not trained: {error}")
             return
         self._running[slot] = live
+        self._watchdog.started(slot, time.monotonic())
         self._display.job_started(slot, f"trial {trial.number}", live.training.epochs)
         self._backend.start(
             slot,
@@ -252,18 +277,21 @@ class Tuner:
     def _handle(self, slot: int, message: Message) -> None:
         live = self._running[slot]
         if isinstance(message, Resumed):
+            self._watchdog.heard(slot, time.monotonic(), _longest(message.history))
             for figures in message.history:
                 self._book.note(live, figures)
             if message.history:
                 self._display.job_at(slot, message.history[-1])
             self._answer(slot, live, last=message.last)
         elif isinstance(message, EpochDone):
+            self._watchdog.heard(slot, time.monotonic(), message.figures.seconds)
             self._epochs += 1
             self._epoch_seconds += message.figures.seconds
             self._book.note(live, message.figures)
             self._display.job_at(slot, message.figures)
             self._answer(slot, live, last=message.last)
         else:
+            self._watchdog.ended(slot)
             line = self._end(live, message)
             del self._running[slot]
             self._display.job_ended(slot, f"trial {live.number}: {line}")
@@ -291,6 +319,10 @@ class Tuner:
             reason = str(self._book.frozen(live).user_attrs[PRUNED])
             self._book.end(live, TrialState.PRUNED, reason)
             return reason
+        if message.kind == "surroundings":
+            self._unfinished.append(live.number)
+            self._trouble = self._trouble or message.reason
+            return f"paused: {message.reason}"
         if message.kind == "died" and self._interruption.asked:
             self._unfinished.append(live.number)
             return "stopped; its last whole epoch is safe"
@@ -322,3 +354,8 @@ class Tuner:
         if self._plan.timeout is not None:
             left = min(left, self._plan.timeout - (time.monotonic() - self._begun))
         return max(left, 0.0)
+
+
+def _longest(history: Sequence[EpochFigures]) -> float:
+    """Seconds of the longest epoch, 0 if there was none."""
+    return max((figures.seconds for figures in history), default=0.0)

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from data.dataset import Dataset
+from data.dataset import DataError, Dataset
 from models import training
+from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
 from search.errors import SettingsError
 from search.jobs import (
@@ -24,6 +25,7 @@ from search.jobs import (
     TestFigures,
     Verdict,
 )
+from storage.engine import StorageError
 from storage.files import replacing
 
 
@@ -48,6 +50,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 
     Args:
         channel: The line to the tuner.
+        run: Name of the training.
         monitor: The figure that the tuner judges by.
         epochs: The most epochs the training may take.
 
@@ -55,7 +58,9 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         SettingsError: Training reports no figure of that name.
     """
 
-    def __init__(self, channel: Channel, *, monitor: str = "val_loss", epochs: int) -> None:
+    def __init__(
+        self, channel: Channel, *, run: str = "", monitor: str = "val_loss", epochs: int
+    ) -> None:
         super().__init__()
         if monitor not in REPORTED:  # peers only warn, and then never prune
             raise SettingsError(
@@ -65,6 +70,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         self.verdict = Verdict.GO_ON
         self._channel = channel
         self._epochs = epochs
+        self._run = run
 
     def resumed(self, history: tuple[EpochFigures, ...], last: bool) -> None:
         """Tell the tuner where the training starts.
@@ -76,10 +82,15 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         if self.verdict is not Verdict.GO_ON and not last:
             raise BrokenOffError
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Leave a line in the worker's log: what it was at, should it die."""
+        print(f"{self._run}: epoch {epoch + 1}", flush=True)  # noqa: T201
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Send the figures, wait for the verdict, act on it."""
         figures = EpochFigures(**(logs or {}))
         last = self.model.stop_training or figures.epoch >= self._epochs
+        print(f"{self._run}: epoch {figures.epoch} is safe", flush=True)  # noqa: T201
         self._ask(EpochDone(figures, last))
         if self.verdict is not Verdict.GO_ON:
             self.model.stop_training = True
@@ -111,6 +122,8 @@ def work(job: Job, channel: Channel) -> End:
         return _train(job, channel)
     except training.DivergedError as error:
         return Failed("diverged", str(error))
+    except (CheckpointWriteError, StorageError, DataError) as error:
+        return Failed("surroundings", str(error))
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         return Failed("memory", f"out of memory: {_first_line(error)}")
     except (BrokenPipeError, ConnectionResetError):
@@ -122,7 +135,7 @@ def work(job: Job, channel: Channel) -> End:
 
 def _train(job: Job, channel: Channel) -> End:
     data = Dataset.open(job.data)
-    pruning = PruningCallback(channel, monitor=job.monitor, epochs=job.training.epochs)
+    pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
     try:
         trained = training.fit(
             job.model,

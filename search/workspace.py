@@ -1,7 +1,8 @@
 """What a command works in: the database, our tables, the files, and the study in question."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from search.provenance import versions
 from search.settings import Settings
 from search.space import Space
 from storage import study as studies
-from storage.engine import database_url, open_storage
+from storage.engine import database_url, explained, open_storage
 from storage.files import Layout
 from storage.tables import Records
 
@@ -33,15 +34,20 @@ class Workspace:
     layout: Layout
 
     @classmethod
-    def open(cls, settings: Settings, *, write: bool) -> "Workspace":
-        """Open the database that the settings name.
+    @contextmanager
+    def open(cls, settings: Settings, *, write: bool) -> Iterator["Workspace"]:
+        """Open the database that the settings name, for as long as the block lasts.
 
         Raises:
-            StorageError: It cannot be opened.
+            StorageError: It cannot be opened, or, later in the block, does not answer.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(database_url(settings.storage), write=write)
-        return cls(storage, Records(storage.engine), Layout(VAR))
+        try:
+            with explained(storage.url):
+                yield cls(storage, Records(storage.engine), Layout(VAR))
+        finally:
+            storage.engine.dispose()
 
     def newest_study(self) -> optuna.Study | None:
         """The study whose trials started last; None if there is none."""

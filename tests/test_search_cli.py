@@ -57,7 +57,10 @@ class Place:
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
         storage = open_storage(database_url(str(self.folder / "var/treino.db")), write=False)
-        return optuna.load_study(study_name="images", storage=storage).get_trials()
+        try:
+            return optuna.load_study(study_name="images", storage=storage).get_trials()
+        finally:
+            storage.engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +165,8 @@ def test_a_search_interrupted_by_ctrl_c_goes_on_with_the_same_command(fresh: Pla
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == ""
-    assert "interrupted; everything is saved. 1 paused trial" in out
+    assert "1 paused trial: the same command takes them up again" in out
+    assert "interrupted; everything is saved" in out
     (paused,) = [trial for trial in fresh.trials if trial.state is TrialState.RUNNING]
     known = len(paused.intermediate_values)
     assert known >= 2
@@ -207,7 +211,7 @@ def test_a_second_tuner_is_told_who_the_first_is(fresh: Place) -> None:
 
 def test_time_that_is_up_pauses_the_search(fresh: Place) -> None:
     out = fresh.search("--trials", "1", "--epochs", "500", "--timeout", "8", "--workers", "1")
-    assert "out of time. 1 paused trial, to be taken up again: run the same command" in out
+    assert "1 paused trial: the same command takes them up again" in out
 
 
 def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> None:

@@ -27,7 +27,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.storages import InMemoryStorage, RDBStorage
 
 from models.history import EpochFigures
-from search.dashboard import DashboardError, _hosts, application, serve
+from search.dashboard import DashboardError, _hosts, application, serve, with_token
 from search.plots import draw_curves
 from storage.engine import open_storage
 
@@ -315,9 +315,31 @@ def test_address_that_cannot_be_is_told(host: str, port: int, told: str) -> None
     assert told in refused(host, port)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104 - refused
-def test_writable_stays_on_this_machine(host: str) -> None:
-    assert "anyone on the network" in refused(host, 0, writable=True)
+def test_beyond_this_machine_only_those_with_the_token_get_in() -> None:
+    guarded = with_token(
+        application(InMemoryStorage(), Path("absent"), writable=True, hosts=HOSTS), "secret-token"
+    )
+
+    def status(path: str, cookie: str = "") -> tuple[str, dict[str, str]]:
+        environ: dict[str, object] = {}
+        setup_testing_defaults(environ)
+        path, _, query = path.partition("?")
+        environ |= {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_COOKIE": cookie}
+        environ |= {"HTTP_HOST": "localhost", "HTTP_ACCEPT_ENCODING": "gzip"}
+        heard: list[tuple[str, dict[str, str]]] = []
+        list(guarded(environ, lambda line, headers, *_: heard.append((line, dict(headers)))))
+        return heard[0]
+
+    for path in ("/api/studies", "/api/studies?token=", "/api/studies?token=secret", "/dashboard"):
+        assert status(path)[0] == "401 Unauthorized"
+    assert status("/api/studies", "treino=guess")[0] == "401 Unauthorized"
+    line, headers = status("/dashboard?token=secret-token")
+    assert line == "303 See Other"
+    assert headers["Location"] == "/dashboard"
+    cookie = headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert status("/api/studies", cookie.partition(";")[0])[0] == "200 OK"
 
 
 def test_names_that_the_dashboard_answers_to() -> None:

@@ -167,7 +167,7 @@ class TestContract:
 
         def kill(slot: int, message: Message) -> Verdict | None:
             if isinstance(message, EpochDone):
-                backend.kill(slot)
+                backend.kill(slot, "for the test")
                 return None
             return Verdict.GO_ON
 
@@ -219,7 +219,7 @@ def test_what_breaks_a_training_is_its_end_and_not_the_workers(
         assert "'val_los'" in mistyped.reason
         assert "val_loss" in mistyped.reason
         gone = end_of(replace(job(data, tmp_path, "gone"), data=tmp_path / "nowhere"))
-        assert gone == Failed("error", gone.reason)
+        assert gone == Failed("surroundings", gone.reason)
         assert str(tmp_path / "nowhere") in gone.reason
         assert isinstance(end_of(job(data, tmp_path, "well", epochs=1)), Done)
         assert pid(backend) == worker

@@ -18,7 +18,7 @@ from data.dataset import Dataset
 from models.history import EpochFigures
 from search.backends.simulated import Curve, SimulatedBackend
 from search.interruption import Interruption
-from search.jobs import Failed, Job
+from search.jobs import EpochDone, Failed, Job
 from search.progress import Display, Overall
 from search.scheduler import make_pruner
 from search.space import Space
@@ -275,7 +275,7 @@ def test_a_worker_that_dies_costs_the_trial_nothing(lab: Lab) -> None:
     deaths._curve = curve
     outcome = lab.search(bowl, trials=1, backend=deaths)
     assert outcome.states == {"complete": 1}
-    assert lab.trials[0].user_attrs["worker deaths"] in (1, 2)
+    assert lab.trials[0].user_attrs["worker deaths"]["after epoch"] == 2
     assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
     assert any("going on from its last epoch" in line for line in lab.said.lines)
 
@@ -291,7 +291,30 @@ def test_a_trial_that_kills_its_worker_three_times_has_failed(lab: Lab) -> None:
     failed = lab.trials[1]
     assert failed.state is TrialState.FAIL
     assert failed.user_attrs["reason"] == died.reason
-    assert failed.user_attrs["worker deaths"] == 3
+    assert failed.user_attrs["worker deaths"] == {"after epoch": 1, "times": 3}
+
+
+def test_a_trial_that_gets_on_between_deaths_is_not_failed(lab: Lab) -> None:
+    died = Failed("died", "its worker process died: SIGKILL")
+    steps: list[EpochFigures | Failed] = []
+    for epoch in range(1, EPOCHS + 1):
+        steps += [died, figures(epoch, 1.0)]
+
+    class Mending(SimulatedBackend):
+        """Each epoch kills its worker once."""
+
+        def _train(self, slot: int, job: Job) -> None:
+            step = steps.pop(0)
+            if isinstance(step, EpochFigures):
+                self._epochs[job.run] = step.epoch
+                last = self._is_over(job)
+                self._outbox.append((slot, EpochDone(step, last=last)))
+            else:
+                self._outbox.append((slot, step))
+
+    curve = [figures(epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
+    outcome = lab.search(bowl, trials=1, backend=Mending(1, lambda _: curve))
+    assert outcome.states == {"complete": 1}
 
 
 @pytest.mark.parametrize(

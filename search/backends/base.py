@@ -40,7 +40,7 @@ class Backend(ABC):
         """Answer the slot's Resumed or EpochDone."""
 
     @abstractmethod
-    def kill(self, slot: int) -> None:
+    def kill(self, slot: int, reason: str) -> None:
         """Break the slot's job off without waiting for it; it ends with Failed ``died``."""
 
     @abstractmethod

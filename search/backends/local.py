@@ -42,6 +42,7 @@ class _Worker:
     channel: Connection
     first_memory: int | None = None  # resident bytes after its first job
     job: Job | None = None
+    killed_because: str = ""
 
 
 class LocalBackend(Backend):
@@ -92,8 +93,9 @@ class LocalBackend(Backend):
         with suppress(OSError):  # as in start()
             self._workers[slot].channel.send(verdict)
 
-    def kill(self, slot: int) -> None:
+    def kill(self, slot: int, reason: str) -> None:
         """Kill the slot's process."""
+        self._workers[slot].killed_because = reason
         self._workers[slot].process.kill()
 
     def close(self) -> None:
@@ -122,7 +124,8 @@ class LocalBackend(Backend):
             message = worker.channel.recv()
         except (EOFError, OSError):
             worker.process.join()
-            message = Failed("died", self._how_it_died(slot, worker.process.exitcode))
+            reason = worker.killed_because or self._how_it_died(slot, worker.process.exitcode)
+            message = Failed("died", reason)
         if isinstance(message, End):
             worker.job = None
         if isinstance(message, Done | Paused | Stopped) and worker.first_memory is None:

@@ -68,10 +68,10 @@ class SimulatedBackend(Backend):
         else:
             self._train(slot, job)
 
-    def kill(self, slot: int) -> None:
+    def kill(self, slot: int, reason: str) -> None:
         """Break the slot's job off."""
         self._outbox = deque(entry for entry in self._outbox if entry[0] != slot)
-        self._outbox.append((slot, Failed("died", "killed")))
+        self._outbox.append((slot, Failed("died", reason)))
 
     def close(self) -> None:
         """Forget everything under way."""

@@ -1,0 +1,214 @@
+"""A search under fire: workers killed every few seconds, the tuner killed too, the end the same.
+
+``make chaos`` runs it, then benchmarks/memory.py and benchmarks/fuzz.py. Two searches of 20
+trials are each run twice, once in peace and once under fire: one of two workers with random
+configurations, whose outcome does not depend on which trial is faster, and one of a single worker
+with TPE and the median pruner, where every decision depends on those before.
+"""
+
+import argparse
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import psutil
+
+from storage.engine import database_url, open_storage
+from tests.pictures import image_folder
+
+TREINO = str(Path(sys.executable).with_name("treino"))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One search: what it is called, and its flags."""
+
+    name: str
+    workers: int
+    flags: tuple[str, ...]
+
+    def command(self, images: Path, trials: int, epochs: int) -> list[str]:
+        """The command that starts it and goes on with it."""
+        sizes = ("--trials", str(trials), "--epochs", str(epochs), "--image-size", "16")
+        what = ("--data", str(images), "--study", "s", "--workers", str(self.workers))
+        return [TREINO, "search", *what, *sizes, *self.flags]
+
+
+SCENES = (
+    Scene("two workers, random", 2, ("--sampler", "random", "--pruner", "none")),
+    Scene("one worker, TPE, median", 1, ("--sampler", "tpe", "--pruner", "median")),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a search under fire, beside the same in peace."""
+
+    scene: Scene
+    worker_kills: int
+    tuner_kills: int
+    lost: int
+    limbo: int
+    trained_twice: int
+    begun_twice: int
+    same: bool
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept."""
+        struck = self.worker_kills + self.tuner_kills * self.scene.workers
+        nothing = self.lost == self.limbo == self.trained_twice == 0
+        return nothing and self.begun_twice <= struck and self.same
+
+    def __str__(self) -> str:
+        return (
+            f"{self.scene.name}: killed {self.worker_kills} workers and the tuner "
+            f"{self.tuner_kills} times; trials lost {self.lost}, limbo {self.limbo}, "
+            f"epochs trained twice {self.trained_twice}, broken off and begun again "
+            f"{self.begun_twice}, "
+            f"curves equal to the undisturbed run's: {'yes' if self.same else 'NO'}"
+        )
+
+
+def ordeal(
+    scene: Scene,
+    folder: Path,
+    *,
+    trials: int,
+    epochs: int,
+    tuner_kills: int,
+    every: tuple[float, float],
+    seed: int,
+) -> Result:
+    """Run a scene in peace and under fire.
+
+    Args:
+        scene: What to run.
+        folder: Where; both searches get a folder in it.
+        trials: Trials of each search.
+        epochs: Epochs of each trial.
+        tuner_kills: How often the tuner is killed.
+        every: Least and most seconds between two kills.
+        seed: Of the moments and victims; the machine decides what they hit.
+    """
+    images = image_folder(folder / "images", each=20, side=16)
+    peace, fire = folder / "peace", folder / "fire"
+    for place in (peace, fire):
+        place.mkdir()
+    command = scene.command(images, trials, epochs)
+    environment = {**os.environ, "HOME": str(folder / "home")}
+    subprocess.run(command, cwd=peace, env=environment, check=True, stdout=subprocess.DEVNULL)
+    chance = random.Random(seed)
+    worker_kills, left = 0, tuner_kills
+    while True:
+        tuner = subprocess.Popen(
+            command, cwd=fire, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        moment = time.monotonic() + chance.uniform(1, 2) * every[1] if left else float("inf")
+        worker_kills += _strike_workers(tuner, chance, every, until=moment)
+        if tuner.poll() is None:
+            left -= 1
+            tuner.kill()
+        _, said = tuner.communicate()
+        if tuner.returncode == 0 and not left:
+            break
+        if tuner.returncode not in (0, -9):
+            raise RuntimeError(f"the tuner ended with {tuner.returncode}: {said.decode()}")
+        if tuner.returncode == 0:
+            break  # done before its last kill was due
+    return _compare(scene, peace, fire, trials, worker_kills, tuner_kills - left)
+
+
+def _strike_workers(
+    tuner: "subprocess.Popen[bytes]",
+    chance: random.Random,
+    every: tuple[float, float],
+    until: float,
+) -> int:
+    """Kill a random worker now and then until the tuner ends or its own time has come."""
+    kills = 0
+    strike = time.monotonic() + chance.uniform(*every)
+    while tuner.poll() is None and time.monotonic() < until:
+        with suppress(subprocess.TimeoutExpired):
+            tuner.wait(timeout=0.1)
+        if time.monotonic() < strike:
+            continue
+        strike = time.monotonic() + chance.uniform(*every)
+        try:
+            children = psutil.Process(tuner.pid).children()
+            workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+            if workers:
+                chance.choice(workers).kill()
+                kills += 1
+        except psutil.NoSuchProcess:
+            continue
+    return kills
+
+
+def _compare(
+    scene: Scene, peace: Path, fire: Path, trials: int, worker_kills: int, tuner_kills: int
+) -> Result:
+    quiet, struck = _trials(peace), _trials(fire)
+    logs = "".join(log.read_text(errors="replace") for log in fire.glob("var/s/logs/*.log"))
+    safe = Counter(re.findall(r"^(trial-\d+: epoch \d+) is safe$", logs, re.MULTILINE))
+    begun = Counter(re.findall(r"^(trial-\d+: epoch \d+)$", logs, re.MULTILINE))
+    return Result(
+        scene=scene,
+        worker_kills=worker_kills,
+        tuner_kills=tuner_kills,
+        lost=trials - sum(trial.state.is_finished() for trial in struck),
+        limbo=sum(not trial.state.is_finished() for trial in struck),
+        trained_twice=sum(count - 1 for count in safe.values()),
+        begun_twice=sum(count - 1 for count in begun.values()),
+        same=[_told(t) for t in quiet] == [_told(t) for t in struck],
+    )
+
+
+def _trials(place: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = open_storage(database_url(str(place / "var/treino.db")), write=False)
+    try:
+        return optuna.load_study(study_name="s", storage=storage).get_trials()
+    finally:
+        storage.engine.dispose()
+
+
+def _told(trial: optuna.trial.FrozenTrial) -> tuple[object, ...]:
+    return trial.state, trial.params, trial.value, trial.intermediate_values
+
+
+def main() -> None:
+    """Run both scenes; exit code 1 if a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--tuner-kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    kept = True
+    for scene in SCENES:
+        with tempfile.TemporaryDirectory() as folder:
+            result = ordeal(
+                scene,
+                Path(folder),
+                trials=given.trials,
+                epochs=given.epochs,
+                tuner_kills=given.tuner_kills,
+                every=(6.0, 10.0),
+                seed=given.seed,
+            )
+        print(result, flush=True)
+        kept &= result.kept
+    sys.exit(0 if kept else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""From settings to work under way: a search, or a workshop for trainings outside it.
+
+Everything that has to be taken and given back is taken here: the lease, the signals, the
+workers, the display.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+
+from data.dataset import Dataset
+from search import messages, scheduler
+from search.backends.local import LocalBackend
+from search.interruption import Interruption
+from search.machine import memory, slots
+from search.outside import Workshop
+from search.progress import make_display
+from search.settings import Settings
+from search.space import Space
+from search.tuner import Outcome, Plan, Tuner
+from search.workspace import Workspace, made_by, made_with, study_name
+from storage.lease import StudyLease
+from storage.study import create_or_check
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search that has ended, for whatever reason."""
+
+    study: optuna.Study
+    outcome: Outcome
+    interruption: Interruption
+
+
+def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
+    """Run the study that the settings name, or go on with it.
+
+    Raises:
+        LeaseHeld: Another tuner works on it.
+        StorageError: It was made with other data, space or epochs; or the database fails.
+    """
+    name = study_name(settings)
+    space = Space(settings.epochs, data.input_shape[0], settings.train_order)
+    workers = slots(settings.workers)
+    with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
+        study, new = create_or_check(
+            place.storage, name, made_with(settings, data, space), made_by(settings, data)
+        )
+        if not study.get_trials(deepcopy=False):
+            _prepare(study, space, settings)
+        study.pruner = scheduler.make_pruner(settings.pruner, settings.epochs)
+        with LocalBackend(workers, place.layout.logs(name)) as backend, make_display() as display:
+            display.say(messages.opening(study, new, settings.trials, workers))
+            tuner = Tuner(
+                study=study,
+                space=space,
+                data=data,
+                backend=backend,
+                records=place.records,
+                layout=place.layout,
+                plan=Plan(
+                    trials=settings.trials,
+                    seed=settings.seed,
+                    sampler=settings.sampler,
+                    pruner=settings.pruner,
+                    timeout=settings.timeout,
+                    monitor=settings.monitor,
+                    keep=settings.keep,
+                    max_parameters=settings.max_params,
+                    memory=memory(workers),
+                ),
+                display=display,
+                interruption=interruption,
+                every_turn=lease.renew,
+            )
+            return Searched(study, tuner.run(), interruption)
+
+
+@contextmanager
+def workshop(place: Workspace, study: str) -> Iterator[tuple[Workshop, Interruption]]:
+    """A worker with all of the machine, for trainings that belong to ``study`` but not to it.
+
+    Raises:
+        LeaseHeld: Another process trains such a thing now.
+    """
+    with (
+        StudyLease(place.storage.engine, f"{study}/best") as lease,
+        Interruption() as interruption,
+        LocalBackend(slots(1), place.layout.logs(study)) as backend,
+        make_display() as display,
+    ):
+        yield (
+            Workshop(
+                backend=backend,
+                records=place.records,
+                layout=place.layout,
+                display=display,
+                interruption=interruption,
+                every_turn=lease.renew,
+            ),
+            interruption,
+        )
+
+
+def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:
+    """What a study has before its first trial."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([settings.monitor])  # else the dashboard says "Objective 0"
+    documented = space.of_documented_run() if settings.documented else None
+    if documented is not None:
+        study.enqueue_trial(documented)

@@ -1,0 +1,224 @@
+"""Faults, caused for real: each has one line, loses nothing, and the same command goes on.
+
+Worker deaths, Ctrl-C and killed tuners are in test_search_cli.py and test_search_local.py, faults
+of the database alone in test_storage_*.py, damaged checkpoints in test_models_training.py.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from data.catalog import load
+from models.spec import Block, Dense, ModelSpec, TrainingSpec
+from search.backends.local import LocalBackend, Slot
+from search.jobs import Done, EpochDone, Failed, Job, Message, Verdict
+from search.watchdog import Watchdog
+from tests.pictures import image_folder
+from tests.test_search_cli import Place
+from tests.test_search_local import NETWORK, pid, watch
+
+ARGUMENTS = ("--trials", "2", "--epochs", "6", "--workers", "1", "--pruner", "none")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    image_folder(tmp_path / "images", each=20, side=16)
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 120 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"it ended without saying {text!r}")
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free."""
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                file.write(bytes(2**16))
+                file.flush()
+        except OSError:
+            return filler
+
+
+def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Path) -> None:
+    image_folder(small_disk / "images", each=20, side=16)
+    place = Place(small_disk)
+    process = place.start("search", "--data", "images", *ARGUMENTS)
+    read_until(process, "trial 0: epoch 2/6")
+    filler = fill(small_disk)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    assert err.startswith("treino: ")
+    assert err.count("\n") == 1, err
+    assert any(word in err for word in ("No space left on device", "disk is full")), err
+    filler.unlink()
+    (known,) = place.trials[:1]
+    assert len(known.intermediate_values) >= 2
+    out = place.search(*ARGUMENTS)
+    assert "trial 0: epoch 1/6" not in out
+    assert [len(trial.intermediate_values) for trial in place.trials] == [6, 6]
+    assert known.intermediate_values.items() <= place.trials[0].intermediate_values.items()
+
+
+def test_a_checkpoint_too_large_for_the_quota_stops_the_search(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Inherited by the tuner and its workers: the database fits, a checkpoint does not.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**20, limits[1]))
+    try:
+        said = place.search(*ARGUMENTS, code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "the search had to stop: cannot write " in said
+    assert "checkpoint.npz: File too large" in said
+    assert {trial.state for trial in place.trials} == {TrialState.RUNNING}
+    assert "trial 1: complete" in place.search(*ARGUMENTS)
+
+
+def test_images_that_vanish_from_the_cache_are_decoded_again(place: Place) -> None:
+    arguments = ("--trials", "2", "--epochs", "2", "--workers", "1")
+    process = place.start("search", "--data", "images", *arguments)
+    read_until(process, "trial 0: epoch 1/2")
+    shutil.rmtree(place.folder / "home/.cache/treino/decoded")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    assert "the search had to stop: " in err
+    assert "holds no decoded images any more" in err
+    assert "trial 1: complete" in place.search(*arguments)
+
+
+@pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\x00" + bytes(200)])
+def test_a_database_that_is_none_is_one_line(place: Place, content: bytes) -> None:
+    database = place.folder / "var/treino.db"
+    database.parent.mkdir()
+    database.write_bytes(content)
+    for command in ("search", "retrain-best", "leaderboard", "studies", "dashboard"):
+        assert "var/treino.db" in place.run(command, code=1)
+    assert database.read_bytes() == content
+
+
+def test_a_finished_study_is_still_good_when_its_files_are_gone(place: Place) -> None:
+    place.search("--trials", "1", "--epochs", "1")
+    shutil.rmtree(place.folder / "var/images")
+    shutil.rmtree(place.folder / "var/artifacts")
+    assert "trial 0" in place.run("leaderboard")
+    assert "test accuracy" in place.run("retrain-best", "--epochs", "1")
+    shutil.rmtree(place.folder / "var")
+    assert "make search" in place.run("retrain-best", code=1)
+    assert "trial 0: complete" in place.search("--trials", "1", "--epochs", "1")
+
+
+def test_networks_too_large_are_not_trained_and_say_why(place: Place) -> None:
+    out = place.search("--trials", "3", "--epochs", "1", "--max-params", "1000")
+    assert out.count("not trained: ") == 3
+    for trial in place.trials:
+        assert trial.state is TrialState.PRUNED
+        assert "parameters, more than 1,000" in trial.user_attrs["reason"]
+        assert trial.intermediate_values == {}
+
+
+def test_a_retrain_that_is_killed_goes_on_where_it_was(place: Place) -> None:
+    place.search("--trials", "1", "--epochs", "1")
+    process = place.start("retrain-best", "--epochs", "8")
+    read_until(process, "epoch 3/8")
+    process.kill()
+    process.communicate(timeout=60)
+    out = place.run("retrain-best", "--epochs", "8")
+    broken = (place.folder / "var/images/best/history.csv").read_text().splitlines()
+    assert len(broken) == 9
+    shutil.rmtree(place.folder / "var/images/best")
+    place.run("retrain-best", "--epochs", "8")
+    through = (place.folder / "var/images/best/history.csv").read_text().splitlines()
+
+    def curve(lines: list[str]) -> list[str]:
+        return [line.rpartition(",")[0] for line in lines]  # the last column is the time it took
+
+    assert curve(broken) == curve(through)
+    assert out.count("epoch 8/8") == 1
+
+
+def small_job(folder: Path, run: str, network: ModelSpec = NETWORK, epochs: int = 50) -> Job:
+    images = image_folder(folder / "images")
+    data = load(str(images), image_size=8, cache=folder / "cache").dataset
+    training = TrainingSpec(batch_size=4, epochs=epochs)
+    return Job(run, network, training, data.path, seed=1, checkpoint=folder / run / "c.npz")
+
+
+def test_a_worker_that_hangs_is_found_out_and_its_job_goes_on(tmp_path: Path) -> None:
+    job = small_job(tmp_path, "hung", epochs=4)
+    watchdog = Watchdog(times=3, least=2)
+    with LocalBackend([Slot(threads=1)], tmp_path / "logs") as backend:
+        backend.start(0, job)
+        watchdog.started(0, time.monotonic())
+        end: Message | None = None
+        while not isinstance(end, Failed | Done):
+            for _, message in backend.wait(0.2):
+                seconds = message.figures.seconds if isinstance(message, EpochDone) else 0.0
+                watchdog.heard(0, time.monotonic(), seconds)
+                end = message
+                if isinstance(message, EpochDone) and message.figures.epoch == 2:
+                    os.kill(pid(backend), signal.SIGSTOP)
+                if not isinstance(message, Failed | Done):
+                    backend.answer(0, Verdict.GO_ON)
+            for slot, reason in watchdog.hung(time.monotonic()).items():
+                watchdog.ended(slot)
+                backend.kill(slot, reason)
+                watchdog.started(slot, time.monotonic())
+        assert isinstance(end, Failed)
+        assert "its worker hung: silent for " in end.reason
+        backend.start(0, job)
+        assert watch(backend)[-1] == Done()
+
+
+def test_a_network_that_does_not_fit_in_memory_is_a_reason_not_an_end(tmp_path: Path) -> None:
+    huge = ModelSpec(
+        blocks=(Block(filters=2048), Block(filters=2048)),
+        dense=Dense(units=65536, batch_norm=False),
+    )
+    with LocalBackend([Slot(threads=1)], tmp_path / "logs") as backend:
+        backend.start(0, small_job(tmp_path, "small", epochs=1))
+        assert watch(backend)[-1] == Done()
+        worker = psutil.Process(pid(backend))
+        room = worker.memory_info().vms + 300 * 2**20
+        worker.rlimit(psutil.RLIMIT_AS, (room, room))
+        backend.start(0, small_job(tmp_path, "huge", huge))
+        end = watch(backend)[-1]
+        assert isinstance(end, Failed)
+        assert end.kind in ("memory", "died")
+        assert "memory" in end.reason or "SIGABRT" in end.reason
+        backend.start(0, small_job(tmp_path, "small again", epochs=1))
+        watch(backend)
