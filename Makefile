@@ -64,6 +64,12 @@ check: $(BIN)/installed-dev ## Everything that CI checks
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: chaos
+chaos: $(BIN)/installed-dev ## Searches under fire, memory over 200 trials, bad input by the thousand
+	@$(BIN)/python -m benchmarks.chaos
+	@$(BIN)/python -m benchmarks.memory
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
+
 .PHONY: format
 format: $(BIN)/installed-dev ## Format the code
 	@$(BIN)/ruff format .

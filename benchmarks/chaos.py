@@ -25,6 +25,8 @@ import psutil
 from storage.engine import database_url, open_storage
 from tests.pictures import image_folder
 
+_SAFE = re.compile(r"^(trial-\d+: epoch \d+) is safe$", re.MULTILINE)
+_BEGUN = re.compile(r"^(trial-\d+: epoch \d+)$", re.MULTILINE)
 TREINO = str(Path(sys.executable).with_name("treino"))
 
 
@@ -109,12 +111,13 @@ def ordeal(
     subprocess.run(command, cwd=peace, env=environment, check=True, stdout=subprocess.DEVNULL)
     chance = random.Random(seed)
     worker_kills, left = 0, tuner_kills
+    struck: Counter[str] = Counter()
     while True:
         tuner = subprocess.Popen(
             command, cwd=fire, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         moment = time.monotonic() + chance.uniform(1, 2) * every[1] if left else float("inf")
-        worker_kills += _strike_workers(tuner, chance, every, until=moment)
+        worker_kills += _strike_workers(tuner, chance, every, moment, struck)
         if tuner.poll() is None:
             left -= 1
             tuner.kill()
@@ -133,8 +136,13 @@ def _strike_workers(
     chance: random.Random,
     every: tuple[float, float],
     until: float,
+    struck: Counter[str],
 ) -> int:
-    """Kill a random worker now and then until the tuner ends or its own time has come."""
+    """Kill a random training worker now and then until the tuner ends or its time has come.
+
+    The same epoch at most twice: a trial whose worker dies three times on one epoch is failed, as
+    it should be, and then the searches would differ. ``struck`` counts the kills by epoch.
+    """
     kills = 0
     strike = time.monotonic() + chance.uniform(*every)
     while tuner.poll() is None and time.monotonic() < until:
@@ -142,25 +150,35 @@ def _strike_workers(
             tuner.wait(timeout=0.1)
         if time.monotonic() < strike:
             continue
-        strike = time.monotonic() + chance.uniform(*every)
-        try:
-            children = psutil.Process(tuner.pid).children()
-            workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-            if workers:
-                chance.choice(workers).kill()
+        training = {pid: epoch for pid, epoch in _training(tuner.pid).items() if struck[epoch] < 2}
+        if training:
+            victim = chance.choice(sorted(training))
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(victim).kill()
+                struck[training[victim]] += 1
                 kills += 1
-        except psutil.NoSuchProcess:
-            continue
+            strike = time.monotonic() + chance.uniform(*every)
     return kills
+
+
+def _training(tuner: int) -> dict[int, str]:
+    """The workers of a tuner that are in the middle of an epoch, each with that epoch."""
+    found = {}
+    with suppress(psutil.NoSuchProcess, OSError):
+        for child in psutil.Process(tuner).children():
+            log = Path(f"/proc/{child.pid}/fd/1").resolve()
+            last = log.read_text(errors="replace").rpartition("\n")[0].rpartition("\n")[2]
+            if log.suffix == ".log" and _BEGUN.fullmatch(last):
+                found[child.pid] = last
+    return found
 
 
 def _compare(
     scene: Scene, peace: Path, fire: Path, trials: int, worker_kills: int, tuner_kills: int
 ) -> Result:
     quiet, struck = _trials(peace), _trials(fire)
-    logs = "".join(log.read_text(errors="replace") for log in fire.glob("var/s/logs/*.log"))
-    safe = Counter(re.findall(r"^(trial-\d+: epoch \d+) is safe$", logs, re.MULTILINE))
-    begun = Counter(re.findall(r"^(trial-\d+: epoch \d+)$", logs, re.MULTILINE))
+    safe = Counter(_SAFE.findall(_logs(fire)))
+    begun = Counter(_BEGUN.findall(_logs(fire)))
     return Result(
         scene=scene,
         worker_kills=worker_kills,
@@ -171,6 +189,10 @@ def _compare(
         begun_twice=sum(count - 1 for count in begun.values()),
         same=[_told(t) for t in quiet] == [_told(t) for t in struck],
     )
+
+
+def _logs(place: Path) -> str:
+    return "".join(log.read_text(errors="replace") for log in place.glob("var/s/logs/*.log"))
 
 
 def _trials(place: Path) -> list[optuna.trial.FrozenTrial]:

@@ -13,8 +13,10 @@ from contextlib import suppress
 from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
+import optuna
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -60,7 +62,6 @@ def _one_line(error: Exception) -> None:
 def fuzz_settings(examples: int) -> None:
     """Settings of any value, as a command line or a file may give them."""
     names = [field.name for field in fields(Settings)]
-    value = st.one_of(_word, st.integers(-10, 2**70), st.floats(), st.none(), st.booleans())
 
     @_run(examples)
     @given(st.text(max_size=80) | st.lists(st.tuples(st.sampled_from(names), _toml)).map(_as_toml))
@@ -70,18 +71,21 @@ def fuzz_settings(examples: int) -> None:
         except SettingsError as error:
             _one_line(error)
 
-    numbers = {f.name for f in fields(Settings) if isinstance(f.default, int | float)}
+    # What the command line makes of its words before it makes Settings of them.
+    kinds = {str: _word, int: st.integers(-10, 2**70), float: st.floats(), bool: st.booleans()}
+    typed = st.fixed_dictionaries(
+        {},
+        optional={
+            name: st.one_of(*(kinds[kind] for kind in get_args(hint) or (hint,) if kind in kinds))
+            for name, hint in get_type_hints(Settings).items()
+        },
+    )
 
     @_run(examples)
-    @given(st.dictionaries(st.sampled_from(names), value, max_size=5))
+    @given(typed)
     def values(changes: dict[str, object]) -> None:
-        typed = {
-            name: value
-            for name, value in changes.items()
-            if isinstance(value, int | float) == (name in numbers | {"timeout"})
-        }
         try:
-            Settings(**typed)  # type: ignore[arg-type]
+            Settings(**changes)  # type: ignore[arg-type]
         except SettingsError as error:
             _one_line(error)
 
@@ -258,11 +262,11 @@ def main() -> None:
     """Fuzz until the first case that ends otherwise, which Hypothesis then shows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=400, help="of most kinds of input")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     begun = time.monotonic()
     cases = fuzz(parser.parse_args().examples)
-    print(
-        f"fuzz: {cases:,} bad inputs in {time.monotonic() - begun:.0f} s, no traceback, nothing lost"
-    )
+    seconds = time.monotonic() - begun
+    print(f"fuzz: {cases:,} bad inputs in {seconds:.0f} s, no traceback, nothing lost")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,9 @@ def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
             return _resize(_to_rgb(turned), side)
     except ValueError:
         raise
-    except Exception as error:
+    except Image.DecompressionBombError as error:  # so large that Pillow looks no further
+        raise ValueError(f"more pixels than the {MAX_PIXELS:,} allowed") from error
+    except Exception as error:  # Pillow meets damaged files with almost anything
         raise ValueError(f"unreadable ({type(error).__name__}: {error})") from error
 
 

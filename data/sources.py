@@ -50,16 +50,17 @@ FASHION = {
 
 
 def cifar10(
-    cache: Cache, *, side: int, progress: Progress = silent, remote: Remote = CIFAR10
+    cache: Cache, *, side: int, progress: Progress = silent, remote: Remote | None = None
 ) -> Dataset:
     """CIFAR-10 as the documents split it: 40,000 in four parts, 10,000 and 10,000.
 
     Raises:
         DataError: It is not in the cache and cannot be downloaded.
     """
+    archive_at = remote or CIFAR10
 
     def read() -> Raw:
-        archive = fetch(remote, cache.downloads, progress)
+        archive = fetch(archive_at, cache.downloads, progress)
         batches = _cifar10_batches(archive)
         train = [batches[f"data_batch_{number}.bin"] for number in range(1, 5)]
         return {
@@ -72,8 +73,10 @@ def cifar10(
             "test": _one_part(*batches["test_batch.bin"]),
         }
 
-    key = f"cifar10 {remote.checksum}"
-    return _decoded(cache, key, "cifar10", f"CIFAR-10, {remote.url}", CIFAR10_CLASSES, side, read)
+    key = f"cifar10 {archive_at.checksum}"
+    return _decoded(
+        cache, key, "cifar10", f"CIFAR-10, {archive_at.url}", CIFAR10_CLASSES, side, read
+    )
 
 
 def fashion_mnist(

@@ -8,7 +8,6 @@ are brought back to where they were. Arrays only: nothing in the file can run co
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -109,8 +108,11 @@ class Checkpoint:
                 state={k.removeprefix("state/"): a for k, a in arrays.items() if k[:6] == "state/"},
                 best=[arrays[name] for name in sorted(arrays) if name.startswith("best/")],
             )
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path}: damaged checkpoint ({error})") from error
+        except (FileNotFoundError, CheckpointError):
+            raise
+        except Exception as error:
+            what = " ".join(str(error).split())
+            raise CheckpointError(f"{path}: damaged checkpoint ({what})") from error
 
 
 def previous(path: Path) -> Path:

@@ -45,10 +45,11 @@ def search(settings: Settings) -> None:
     with Workspace.open(settings, write=True) as place:
         searched = launch.search(place, settings, data)
         asked = searched.interruption.asked
-        for line in messages.closing(searched.study, searched.outcome, interrupted=asked):
+        study, outcome = searched.study, searched.outcome
+        for line in messages.closing(study, outcome, place.layout, interrupted=asked):
             print(line)  # noqa: T201
-    if searched.outcome.trouble:
-        raise TreinoError(f"the search had to stop: {searched.outcome.trouble}")
+    if outcome.trouble:
+        raise TreinoError(f"the search had to stop: {outcome.trouble}")
     _leave_if(searched.interruption)
 
 

@@ -8,6 +8,7 @@ from search.backends.local import Slot
 from search.progress import duration, plural
 from search.trials import best_trial, states
 from search.tuner import Outcome
+from storage.files import Layout
 from storage.study import MADE_WITH
 
 STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
@@ -23,7 +24,9 @@ def opening(study: optuna.Study, new: bool, trials: int, workers: Sequence[Slot]
     return f"{where}; up to {plural(trials, 'trial')}, {plural(len(workers), 'worker')}, {on}"
 
 
-def closing(study: optuna.Study, outcome: Outcome, *, interrupted: bool) -> list[str]:
+def closing(
+    study: optuna.Study, outcome: Outcome, layout: Layout, *, interrupted: bool
+) -> list[str]:
     """What was done, what is best, and what to do next; a line each."""
     speed = outcome.images / outcome.seconds if outcome.seconds else 0.0
     monitor = study.user_attrs[MADE_WITH]["monitor"]
@@ -38,6 +41,7 @@ def closing(study: optuna.Study, outcome: Outcome, *, interrupted: bool) -> list
             f"best: trial {best.number}, {monitor} {best.value:.4f}, val_accuracy "
             f"{attributes['val_accuracy']:.4f}, {attributes['parameters']:,} parameters"
         )
+    lines.append(f"{layout.root}/ holds {layout.used() / 2**20:,.0f} MiB")
     paused = outcome.states.get("paused", 0)
     if paused:
         lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")

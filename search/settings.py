@@ -104,7 +104,7 @@ class Settings:
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
         if value not in choices:
-            raise SettingsError(f"{flag_of(name)} {value}: expected {' or '.join(choices)}")
+            raise SettingsError(f"{flag_of(name)} {value!r}: expected {' or '.join(choices)}")
 
 
 def flag_of(name: str) -> str:

@@ -8,7 +8,7 @@ import os
 import unicodedata
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +133,15 @@ class Layout:
     def best(self, study: str) -> RunFiles:
         """The files of what ``study`` handed over last."""
         return RunFiles(self.root, self._study(study, "best"))
+
+    def used(self) -> int:
+        """Bytes of all files below the root."""
+        files = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
+        total = 0
+        for file in files:
+            with suppress(FileNotFoundError):  # a temporary file, moved or removed meanwhile
+                total += file.lstat().st_size
+        return total
 
     def _study(self, study: str, *parts: str) -> Path:
         return _inside(self.root, self.root.joinpath(checked_name(study), *parts))

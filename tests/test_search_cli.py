@@ -226,9 +226,9 @@ def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> N
         (("search", "--data", "nowhere"), 1, "no images 'nowhere'"),
         (("search", "--trials", "none"), 2, "--trials"),
         (("search", "--epochs", "0"), 2, "--epochs 0: expected 1 or more"),
-        (("search", "--sampler", "grid"), 2, "--sampler grid: expected tpe or random"),
-        (("search", "--pruner", "asha"), 2, "--pruner asha: expected median or hyperband"),
-        (("search", "--monitor", "val_los"), 2, "--monitor val_los: expected"),
+        (("search", "--sampler", "grid"), 2, "--sampler 'grid': expected tpe or random"),
+        (("search", "--pruner", "asha"), 2, "--pruner 'asha': expected median or hyperband"),
+        (("search", "--monitor", "val_los"), 2, "--monitor 'val_los': expected"),
         (("search", "--timeout", "-1"), 2, "--timeout -1.0: expected more than 0"),
         (("search", "--image-size", "4"), 2, "--image-size 4: expected 8 to 1024"),
         (("search", "--data", "digits", "--study", "../x"), 1, "'../x'"),
@@ -256,10 +256,10 @@ def test_settings_come_from_flag_then_variable_then_file(
 ) -> None:
     place = Place(tmp_path)
     (tmp_path / "treino.toml").write_text('pruner = "from the file"\n')
-    assert "--pruner from the file" in place.run("search", code=2)
+    assert "--pruner 'from the file'" in place.run("search", code=2)
     monkeypatch.setenv("TREINO_PRUNER", "from the variable")
-    assert "--pruner from the variable" in place.run("search", code=2)
-    assert "--pruner flag" in place.run("search", "--pruner", "flag", code=2)
+    assert "--pruner 'from the variable'" in place.run("search", code=2)
+    assert "--pruner 'flag'" in place.run("search", "--pruner", "flag", code=2)
 
 
 @pytest.mark.parametrize(
