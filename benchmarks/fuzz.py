@@ -8,7 +8,6 @@ import string
 import struct
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from io import BytesIO
@@ -33,8 +32,6 @@ from search.settings import Settings, from_file
 from storage.engine import StorageError, database_url, open_storage
 from storage.files import Layout
 from storage.study import create_or_check
-
-Case = Callable[[], None]
 
 _word = st.text(string.ascii_letters + string.digits + "._-/\\ é\0\n", max_size=30)
 _toml = st.recursive(

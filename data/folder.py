@@ -59,13 +59,11 @@ class Scan:
         root: The folder.
         classes: Names of the classes, in the order of the labels.
         splits: The images of each split.
-        split_by_us: The folder had no splits of its own.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, Found]
-    split_by_us: bool
 
 
 def scan(root: Path, seed: int) -> Scan:
@@ -120,7 +118,7 @@ def _with_splits(root: Path, found: dict[str, Path]) -> Scan:
     _same_classes(classes, found)
     names = sorted(classes["train"])
     splits = {split: _read(folders, names) for split, folders in sources.items()}
-    return Scan(root, class_names(names), splits, split_by_us=False)
+    return Scan(root, class_names(names), splits)
 
 
 def _without_splits(root: Path, seed: int) -> Scan:
@@ -147,7 +145,7 @@ def _without_splits(root: Path, seed: int) -> Scan:
         )
         for split, rows in stratified(labels, seed).items()
     }
-    return Scan(root, class_names(names), splits, split_by_us=True)
+    return Scan(root, class_names(names), splits)
 
 
 def _classes_of(folders: Sequence[Path]) -> set[str]:

@@ -65,8 +65,9 @@ def baseline(
     if run not in DOCUMENTED:
         raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
     data = _load(settings).dataset
-    from search import launch
+    from search import launch, messages
     from search.outside import Order
+    from search.trials import history
     from search.workspace import BASELINES, Workspace
 
     documented = DOCUMENTED[run]
@@ -88,7 +89,10 @@ def baseline(
     ):
         files = place.layout.run(BASELINES, order.run(data))
         row = workshop.make(order, data, files)
+        trained = history(place.records, BASELINES, order.run(data))
     if row is not None:
+        for line in messages.beside(documented, trained):
+            print(line)  # noqa: T201
         reported = f"{documented.val_accuracy or '-'} / {documented.test_accuracy or '-'}"
         print(  # noqa: T201
             f"{run}: validation {row.val_accuracy:.4f}, test {row.test_accuracy:.4f} after "

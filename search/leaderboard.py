@@ -71,8 +71,8 @@ def rows(study: optuna.Study | None, records: Records, most_trials: int | None =
 
 
 def table(found: Sequence[Row], title: str) -> Table:
-    """The leaderboard for a terminal."""
-    drawn = Table(title=title, title_justify="left")
+    """The leaderboard for a terminal, in 80 columns."""
+    drawn = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 2))
     drawn.add_column("", overflow="fold")
     for heading in ("val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds"):
         drawn.add_column(heading, justify="right", no_wrap=True)

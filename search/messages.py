@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 
+from models.documented import DocumentedRun
+from models.history import EpochFigures
 from search.backends.local import Slot
 from search.progress import duration, plural
 from search.trials import best_trial, states
@@ -47,6 +49,24 @@ def closing(
         lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")
     elif best is not None and not interrupted:
         lines.append("next: make retrain-best, make dashboard, make leaderboard")
+    return lines
+
+
+def beside(run: DocumentedRun, history: Sequence[EpochFigures]) -> list[str]:
+    """A run's first epochs beside the documents' log of the same; nothing where they have none.
+
+    Both losses are with the L2 penalty, as the documents' log has them.
+    """
+    if not run.first_epochs:
+        return []
+    lines = ["first epochs, and the documents' in brackets (losses with the L2 penalty):"]
+    for ours, theirs in zip(history, run.first_epochs, strict=False):
+        lines.append(
+            f"  {ours.epoch}  loss {ours.penalised_loss:.3f} ({theirs.loss:.3f})"
+            f"  accuracy {ours.accuracy:.3f} ({theirs.accuracy:.3f})"
+            f"  val_loss {ours.penalised_val_loss:.3f} ({theirs.val_loss:.3f})"
+            f"  val_accuracy {ours.val_accuracy:.3f} ({theirs.val_accuracy:.3f})"
+        )
     return lines
 
 

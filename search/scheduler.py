@@ -23,9 +23,6 @@ from search.jobs import Verdict
 ETA = 3  # reduction factor of the halving pruners
 PATIENCE = 3  # how often a worker may die on the same epoch of a trial before it has failed
 
-SAMPLERS = ("tpe", "random")
-PRUNERS = ("median", "hyperband", "halving", "none")
-
 
 def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
     """The sampler for one trial, seeded by the study's seed and the trial's number.

@@ -19,6 +19,10 @@ from search.errors import SettingsError
 # never prune.
 MONITORS = tuple(name for name in REPORTED if name.endswith("loss"))
 
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("median", "hyperband", "halving", "none")
+SPACES = ("documents",)
+
 PREFIX = "TREINO_"
 FILE = "treino.toml"
 
@@ -81,9 +85,9 @@ class Settings:
         """
         self._at_least(0, "seed", "workers", "keep", "port")
         self._at_least(1, "trials", "epochs", "max_params", "retrain_epochs", "baseline_epochs")
-        self._one_of("sampler", ("tpe", "random"))
-        self._one_of("pruner", ("median", "hyperband", "halving", "none"))
-        self._one_of("space", ("documents",))
+        self._one_of("sampler", SAMPLERS)
+        self._one_of("pruner", PRUNERS)
+        self._one_of("space", SPACES)
         self._one_of("monitor", MONITORS)
         self._one_of("train_order", ("together", "folders"))
         if self.timeout is not None and not self.timeout > 0:

@@ -112,8 +112,7 @@ class TrialBook:
 
     def recall(self, live: LiveTrial) -> None:
         """Give the trial the history that our tables have of it."""
-        rows = self._records.epochs(self._study.study_name, live.run)
-        live.history = [EpochFigures(**asdict(row)) for row in rows]
+        live.history = history(self._records, self._study.study_name, live.run)
 
     def end(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
         """End the trial in the study, with what people want to know of it."""
@@ -165,6 +164,11 @@ class TrialBook:
         finished = [t for t in self._study.get_trials(deepcopy=False) if t.state.is_finished()]
         for trial in sorted(finished, key=_value)[self._keep :]:
             self._layout.run(self._study.study_name, run_name(trial.number)).remove_checkpoint()
+
+
+def history(records: Records, study: str, run: str) -> list[EpochFigures]:
+    """The figures that our tables have of a training."""
+    return [EpochFigures(**asdict(row)) for row in records.epochs(study, run)]
 
 
 def run_name(number: int) -> str:

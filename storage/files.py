@@ -67,11 +67,6 @@ class RunFiles:
             file.unlink(missing_ok=True)
 
     @property
-    def best_weights(self) -> Path:
-        """The weights of the best epoch."""
-        return _inside(self.root, self.folder / "best.npz")
-
-    @property
     def model(self) -> Path:
         """The trained model, for Keras to load."""
         return _inside(self.root, self.folder / "model.keras")
@@ -111,11 +106,6 @@ class Layout:
     """
 
     root: Path
-
-    @property
-    def database(self) -> Path:
-        """The database, unless the user keeps it elsewhere."""
-        return self.root / _DATABASE
 
     @property
     def artifacts(self) -> Path:

@@ -143,6 +143,8 @@ def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(place: Plac
 def test_a_baseline_stands_on_the_leaderboard_beside_the_trials(place: Place) -> None:
     out = place.run("baseline", "run-4", "--data", "images", "--epochs", "1")
     assert "(the documents: 0.742 / -)" in out
+    assert "loss" in out
+    assert "(3.143)" in out  # the documents' first epoch of that run
     board = place.run("leaderboard")
     for name in ("trial 0", "trial 2", "run-4 trained here", "1,146,819"):
         assert name in board

@@ -5,8 +5,6 @@ import pytest
 
 from search.jobs import Verdict
 from search.scheduler import (
-    PRUNERS,
-    SAMPLERS,
     Resume,
     Standing,
     make_pruner,
@@ -15,6 +13,7 @@ from search.scheduler import (
     trial_seed,
     verdict,
 )
+from search.settings import PRUNERS, SAMPLERS
 from search.space import Space
 
 

@@ -14,11 +14,9 @@ def test_every_path_of_a_run(tmp_path: Path) -> None:
     run = layout.run("cifar", "trial-00012")
     folder = tmp_path / "var" / "cifar" / "runs" / "trial-00012"
 
-    assert layout.database == tmp_path / "var" / "treino.db"
     assert layout.artifacts == tmp_path / "var" / "artifacts"
     assert layout.logs("cifar") == tmp_path / "var" / "cifar" / "logs"
     assert run.checkpoint == folder / "checkpoint.npz"
-    assert run.best_weights == folder / "best.npz"
     assert run.model == folder / "model.keras"
     assert run.spec == folder / "spec.json"
     assert run.curves == folder / "curves.png"
