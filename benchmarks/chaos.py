@@ -116,7 +116,7 @@ def ordeal(
         tuner = subprocess.Popen(
             command, cwd=fire, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        moment = time.monotonic() + chance.uniform(1, 2) * every[1] if left else float("inf")
+        moment = time.monotonic() + chance.uniform(0.8, 1.6) * every[1] if left else float("inf")
         worker_kills += _strike_workers(tuner, chance, every, moment, struck)
         if tuner.poll() is None:
             left -= 1
@@ -211,7 +211,7 @@ def main() -> None:
     """Run both scenes; exit code 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--tuner-kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

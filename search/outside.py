@@ -102,7 +102,7 @@ class Workshop:
             checkpoint=self._layout.run(order.study, run).checkpoint,
             hand_over=paths.model,
         )
-        deaths = 0
+        deaths = reached = 0
         while True:
             history, end = self._train(order, job)
             if isinstance(end, Done) and end.test is not None:
@@ -112,7 +112,9 @@ class Workshop:
             if isinstance(end, Paused) or self._interruption.asked:
                 return None
             assert isinstance(end, Failed)
-            deaths += 1
+            # As with a trial: what gets on between two deaths is not what kills its workers.
+            deaths = deaths + 1 if len(history) == reached else 1
+            reached = len(history)
             if end.kind != "died" or deaths >= PATIENCE:
                 raise TrainingFailedError(f"{order.title}: {end.reason}")
             self._display.say(f"{order.title}: {end.reason}; going on from its last epoch")

@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import RDBStorage
 
+from data.catalog import NAMES
 from data.catalog import load as load_data
 from data.dataset import DataError, Dataset
 from data.progress import Progress
@@ -91,8 +92,8 @@ def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]
 def made_by(settings: Settings, data: Dataset) -> dict[str, str]:
     """Where a study's images are, and the versions that made it: kept, never compared."""
     where = settings.data
-    if Path(where).exists():
-        where = str(Path(where).resolve())
+    if where not in ("auto", *NAMES):  # a path is to be found again from another folder, too
+        where = str(Path(where).expanduser().resolve())
     return {
         "data": where,
         "decoded": str(data.path),

@@ -112,7 +112,13 @@ class LocalBackend(Backend):
             name=f"treino worker {slot}",
             daemon=True,
         )
-        process.start()
+        # A Ctrl-C while Python starts in the child would end it, with a traceback on the terminal.
+        # Blocked signals stay blocked there, and reach us as soon as they no longer are.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that a dead worker reads as an end of file
         return _Worker(process, ours)
 
