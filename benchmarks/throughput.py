@@ -24,17 +24,19 @@ PLAIN = """
 import sys, time
 from pathlib import Path
 import keras
+import numpy as np
 from data.dataset import Dataset
 from models.documented import DOCUMENTED
 from models.network import build
 data = Dataset.open(Path(sys.argv[1]))
 run = DOCUMENTED["run-10"]
 model = build(run.model, data.input_shape, len(data.classes))
-model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 begun = time.perf_counter()
 model.fit(
-    data.train.images, data.train.labels, batch_size=run.training.batch_size, verbose=0,
-    validation_data=(data.validation.images, data.validation.labels),
+    np.array(data.train.images), np.array(data.train.labels), verbose=0,
+    batch_size=run.training.batch_size,
+    validation_data=(np.array(data.validation.images), np.array(data.validation.labels)),
 )
 print(len(data.train.labels) / (time.perf_counter() - begun))
 """
