@@ -16,9 +16,13 @@ EXTRAS := $(if $(shell command -v nvidia-smi 2>/dev/null),[gpu],)
 
 # Paths below are relative, because make cannot handle spaces in those it has to compare.
 BIN := .venv/bin
+# Not as a flag: a URL may hold a password, and flags are for all to see.
+ifneq ($(STORAGE),)
+export TREINO_STORAGE := $(STORAGE)
+endif
 quote = '$(subst ','\'',$(1))'
 flag = $(if $($(1)),--$(2) $(call quote,$($(1))))
-STUDY_FLAGS = $(call flag,STUDY,study) $(call flag,STORAGE,storage)
+STUDY_FLAGS = $(call flag,STUDY,study)
 DATA_FLAGS = $(call flag,DATA,data) $(call flag,IMAGE_SIZE,image-size) $(call flag,SEED,seed)
 SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag,WORKERS,workers) \
 	$(call flag,TIMEOUT,timeout) $(call flag,PRUNER,pruner) $(call flag,SAMPLER,sampler) \
@@ -38,7 +42,7 @@ retrain-best: $(BIN)/installed ## Train the study's best trial in full and hand 
 
 .PHONY: dashboard
 dashboard: $(BIN)/installed ## Show the studies in the browser
-	@$(BIN)/treino dashboard $(call flag,STORAGE,storage) $(call flag,PORT,port) $(ARGS)
+	@$(BIN)/treino dashboard $(call flag,PORT,port) $(ARGS)
 
 .PHONY: leaderboard
 leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in one table
@@ -47,7 +51,7 @@ leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in 
 .PHONY: baseline
 baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RUN=run-10
 	@$(BIN)/treino baseline $(call quote,$(or $(RUN),run-10)) $(DATA_FLAGS) \
-		$(call flag,STORAGE,storage) $(call flag,EPOCHS,epochs) $(ARGS)
+		$(call flag,EPOCHS,epochs) $(ARGS)
 
 .PHONY: install
 install: $(BIN)/installed ## Make .venv and install treino into it

@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-_SUPPORTED = "a file for SQLite (var/treino.db) or postgresql://user@host/database"
+_SUPPORTED = "a file for SQLite (var/treino.db) or a URL (postgresql://user@host/database)"
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # Up to the last @, because a password typed without percent signs may hold one: rather too much
@@ -51,13 +51,14 @@ def database_url(value: str) -> str:
     Args:
         value: ``var/treino.db``, ``~/x.sqlite3``, ``sqlite:///var/treino.db``,
             ``postgresql://user:password@host/database``. The short names of PostgreSQL come back
-            as ``postgresql+psycopg``, the driver that treino installs.
+            as ``postgresql+psycopg``, the driver that treino installs. Any other server that
+            SQLAlchemy and Optuna know is taken as it is, if its driver is installed.
 
     Raises:
-        StorageError: It is neither, or a database that treino does not support.
+        StorageError: It is neither, or names no database that SQLAlchemy knows.
     """
     from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     if not value.strip() or _UNPRINTABLE.search(value):
         raise StorageError(f"{masked(value)!r} names no database; give {_SUPPORTED}")
@@ -67,9 +68,13 @@ def database_url(value: str) -> str:
         url = make_url(value)
     except (ArgumentError, ValueError) as error:
         raise StorageError(f"{masked(value)} is no database URL; give {_SUPPORTED}") from error
-    driver = _DRIVERS.get(url.drivername)
-    if driver is None:
-        raise StorageError(f"{url.drivername} is not supported; give {_SUPPORTED}")
+    driver = _DRIVERS.get(url.drivername, url.drivername)
+    try:
+        url.set(drivername=driver).get_dialect()
+    except (NoSuchModuleError, ArgumentError) as error:
+        raise StorageError(f"{url.drivername!r} is no database; give {_SUPPORTED}") from error
+    if driver.startswith("sqlite+"):
+        raise StorageError(f"{url.drivername} is not the driver that treino uses: sqlite:///path")
     if driver != "sqlite":
         return url.set(drivername=driver).render_as_string(hide_password=False)
     if url.host or url.username:
@@ -104,6 +109,7 @@ def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RD
     url = database_url(url)
     address = make_url(url)
     options: dict[str, Any]
+    alone: AbstractContextManager[None]
     with explained(url):
         if address.database is not None and address.get_backend_name() == "sqlite":
             path = Path(address.database)
@@ -111,9 +117,12 @@ def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RD
             options = {"connect_args": {"timeout": timeout}}
             alone = sqlite.alone(path)
         else:
-            _check_driver()
-            options = {"connect_args": {"connect_timeout": ceil(timeout)}, "pool_pre_ping": True}
-            alone = _alone_on_server(address, options)
+            _check_driver(address)
+            options = {"pool_pre_ping": True}
+            alone = nullcontext()
+            if address.get_backend_name() == "postgresql":
+                options["connect_args"] = {"connect_timeout": ceil(timeout)}
+                alone = _alone_on_server(address, options)
         if not write:
             return _opened(address, options, write=False)
         with alone:  # two processes that make the tables at the same moment would both fail
@@ -157,12 +166,14 @@ def _file_url(path: str) -> str:
     return url
 
 
-def _check_driver() -> None:
+def _check_driver(address: "URL") -> None:
     try:
-        import psycopg  # noqa: F401 - SQLAlchemy imports it by name
+        address.get_dialect().import_dbapi()
     except ImportError as error:
+        name = address.get_driver_name()
         raise StorageError(
-            'PostgreSQL needs the driver psycopg: pip install "treino[postgresql]"'
+            f"{address.get_backend_name()} needs the driver {name}, which is not installed: "
+            + ('pip install "treino[postgresql]"' if name == "psycopg" else "install it into .venv")
         ) from error
 
 
@@ -186,7 +197,7 @@ def _opened(address: "URL", options: dict[str, Any], *, write: bool) -> "RDBStor
 
     url = address.render_as_string(hide_password=False)
     is_sqlite = address.get_backend_name() == "sqlite"
-    if not write and not is_sqlite:
+    if not write and address.get_backend_name() == "postgresql":
         options = {**options, "execution_options": {"postgresql_readonly": True}}
     _check_our_tables(address, options, write=write)
     storage = RDBStorage(

@@ -109,19 +109,18 @@ class StudyLease:
         with Session(self._engine) as session, session.begin():
             now = _now(session)
             row = session.get(Lease, self._study, with_for_update=True)
-            if row is not None:
+            if row is None:
+                # An insert and nothing else: where another process has written the row since,
+                # it fails, and a merge would take the lease from a holder that lives.
+                row = Lease(study=self._study)
+                session.add(row)
+            else:
                 _check_gone(row, now)
-            session.merge(
-                Lease(
-                    study=self._study,
-                    holder=self._holder,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    process_started=_started(psutil.Process()),
-                    acquired=now,
-                    renewed=now,
-                )
-            )
+            row.holder = self._holder
+            row.host = socket.gethostname()
+            row.pid = os.getpid()
+            row.process_started = _started(psutil.Process())
+            row.acquired = row.renewed = now
 
 
 def _check_gone(row: Lease, now: datetime) -> None:

@@ -52,7 +52,9 @@ def check_file(path: Path, *, write: bool, timeout: float) -> None:
     with closing(sqlite3.connect(path, timeout=timeout)) as connection:
         if write:
             # Kept in the file, so set once, here; the other pragmas are each connection's own.
-            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            # Alone, because SQLite does not wait for a lock when it changes this.
+            with alone(path):
+                (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
             if mode != "wal":
                 raise StorageError(f"{path} cannot have a write-ahead log; use a local disk")
         # Reads the whole file: 0.1 s for 40 MB.

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Annotated
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Double, Engine, delete, select
+from sqlalchemy import BigInteger, DateTime, Dialect, Double, Engine, String, Text, delete, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -24,7 +24,10 @@ class _Figure(TypeDecorator[float]):
     cache_ok = True
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        return None if value is None or math.isnan(value) else value
+        keeps_infinity = dialect.name in ("sqlite", "postgresql")
+        if value is None or math.isnan(value) or (math.isinf(value) and not keeps_infinity):
+            return None
+        return value
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
         return math.nan if value is None else value
@@ -54,6 +57,8 @@ Moment = Annotated[datetime, mapped_column(_UTC)]
 class Tables(DeclarativeBase):
     """The base of our tables; Optuna's are not in its metadata."""
 
+    type_annotation_map = {str: String(255)}  # noqa: RUF012 - SQLAlchemy's; MariaDB wants a length
+
 
 class Epoch(Tables):
     """One epoch of one training."""
@@ -82,7 +87,7 @@ class HandedOver(Tables):
     run: Mapped[Key]
     kind: Mapped[str]
     title: Mapped[str]
-    spec: Mapped[str]
+    spec: Mapped[str] = mapped_column(Text)
     trial: Mapped[int | None]
     parameters: Mapped[Big]
     epochs: Mapped[int]
@@ -93,7 +98,7 @@ class HandedOver(Tables):
     test_accuracy: Mapped[Figure]
     seconds: Mapped[Figure]
     seed: Mapped[Big]
-    path: Mapped[str]
+    path: Mapped[str] = mapped_column(Text)
     fingerprint: Mapped[str]
     created: Mapped[Moment]
 

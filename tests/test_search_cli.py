@@ -157,11 +157,11 @@ def test_data_and_studies_are_listed(place: Place) -> None:
 
 
 def test_a_search_interrupted_by_ctrl_c_goes_on_with_the_same_command(fresh: Place) -> None:
-    arguments = ("--trials", "2", "--epochs", "12", "--workers", "1")
+    arguments = ("--trials", "2", "--epochs", "10", "--workers", "1")
     process = fresh.start("search", "--data", "images", *arguments)
     assert process.stdout is not None
     for line in process.stdout:
-        if "epoch 2/12" in line:
+        if "epoch 2/10" in line:
             process.send_signal(signal.SIGINT)
             break
     out, err = process.communicate(timeout=60)
@@ -174,16 +174,16 @@ def test_a_search_interrupted_by_ctrl_c_goes_on_with_the_same_command(fresh: Pla
     assert known >= 2
     out = fresh.search(*arguments)
     assert "taking up 1 unfinished trial" in out
-    assert "epoch 1/12" not in out.partition("trial 1: started")[0]
-    assert [len(trial.intermediate_values) for trial in fresh.trials] == [12, 12]
+    assert "epoch 1/10" not in out.partition("trial 1: started")[0]
+    assert [len(trial.intermediate_values) for trial in fresh.trials] == [10, 10]
 
 
 def test_a_killed_tuner_loses_no_epoch_and_no_trial(fresh: Place) -> None:
-    arguments = ("--trials", "2", "--epochs", "12", "--workers", "2")
+    arguments = ("--trials", "2", "--epochs", "10", "--workers", "2")
     process = fresh.start("search", "--data", "images", *arguments)
     assert process.stdout is not None
     for line in process.stdout:
-        if "epoch 3/12" in line:
+        if "epoch 3/10" in line:
             process.kill()
             break
     process.communicate(timeout=60)
@@ -193,12 +193,12 @@ def test_a_killed_tuner_loses_no_epoch_and_no_trial(fresh: Place) -> None:
     assert "taking up 2 unfinished trials" in out
     for trial in fresh.trials:
         assert trial.state is TrialState.COMPLETE
-        assert len(trial.intermediate_values) == 12
+        assert len(trial.intermediate_values) == 10
         assert before[trial.number].items() <= trial.intermediate_values.items()
 
 
 def test_a_second_tuner_is_told_who_the_first_is(fresh: Place) -> None:
-    arguments = ("--trials", "1", "--epochs", "500", "--workers", "1")
+    arguments = ("--trials", "200", "--epochs", "10", "--workers", "1")
     first = fresh.start("search", "--data", "images", *arguments)
     assert first.stdout is not None
     for line in first.stdout:
@@ -212,12 +212,35 @@ def test_a_second_tuner_is_told_who_the_first_is(fresh: Place) -> None:
 
 
 def test_time_that_is_up_pauses_the_search(fresh: Place) -> None:
-    out = fresh.search("--trials", "1", "--epochs", "500", "--timeout", "8", "--workers", "1")
+    # Up before the worker has started: what it was given waits.
+    out = fresh.search("--trials", "1", "--epochs", "9", "--timeout", "0.5", "--workers", "1")
     assert "1 paused trial: the same command takes them up again" in out
 
 
+def test_out_of_time_then_killed_then_continued_ends_as_if_undisturbed(
+    place: Place, fresh: Place
+) -> None:
+    # The first three trials of the module's search, which had two epochs and peace; with as many
+    # workers, because threads a worker decide the last bits of a sum.
+    arguments = ("--trials", "3", "--epochs", "2")
+    fresh.search(*arguments, "--timeout", "6")
+    process = fresh.start("search", "--data", "images", *arguments)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 1/2" in line:
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    fresh.search(*arguments, "--timeout", "500")
+
+    def told(trials: list[optuna.trial.FrozenTrial]) -> list[object]:
+        return [(t.params, t.state, t.value, t.intermediate_values) for t in trials[:3]]
+
+    assert told(fresh.trials) == told(place.trials)
+
+
 def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> None:
-    fresh.search("--trials", "1", "--epochs", "500", "--timeout", "0.001")
+    fresh.search("--trials", "1", "--epochs", "9", "--timeout", "0.001")
     said = fresh.run("retrain-best", code=1)
     assert "has no complete trial to retrain: continue the search first (make search)" in said
 

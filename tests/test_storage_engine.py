@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.storages import RDBStorage
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, Dialect, make_url, text
+from sqlalchemy.dialects import mssql, mysql, oracle
+from sqlalchemy.schema import CreateTable
 
 import storage.engine
 from storage.engine import StorageError, database_url, explained, masked, open_storage
+from storage.tables import Tables
 
 ROOT = Path(storage.engine.__file__).parents[1]
 
@@ -85,7 +88,7 @@ def test_the_home_folder_is_known(scrubbed_home: Path) -> None:
         "var/",
         "~nobody-of-that-name/x.db",
         "://",
-        "mysql://u:hunter2@h/d",
+        "nosql://u:hunter2@h/d",
         "sqlite+aiosqlite:///x.db",
         "sqlite:x.db",
         "sqlite://x.db",
@@ -433,3 +436,15 @@ def test_importing_the_module_imports_no_database_library() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert child.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("dialect", [mysql.dialect(), mssql.dialect(), oracle.dialect()])
+def test_our_tables_can_be_told_to_databases_that_no_test_has(dialect: Dialect) -> None:
+    for table in Tables.metadata.sorted_tables:
+        assert table.name in str(CreateTable(table).compile(dialect=dialect))
+
+
+def test_a_database_whose_driver_is_missing_is_one_line() -> None:
+    assert "needs the driver mysqldb, which is not installed" in refusal(
+        "mysql://u:p@h/d", write=True
+    )
