@@ -162,8 +162,9 @@ class TrialBook:
     def _remove_checkpoints(self) -> None:
         """Bound the space: only the best finished trials, and the unfinished, keep theirs."""
         finished = [t for t in self._study.get_trials(deepcopy=False) if t.state.is_finished()]
-        for trial in sorted(finished, key=_value)[self._keep :]:
-            self._layout.run(self._study.study_name, run_name(trial.number)).remove_checkpoint()
+        for rank, trial in enumerate(sorted(finished, key=_value)):
+            files = self._layout.run(self._study.study_name, run_name(trial.number))
+            files.remove_checkpoint(but_the_newest=rank < self._keep)
 
 
 def history(records: Records, study: str, run: str) -> list[EpochFigures]:

@@ -61,10 +61,11 @@ class RunFiles:
         """The training's state, to go on from."""
         return _inside(self.root, self.folder / "checkpoint.npz")
 
-    def remove_checkpoint(self) -> None:
+    def remove_checkpoint(self, *, but_the_newest: bool = False) -> None:
         """Remove the checkpoint, and what stands beside it under its name."""
         for file in self.folder.glob(f"{self.checkpoint.name}*"):
-            file.unlink(missing_ok=True)
+            if not (but_the_newest and file == self.checkpoint):
+                file.unlink(missing_ok=True)
 
     @property
     def model(self) -> Path:
