@@ -52,7 +52,8 @@ class Workspace:
 
     def newest_study(self) -> optuna.Study | None:
         """The study whose trials started last; None if there is none."""
-        rows = studies.summaries(self.storage)  # in the order of their creation
+        # In the order of their creation, those of other programs in the same database left out.
+        rows = [row for row in studies.summaries(self.storage) if row.made_with]
         # The latest of equals: a study whose first trial did not start yet has only its place.
         newest = max(reversed(rows), key=lambda row: str(row.started or ""), default=None)
         return None if newest is None else studies.load(self.storage, newest.name)
@@ -67,6 +68,8 @@ class Workspace:
         study = self.newest_study() if name is None else studies.load(self.storage, name)
         if study is None:
             raise TreinoError("there is no study yet: run `make search` first")
+        if studies.MADE_WITH not in study.user_attrs:
+            raise TreinoError(f"study {study.study_name!r} was not made by treino; name another")
         return study
 
 

@@ -77,8 +77,8 @@ def create_or_check(
             with the study, each time it differs.
 
     Returns:
-        The study, and whether it was created. A study without trials and attributes, as an
-        interrupted creation leaves it, counts as created now.
+        The study, and whether it was created. A study without trials and without what it was made
+        with, as an interrupted creation leaves it, counts as created now.
 
     Raises:
         StorageError: It was made with something else, or not by treino, or the name will not do.
@@ -96,7 +96,7 @@ def create_or_check(
                     f"study {name!r} does not minimise one value, as treino's do; "
                     "name another STUDY="
                 )
-            new = not study.user_attrs and not study.get_trials(deepcopy=False)
+            new = MADE_WITH not in study.user_attrs and not study.get_trials(deepcopy=False)
         if new:
             Records(storage.engine).forget(name)
             study.set_user_attr(MADE_WITH, dict(made_with))

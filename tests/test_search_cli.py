@@ -151,6 +151,18 @@ def test_a_baseline_stands_on_the_leaderboard_beside_the_trials(place: Place) ->
     assert "documents' run-10" not in board  # CIFAR-10's figures, and these are other images
 
 
+def test_a_study_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "var").mkdir()
+    storage = open_storage(database_url(str(tmp_path / "var/treino.db")), write=True)
+    optuna.create_study(storage=storage, study_name="foreign").enqueue_trial({"x": 1})
+    storage.engine.dispose()
+    for command in ("leaderboard", "retrain-best"):
+        said = place.run(command, "--study", "foreign", code=1)
+        assert "study 'foreign' was not made by treino" in said
+    assert "make search" in place.run("retrain-best", code=1)
+
+
 def test_data_and_studies_are_listed(place: Place) -> None:
     assert "grey" in place.run("data", "--data", "images")
     assert "images" in place.run("studies")
