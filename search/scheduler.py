@@ -3,12 +3,14 @@
 Pure code but for the pruner, which is Optuna's and reads the study.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime, timezone
+from typing import Any, Literal
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -17,6 +19,7 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
 
 from search.jobs import Verdict
 
@@ -35,6 +38,38 @@ def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
         return RandomSampler(seed=own)
     # Ten trials are drawn at random before the model takes over; running trials repel it.
     return TPESampler(seed=own, n_startup_trials=10, multivariate=True, constant_liar=True)
+
+
+def propose(
+    study: optuna.Study,
+    sampler: BaseSampler,
+    distributions: Mapping[str, BaseDistribution],
+    number: int,
+) -> dict[str, Any]:
+    """A configuration for the trial that will have ``number``, before there is such a trial.
+
+    A trial that asks for its parameters one by one can be cut off between two of them, and its
+    sampler, begun again, draws the rest otherwise. One drawn whole is enqueued in one write.
+    """
+    trial = FrozenTrial(
+        number=number,
+        trial_id=-1,  # no sampler of ours looks into the storage for it
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=datetime.now(tz=timezone.utc),
+        datetime_complete=None,
+        params={},
+        distributions={},
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )
+    together = sampler.infer_relative_search_space(study, trial)
+    params = sampler.sample_relative(study, trial, together)
+    for name, distribution in distributions.items():
+        if name not in params:
+            params[name] = sampler.sample_independent(study, trial, name, distribution)
+    return {name: params[name] for name in distributions}
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from data.dataset import Dataset
@@ -109,6 +110,8 @@ class Tuner:
         """Prepare a search; ``every_turn`` is called each turn of the loop: the lease's renewal."""
         self._watchdog = watchdog or Watchdog()
         self._study = study
+        # Configurations are drawn before their trials exist; a handle on a trial draws nothing.
+        self._study.sampler = RandomSampler(seed=plan.seed)
         self._space = space
         self._data = data
         self._backend = backend
@@ -198,17 +201,35 @@ class Tuner:
                     return
 
     def _new_trial(self) -> optuna.Trial | None:
-        """A trial of a configuration that was never trained; None if there is none left."""
-        for _ in range(DUPLICATES):
-            self._seed_sampler(len(self._study.get_trials(deepcopy=False)))
+        """A trial of a configuration that was never trained; None if there is none left.
+
+        It is drawn whole and enqueued before it is begun: each is one write, and whatever comes
+        between them, the next tuner finds the same configuration.
+        """
+        while True:
+            trials = self._study.get_trials(deepcopy=False)
+            if all(trial.state is not TrialState.WAITING for trial in trials):
+                params = self._unseen(len(trials))
+                if params is None:
+                    return None
+                self._study.enqueue_trial(params)
             trial = self._study.ask()
-            params = frozenset(self._space.suggest(trial).items())
-            if params not in self._trained:
-                self._trained[params] = trial.number
+            params = self._space.suggest(trial)
+            before = self._trained.setdefault(frozenset(params.items()), trial.number)
+            if before == trial.number:
                 self._started += 1
                 return trial
-            trial.set_user_attr(DUPLICATE, self._trained[params])
+            trial.set_user_attr(DUPLICATE, before)  # enqueued by somebody else
             self._study.tell(trial, state=TrialState.FAIL)
+
+    def _unseen(self, number: int) -> dict[str, Any] | None:
+        """A configuration for trial ``number`` that was never trained; None if there is none."""
+        plan, distributions = self._plan, self._space.distributions()
+        sampler = scheduler.make_sampler(plan.sampler, plan.seed, number)
+        for _ in range(DUPLICATES):
+            params = scheduler.propose(self._study, sampler, distributions, number)
+            if frozenset(params.items()) not in self._trained:
+                return params
         self._used_up = True
         self._display.say(
             f"{DUPLICATES} configurations in a row had been trained before: "
@@ -219,13 +240,7 @@ class Tuner:
     def _unfinished_trial(self, number: int) -> optuna.Trial:
         """A live handle on an unfinished trial of the study."""
         frozen = self._study.get_trials(deepcopy=False)[number]
-        # Only matters if the tuner died between two parameters of this trial.
-        self._seed_sampler(number)
         return optuna.Trial(self._study, frozen._trial_id)  # noqa: SLF001 - Optuna has no other way
-
-    def _seed_sampler(self, number: int) -> None:
-        plan = self._plan
-        self._study.sampler = scheduler.make_sampler(plan.sampler, plan.seed, number)
 
     def _live(self, trial: optuna.Trial) -> LiveTrial:
         """What a trial of the study stands for.

@@ -12,6 +12,7 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, event
 
 from data.catalog import load
 from data.dataset import Dataset
@@ -55,6 +56,24 @@ class Said(Display):
         self.last = overall
 
 
+class Killed(BaseException):
+    """What a SIGKILL is to a test that has to go on after it."""
+
+
+@dataclass(eq=False)
+class Writes:
+    """Counts a database's commits; the one numbered ``last`` does not happen any more."""
+
+    last: int | None = None
+    done: int = 0
+
+    def __call__(self, connection: Connection) -> None:
+        self.done += 1
+        if self.done == self.last:
+            connection.invalidate()  # its lock goes as a dead process's would
+            raise Killed
+
+
 @dataclass
 class Lab:
     """A study in a folder, searched as often as a test likes."""
@@ -75,8 +94,11 @@ class Lab:
         backend: SimulatedBackend | None = None,
         timeout: float | None = None,
         keep: int = 5,
+        writes: Writes | None = None,
     ) -> Outcome:
         storage = open_storage(database_url(str(self.var / "treino.db")), write=True)
+        if writes is not None:
+            event.listen(storage.engine, "commit", writes)
         study, new = create_or_check(storage, "lab", {"data": self.data.fingerprint})
         params = self.space.of_documented_run()
         if new and documented and params:
@@ -335,6 +357,25 @@ def test_a_broken_trial_has_a_state_and_a_reason_and_the_search_goes_on(
     assert lab.trials[1].state is state
     assert lab.trials[1].user_attrs["reason"] == "because"
     assert lab.trials[2].state is TrialState.COMPLETE
+
+
+def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab) -> None:
+    writes, before_second = Writes(), []
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        if job.run == "trial-00001":
+            before_second.append(writes.done)
+        return bowl(job)
+
+    lab.search(curve, trials=2, writes=writes)
+    begun = before_second[0]  # the trial was drawn, enqueued and begun by the last few writes
+    for last in range(begun - 6, begun + 2):
+        again = Lab(lab.data, lab.var.with_name(f"killed-{last}"), lab.space, Said())
+        backend = SimulatedBackend(1, bowl)
+        with pytest.raises(Killed):
+            again.search(bowl, trials=2, backend=backend, writes=Writes(last))
+        again.search(bowl, trials=2, backend=backend)
+        assert told(again.trials) == told(lab.trials), f"killed at write {last}"
 
 
 def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(lab: Lab) -> None:
