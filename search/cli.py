@@ -33,11 +33,22 @@ DATA = ("data", "image_size", "skip_bad_images", "seed")
 @app.command()
 @with_settings(
     *DATA,
-    *("study", "storage", "trials", "epochs", "workers", "timeout", "sampler", "pruner", "space"),
+    *(
+        "study",
+        "storage",
+        "trials",
+        "budget_epochs",
+        "epochs",
+        "workers",
+        "timeout",
+        "sampler",
+        "pruner",
+        "space",
+    ),
     *("monitor", "train_order", "documented", "keep", "max_params"),
 )
 def search(settings: Settings) -> None:
-    """Run a study, or go on with it, until it has TRIALS trials."""
+    """Run a study, or go on with it, until it has its trials or its budget."""
     data = _load(settings).dataset
     from search import launch, messages
     from search.workspace import Workspace
@@ -206,6 +217,43 @@ def studies(settings: Settings) -> None:
             row.name, trials, best, made_with.get("data"), made_with.get("epochs"), started
         )
     Console().print(table)
+
+
+@app.command()
+@with_settings("workers")
+def replay(
+    settings: Settings,
+    lcbench: Annotated[Path, typer.Option(help="Folder with the surrogate of LCBench.")],
+    tasks: Annotated[str, typer.Option(help="Its tasks, by commas.")] = "",
+    strategies: Annotated[str, typer.Option(help="Ways to search, by commas.")] = "",
+    seeds: Annotated[int, typer.Option(help="Seeds of each on each task.", min=1)] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare ways to search on learning curves that are known, with simulated workers."""
+    from functools import partial
+
+    from search import lcbench as bench
+    from search.machine import cores
+    from search.replay import STRATEGIES, compare, printed
+
+    wanted = strategies.split(",") if strategies else list(STRATEGIES)
+    for name in wanted:
+        if name not in STRATEGIES:
+            raise SettingsError(f"--strategies {name!r}: expected {' or '.join(STRATEGIES)}")
+    names = tasks.split(",") if tasks else list(bench.TASKS)
+    bench.check(lcbench, names)
+    total = len(wanted) * len(names) * seeds
+    with _progress() as progress:
+        finished = iter(range(1, total + 1))
+        results = compare(
+            [partial(bench.LCBenchTask, lcbench, name) for name in names],
+            {name: STRATEGIES[name] for name in wanted},
+            seeds=seeds,
+            workers=settings.workers or 1,
+            processes=cores(),
+            done=lambda: progress("replays", next(finished), total),
+        )
+    print(printed(results, as_json=as_json))  # noqa: T201
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

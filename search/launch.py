@@ -54,7 +54,19 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
             _prepare(study, space, settings)
         study.pruner = scheduler.make_pruner(settings.pruner, settings.epochs)
         with LocalBackend(workers, place.layout.logs(name)) as backend, make_display() as display:
-            display.say(messages.opening(study, new, settings.trials, workers))
+            plan = Plan(
+                trials=settings.trials_wanted,
+                seed=settings.seed,
+                sampler=settings.sampler,
+                pruner=settings.pruner,
+                budget=settings.budget_epochs,
+                timeout=settings.timeout,
+                monitor=settings.monitor,
+                keep=settings.keep,
+                max_parameters=settings.max_params,
+                memory=memory(workers),
+            )
+            display.say(messages.opening(study, new, plan, workers))
             tuner = Tuner(
                 study=study,
                 space=space,
@@ -62,17 +74,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 backend=backend,
                 records=place.records,
                 layout=place.layout,
-                plan=Plan(
-                    trials=settings.trials,
-                    seed=settings.seed,
-                    sampler=settings.sampler,
-                    pruner=settings.pruner,
-                    timeout=settings.timeout,
-                    monitor=settings.monitor,
-                    keep=settings.keep,
-                    max_parameters=settings.max_params,
-                    memory=memory(workers),
-                ),
+                plan=plan,
                 display=display,
                 interruption=interruption,
                 every_turn=lease.renew,

@@ -8,22 +8,29 @@ from models.documented import DocumentedRun
 from models.history import EpochFigures
 from search.backends.local import Slot
 from search.progress import duration, plural
-from search.trials import best_trial, states
-from search.tuner import Outcome
+from search.trials import best_trial, lowest, states
+from search.tuner import Outcome, Plan
 from storage.files import Layout
 from storage.study import MADE_WITH
 
 STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
 
 
-def opening(study: optuna.Study, new: bool, trials: int, workers: Sequence[Slot]) -> str:
+def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot]) -> str:
     """One line: which study, how far it is, and what it trains with."""
     where = f"new study {study.study_name!r}"
     if not new:
         where = f"study {study.study_name!r} goes on from {_counted(states(study))}"
     gpus = {worker.gpu for worker in workers if worker.gpu is not None}
     on = plural(len(gpus), "GPU") if gpus else f"{plural(workers[0].threads, 'thread')} each"
-    return f"{where}; up to {plural(trials, 'trial')}, {plural(len(workers), 'worker')}, {on}"
+    limits = []
+    if plan.trials is not None:
+        limits.append(plural(plan.trials, "trial"))
+    if plan.budget is not None:
+        limits.append(plural(plan.budget, "epoch"))
+    if plan.timeout is not None:
+        limits.append(duration(plan.timeout))
+    return f"{where}; up to {', '.join(limits)}; {plural(len(workers), 'worker')}, {on}"
 
 
 def closing(
@@ -39,10 +46,13 @@ def closing(
     best = best_trial(study)
     if best is not None:
         attributes = best.user_attrs
-        lines.append(
-            f"best: trial {best.number}, {monitor} {best.value:.4f}, val_accuracy "
-            f"{attributes['val_accuracy']:.4f}, {attributes['parameters']:,} parameters"
-        )
+        line = f"best: trial {best.number}, {monitor} {lowest(best):.4f}"
+        if best.state.is_finished():
+            line += (
+                f", val_accuracy {attributes['val_accuracy']:.4f}, "
+                f"{attributes['parameters']:,} parameters"
+            )
+        lines.append(line)
     lines.append(f"{layout.root}/ holds {layout.used() / 2**20:,.0f} MiB")
     paused = outcome.states.get("paused", 0)
     if paused:

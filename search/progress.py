@@ -33,14 +33,16 @@ class Overall:
     """How far the whole work has come.
 
     Attributes:
-        done: Trials ended.
-        total: Trials wanted.
+        done: Trials (or epochs) ended.
+        total: How many are wanted.
+        what: What is counted.
         best: The best trial so far, in a few words; empty while there is none.
         seconds_left: Estimate of the time still needed; None while it cannot be told.
     """
 
     done: int
     total: int
+    what: str = "trials"
     best: str = ""
     seconds_left: float | None = None
 
@@ -177,7 +179,7 @@ class LiveDisplay(Display):
             o = self._overall
             left = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
             table.add_row(
-                Text("all trials", style="bold"),
+                Text(o.what, style="bold"),
                 ProgressBar(total=o.total, completed=o.done, width=BAR),
                 Text(f"{o.done}/{o.total}"),
                 Text(o.best + left if o.best else left.removeprefix(", ")),

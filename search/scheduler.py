@@ -3,9 +3,9 @@
 Pure code but for the pruner, which is Optuna's and reads the study.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, Literal
 
 import numpy as np
@@ -19,11 +19,14 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
+from search.coordinates import Params
+from search.forecast import ByForecast
 from search.jobs import Verdict
+from search.promotion import ETA, STARTUP, ByRank, Choice, Chooser, Seen
 
-ETA = 3  # reduction factor of the halving pruners
+DUPLICATES = 100  # configurations in a row that were all trained before: the space is used up
 PATIENCE = 3  # how often a worker may die on the same epoch of a trial before it has failed
 
 
@@ -44,32 +47,118 @@ def propose(
     study: optuna.Study,
     sampler: BaseSampler,
     distributions: Mapping[str, BaseDistribution],
-    number: int,
-) -> dict[str, Any]:
-    """A configuration for the trial that will have ``number``, before there is such a trial.
+    known: Callable[[Params], bool],
+) -> Params | None:
+    """A configuration for the study's next trial, before there is such a trial.
 
     A trial that asks for its parameters one by one can be cut off between two of them, and its
-    sampler, begun again, draws the rest otherwise. One drawn whole is enqueued in one write.
+    sampler, begun again, draws the rest otherwise. One drawn whole is enqueued in one write. It is
+    drawn in a copy of the study, because a sampler writes to the trial that it draws for.
+
+    Args:
+        study: The study; none of its trials waits to be begun.
+        sampler: What draws.
+        distributions: The space.
+        known: Says of a configuration whether it was trained already.
+
+    Returns:
+        The configuration; None if DUPLICATES in a row were known.
     """
-    trial = FrozenTrial(
-        number=number,
-        trial_id=-1,  # no sampler of ours looks into the storage for it
-        state=TrialState.RUNNING,
-        value=None,
-        datetime_start=datetime.now(tz=timezone.utc),
-        datetime_complete=None,
-        params={},
-        distributions={},
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-    )
-    together = sampler.infer_relative_search_space(study, trial)
-    params = sampler.sample_relative(study, trial, together)
-    for name, distribution in distributions.items():
-        if name not in params:
-            params[name] = sampler.sample_independent(study, trial, name, distribution)
-    return {name: params[name] for name in distributions}
+    # The name and the numbers decide a trial's bracket, should the pruner have such.
+    copy = optuna.create_study(study_name=study.study_name, sampler=sampler, pruner=study.pruner)
+    if not isinstance(sampler, RandomSampler):  # which looks at no trial
+        copy.add_trials(study.get_trials(deepcopy=False))
+    for _ in range(DUPLICATES):
+        params = copy.ask(dict(distributions)).params
+        if not known(params):
+            return params
+    return None
+
+
+class Drawing:
+    """Begins new trials only, as Optuna's sampler draws them."""
+
+    memory = None
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        sampler: str,
+        distributions: Mapping[str, BaseDistribution],
+        seed: int,
+    ) -> None:
+        """Draw for ``study`` from ``distributions``."""
+        self._study, self._sampler = study, sampler
+        self._distributions, self._seed = distributions, seed
+
+    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+        """See Chooser."""
+        if not new:
+            return None
+        known = {frozenset(trial.params.items()) for trial in seen}
+        sampler = make_sampler(self._sampler, self._seed, len(seen))
+        params = propose(
+            self._study, sampler, self._distributions, lambda p: frozenset(p.items()) in known
+        )
+        return None if params is None else Choice(None, params, "")
+
+
+def make_chooser(
+    sampler: str,
+    distributions: Mapping[str, BaseDistribution],
+    epochs: int,
+    seed: int,
+    *,
+    study: optuna.Study | None = None,
+    memory: Mapping[str, Any] | None = None,
+) -> Chooser:
+    """What decides between new and paused trials, by the name of its sampler.
+
+    Args:
+        sampler: ``gp`` chooses by forecast; ``tpe`` and ``random`` propose new trials, and the
+            best third of each rung is promoted.
+        distributions: The space.
+        epochs: Length of a full training.
+        seed: Of the study.
+        study: The study, where no trial is paused: then ``tpe`` and ``random`` are Optuna's
+            samplers as they are, with the trials as the study has them.
+        memory: What an earlier chooser of the same study remembered.
+    """
+    if sampler == "gp":
+        return ByForecast(distributions, epochs, seed, memory)
+    if study is not None:
+        return Drawing(study, sampler, distributions, seed)
+
+    def new(seen: Sequence[Seen], steps: Sequence[int]) -> Params | None:
+        number = len(seen)
+        known = {frozenset(trial.params.items()) for trial in seen}
+        study = optuna.create_study()
+        # A third at random, as in BOHB (Falkner et al., 2018).
+        if sampler == "tpe" and np.random.default_rng((seed, number)).random() >= 1 / ETA:
+            study.add_trials(_deepest_rung(seen, steps, distributions))
+        drawing = make_sampler(sampler, seed, number)
+        return propose(study, drawing, distributions, lambda p: frozenset(p.items()) in known)
+
+    return ByRank(epochs, new)
+
+
+def _deepest_rung(
+    seen: Sequence[Seen], steps: Sequence[int], distributions: Mapping[str, BaseDistribution]
+) -> list[FrozenTrial]:
+    """Trials as of the deepest rung that STARTUP of them have reached: losses of one length."""
+    for rung in reversed(steps):
+        there = [trial for trial in seen if len(trial.losses) >= rung]
+        if len(there) >= STARTUP:
+            return [
+                optuna.trial.create_trial(
+                    params=dict(trial.params),
+                    distributions=dict(distributions),
+                    value=min(trial.losses[:rung]),
+                )
+                for trial in there
+                if math.isfinite(min(trial.losses[:rung]))
+            ]
+    return []
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
@@ -81,6 +170,7 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
             min_resource=1, max_resource=max(epochs, 1), reduction_factor=ETA
         ),
         "halving": SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA),
+        "promote": NopPruner(),  # the tuner's chooser pauses and resumes; nothing is ended early
         "none": NopPruner(),
     }
     return pruners[name]
@@ -96,16 +186,14 @@ class Standing:
     """How far a search has come.
 
     Attributes:
-        started: Trials of the study that count, whatever became of them.
-        total: Trials that the study is to have.
-        unfinished: Numbers of trials that were begun and wait to be taken up again.
+        unfinished: Numbers of trials that were broken off and have to go on.
+        choosing: Whether there may be something else to train.
         running: How many jobs are under way.
         closing: Nothing new is to be started: out of time, or interrupted.
     """
 
-    started: int
-    total: int
     unfinished: Sequence[int]
+    choosing: bool
     running: int
     closing: bool
 
@@ -117,16 +205,16 @@ class Resume:
     number: int
 
 
-Move = Resume | Literal["begin", "wait", "end"]
+Move = Resume | Literal["choose", "wait", "end"]
 
 
 def next_move(standing: Standing) -> Move:
-    """What a free worker is to do: unfinished trials come before new ones."""
+    """What a free worker is to do: trials that were broken off come first."""
     if not standing.closing:
         if standing.unfinished:
             return Resume(standing.unfinished[0])
-        if standing.started < standing.total:
-            return "begin"
+        if standing.choosing:
+            return "choose"
     return "wait" if standing.running else "end"
 
 

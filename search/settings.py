@@ -19,8 +19,9 @@ from search.errors import SettingsError
 # never prune.
 MONITORS = tuple(name for name in REPORTED if name.endswith("loss"))
 
-SAMPLERS = ("tpe", "random")
-PRUNERS = ("median", "hyperband", "halving", "none")
+SAMPLERS = ("gp", "tpe", "random")
+PRUNERS = ("promote", "median", "hyperband", "halving", "none")
+TRIALS = 30  # of a search that is given no other limit
 SPACES = ("documents",)
 
 PREFIX = "TREINO_"
@@ -44,15 +45,23 @@ class Settings:
         None, "Name of the study [default: search: what DATA says; elsewhere: the newest study]."
     )
     storage: str = _setting("var/treino.db", "Database: a SQLite file or any SQLAlchemy URL.")
-    trials: int = _setting(30, "Trials the study is to have in all.")
+    trials: int | None = _setting(
+        None,
+        f"Trials the study is to have in all [default: {TRIALS}, or no limit with another budget].",
+    )
+    budget_epochs: int | None = _setting(
+        None, "Epochs the study's trials are to have in all [default: no limit]."
+    )
     epochs: int = _setting(20, "The most epochs a trial trains.")
     workers: int = _setting(0, "Worker processes; 0: one a GPU, or else one a processor core.")
     timeout: float | None = _setting(
         None, "Seconds after which the search pauses, at the end of the epoch [default: none]."
     )
-    sampler: str = _setting("tpe", "How configurations are proposed: tpe or random.")
+    sampler: str = _setting("gp", "How configurations are proposed: gp, tpe or random.")
     pruner: str = _setting(
-        "median", "How bad trials are ended early: median, hyperband, halving or none."
+        "promote",
+        "What is done about bad trials: promote pauses all and takes up the promising; "
+        "median, hyperband or halving end them early; none.",
     )
     space: str = _setting("documents", "The search space: documents.")
     monitor: str = _setting("val_loss", "The figure that is minimised.")
@@ -84,7 +93,15 @@ class Settings:
             SettingsError: A value is out of its range; the message names flag and value.
         """
         self._at_least(0, "seed", "workers", "keep", "port")
-        self._at_least(1, "trials", "epochs", "max_params", "retrain_epochs", "baseline_epochs")
+        self._at_least(
+            1,
+            "trials",
+            "budget_epochs",
+            "epochs",
+            "max_params",
+            "retrain_epochs",
+            "baseline_epochs",
+        )
         self._one_of("sampler", SAMPLERS)
         self._one_of("pruner", PRUNERS)
         self._one_of("space", SPACES)
@@ -98,6 +115,12 @@ class Settings:
             raise SettingsError(f"--image-size {self.image_size}: expected 8 to 1024 pixels")
         if self.seed >= 2**63:
             raise SettingsError(f"--seed {self.seed}: expected less than 2**63")
+
+    @property
+    def trials_wanted(self) -> int | None:
+        """Trials the study is to have; None where epochs or time are the only limit."""
+        limited = self.budget_epochs is not None or self.timeout is not None
+        return self.trials if self.trials is not None or limited else TRIALS
 
     def _at_least(self, least: int, *names: str) -> None:
         for name in names:

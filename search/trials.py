@@ -1,18 +1,21 @@
 """What the study and our tables hold of a trial: read it, write it, end it."""
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.history import EpochFigures, best_epoch
 from models.spec import ModelSpec, TrainingSpec
 from search import plots
+from search.coordinates import Params
+from search.promotion import Seen, State
 from storage.engine import StorageError
 from storage.files import Layout, RunFiles
 from storage.tables import Records
@@ -21,6 +24,9 @@ from storage.tables import Records
 REASON = "reason"
 PRUNED = "pruned"
 DUPLICATE = "duplicate of trial"
+DECISIONS = "decisions"
+UNFIT = "unfit"
+MEMORY = "forecast"  # of the study: what the chooser learned
 DEATHS = "worker deaths"
 
 
@@ -30,19 +36,30 @@ class LiveTrial:
 
     Attributes:
         trial: Optuna's handle.
+        params: Its configuration.
         model: Its network.
         training: How the network is trained.
         seed: The training's seed.
         parameters: Number of weights.
         history: Its epochs so far.
+        goal: The epoch after which it is to be judged again, where trials are judged at rungs.
+        reported: Epochs that the study knows.
     """
 
     trial: optuna.Trial
+    params: Params
     model: ModelSpec
     training: TrainingSpec
     seed: int
     parameters: int
     history: list[EpochFigures] = field(default_factory=list)
+    goal: int = 0
+    reported: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Remember which epochs the study knows."""
+        frozen = self.trial.storage.get_trial(self.trial._trial_id)  # noqa: SLF001 - nobody else tells it
+        self.reported = set(frozen.intermediate_values)
 
     @property
     def number(self) -> int:
@@ -56,7 +73,11 @@ class LiveTrial:
 
 
 class TrialBook:
-    """Writes trials down, in the study and in our own tables; the tuner alone has one."""
+    """Writes trials down, in the study and in our own tables; the tuner alone has one.
+
+    Nothing else writes to the study meanwhile, so what was written is remembered: reading a study's
+    trials takes longer the more of them are paused.
+    """
 
     def __init__(
         self, study: optuna.Study, records: Records, layout: Layout, *, monitor: str, keep: int
@@ -67,6 +88,68 @@ class TrialBook:
         self._layout = layout
         self._monitor = monitor
         self._keep = keep
+        self._ids: dict[int, int] = {}  # Optuna's, by number
+        self._waiting: deque[int] = deque()
+        self._memory: Mapping[str, Any] | None = study.user_attrs.get(MEMORY)
+
+    def adopt(self) -> list[FrozenTrial]:
+        """What the study holds: its trials that were begun, duplicates left out."""
+        trials = self._study.get_trials(deepcopy=False)
+        self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - nobody else tells it
+        self._waiting.extend(t.number for t in trials if t.state is TrialState.WAITING)
+        return list(filter(counts, trials))
+
+    @property
+    def memory(self) -> Mapping[str, Any] | None:
+        """What the search's chooser learned, as an earlier tuner left it or this one set it."""
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: Mapping[str, Any] | None) -> None:
+        if memory != self._memory:
+            self._memory = memory
+            self._study.set_user_attr(MEMORY, memory)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether trials are enqueued that nobody has begun."""
+        return bool(self._waiting)
+
+    def take_waiting(self) -> optuna.Trial:
+        """Begin the trial that was enqueued first."""
+        trial = self._study.ask()
+        self._waiting.remove(trial.number)
+        return trial
+
+    def begin(self, params: Params, distributions: Mapping[str, BaseDistribution]) -> optuna.Trial:
+        """Begin a trial of a configuration: one write, so that it is there whole or not at all."""
+        template = create_trial(
+            state=TrialState.RUNNING, params=dict(params), distributions=dict(distributions)
+        )
+        storage, study = self._study._storage, self._study._study_id  # noqa: SLF001 - add_trial says no number
+        identity = storage.create_new_trial(study, template_trial=template)
+        trial = optuna.Trial(self._study, identity)
+        self._ids[trial.number] = identity
+        return trial
+
+    def handle(self, number: int) -> optuna.Trial:
+        """A handle on an unfinished trial."""
+        return optuna.Trial(self._study, self._ids[number])
+
+    def frozen(self, trial: optuna.Trial) -> FrozenTrial:
+        """A trial as the study now has it."""
+        return trial.storage.get_trial(trial._trial_id)  # noqa: SLF001 - nobody else tells it
+
+    def refuse_duplicate(self, trial: optuna.Trial, first: int) -> None:
+        """End a trial whose configuration is that of trial ``first``."""
+        trial.set_user_attr(DUPLICATE, first)
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def refuse_unfit(self, trial: optuna.Trial, reason: str) -> None:
+        """End a trial that there is no room for; PRUNED, so that samplers learn from it."""
+        trial.set_user_attr(UNFIT, value=True)
+        trial.set_user_attr(REASON, reason)
+        self._study.tell(trial, state=TrialState.PRUNED)
 
     def paths(self, live: LiveTrial) -> RunFiles:
         """Where the trial's files are."""
@@ -76,16 +159,13 @@ class TrialBook:
         """The figure that the study judges by."""
         return float(getattr(figures, self._monitor))
 
-    def frozen(self, live: LiveTrial) -> FrozenTrial:
-        """The trial as the study now has it."""
-        return self._study.get_trials(deepcopy=False)[live.number]
-
     def note(self, live: LiveTrial, figures: EpochFigures) -> None:
         """Record and report an epoch, once, however often it is told."""
         live.history.append(figures)
         self._records.record_epoch(self._study.study_name, live.run, figures.to_dict())
-        if figures.epoch not in self.frozen(live).intermediate_values:
+        if figures.epoch not in live.reported:
             live.trial.report(self.judged(figures), figures.epoch)
+            live.reported.add(figures.epoch)
 
     def decide_pruned(self, live: LiveTrial, pruner: str) -> None:
         """Write down that the trial is pruned, and why.
@@ -99,13 +179,23 @@ class TrialBook:
             f"{self._monitor} {self.judged(figures):.4f}",
         )
 
+    def decided(self, live: LiveTrial, decision: str) -> None:
+        """Add to the list of what was decided about the trial, and why."""
+        before = live.trial.user_attrs.get(DECISIONS, [])
+        if decision not in before[-1:]:  # told again by a tuner that was killed in between
+            live.trial.set_user_attr(DECISIONS, [*before, decision])
+
+    def unfit(self, live: LiveTrial) -> None:
+        """Note that the configuration is no good: it diverged, or there is no room for it."""
+        live.trial.set_user_attr(UNFIT, value=True)
+
     def count_death(self, live: LiveTrial) -> int:
         """Note that the trial's worker died; returns how often it did after this same epoch.
 
         A trial that gets on between two deaths is not what kills its workers.
         """
         epoch = len(live.history)
-        before = self.frozen(live).user_attrs.get(DEATHS, {})
+        before = live.trial.user_attrs.get(DEATHS, {})
         deaths = int(before.get("times", 0)) + 1 if before.get("after epoch") == epoch else 1
         live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": deaths})
         return deaths
@@ -134,7 +224,6 @@ class TrialBook:
             judged = (self.judged(figures) for figures in live.history)
             value = min(figure for figure in judged if math.isfinite(figure))
         self._study.tell(live.trial, value, state=state)
-        self._remove_checkpoints()
 
     def _upload(self, live: LiveTrial, state: TrialState) -> None:
         """Keep the trial's spec and the picture of its curves where the dashboard shows them."""
@@ -159,10 +248,10 @@ class TrialBook:
                 f"cannot keep artifacts in {self._layout.artifacts}: {error.strerror or error}"
             ) from error
 
-    def _remove_checkpoints(self) -> None:
+    def tidy(self) -> None:
         """Bound the space: only the best finished trials, and the unfinished, keep theirs."""
         finished = [t for t in self._study.get_trials(deepcopy=False) if t.state.is_finished()]
-        for rank, trial in enumerate(sorted(finished, key=_value)):
+        for rank, trial in enumerate(sorted(finished, key=lowest)):
             files = self._layout.run(self._study.study_name, run_name(trial.number))
             files.remove_checkpoint(but_the_newest=rank < self._keep)
 
@@ -192,18 +281,30 @@ def states(study: optuna.Study) -> Mapping[str, int]:
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The completed trial with the lowest value; None while there is none."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return min(complete, key=_value, default=None)
+    """The trial with the lowest loss at any of its epochs; None while there is none.
+
+    Complete or not: a trial that is ahead of all others before its end would only get better.
+    """
+    trials = study.get_trials(deepcopy=False)
+    best = min(trials, key=lowest, default=None)
+    return best if best is not None and math.isfinite(lowest(best)) else None
 
 
-def best_so_far(study: optuna.Study) -> str:
-    """The best trial in a few words; empty while there is none."""
-    best = best_trial(study)
-    return "" if best is None else f"best: {best.value:.4f}, trial {best.number}"
+def lowest(trial: FrozenTrial) -> float:
+    """The lowest figure that a trial was judged by; infinite before its first epoch or failed."""
+    if trial.state is TrialState.FAIL:
+        return math.inf
+    return min(filter(math.isfinite, trial.intermediate_values.values()), default=math.inf)
 
 
-def _value(trial: FrozenTrial) -> float:
-    if trial.state is TrialState.COMPLETE and trial.value is not None:
-        return trial.value
-    return math.inf
+def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> Seen:
+    """What a decision may know of a trial of the study; ``steps`` are the rungs it can wait at."""
+    losses = tuple(loss for _, loss in sorted(trial.intermediate_values.items()))
+    if trial.state is TrialState.FAIL:  # by no fault of its configuration: nothing is learned
+        losses = ()
+    if UNFIT in trial.user_attrs:
+        losses = (*losses, math.inf)
+    state: State = "over"
+    if trial.state is TrialState.RUNNING:
+        state = "paused" if len(losses) in steps[:-1] else "running"
+    return Seen(trial.number, trial.params, losses, state)

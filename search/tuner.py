@@ -4,11 +4,10 @@ It asks Optuna for configurations, gives them to workers, has every epoch writte
 the trials. What to do next, and what an epoch means, scheduler.py decides.
 """
 
+import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -21,25 +20,17 @@ from search import scheduler
 from search.backends.base import Backend
 from search.interruption import Interruption
 from search.jobs import Done, End, EpochDone, Job, Message, Paused, Resumed, Stopped, Verdict
+from search.lineup import Lineup
 from search.progress import Display, Overall, plural
+from search.promotion import Choice
 from search.provenance import document
 from search.space import Space
-from search.trials import (
-    DUPLICATE,
-    PRUNED,
-    REASON,
-    LiveTrial,
-    TrialBook,
-    best_so_far,
-    counts,
-    states,
-)
+from search.trials import PRUNED, LiveTrial, TrialBook, seen, states
 from search.watchdog import Watchdog
 from storage.files import Layout, write_atomically
 from storage.tables import Records
 
 TURN = 0.2  # seconds the loop waits for messages at the most: how soon it sees Ctrl-C
-DUPLICATES = 100  # configurations in a row that were all trained before: the space is used up
 
 
 @dataclass(frozen=True)
@@ -47,10 +38,11 @@ class Plan:
     """What a search is to do.
 
     Attributes:
-        trials: Trials the study is to have in all.
+        trials: Trials the study is to have in all; None for no limit.
         seed: The study's seed.
         sampler: Name of the sampler.
-        pruner: Name of the pruner, for the reasons.
+        pruner: Name of the pruner; ``promote`` pauses trials at rungs and takes them up again.
+        budget: Epochs that the study's trials are to have in all; None for no limit.
         timeout: Seconds after which nothing new is trained; None for no limit.
         monitor: The figure judged by, to be minimised.
         keep: How many finished trials keep their checkpoint: the best ones.
@@ -58,10 +50,11 @@ class Plan:
         memory: Bytes that one worker may use; networks estimated to need more are not trained.
     """
 
-    trials: int
+    trials: int | None
     seed: int
-    sampler: str = "tpe"
-    pruner: str = "median"
+    sampler: str = "gp"
+    pruner: str = "promote"
+    budget: int | None = None
     timeout: float | None = None
     monitor: str = "val_loss"
     keep: int = 5
@@ -120,11 +113,21 @@ class Tuner:
         self._interruption = interruption
         self._every_turn = every_turn
         self._book = TrialBook(study, records, layout, monitor=plan.monitor, keep=plan.keep)
+        pausing = plan.pruner == "promote"
+        self._lineup = Lineup(
+            scheduler.make_chooser(
+                plan.sampler,
+                space.distributions(),
+                space.epochs,
+                plan.seed,
+                study=None if pausing else study,
+                memory=self._book.memory,
+            ),
+            space.epochs,
+            pausing=pausing,
+            most_trials=plan.trials,
+        )
         self._running: dict[int, LiveTrial] = {}
-        self._unfinished: deque[int] = deque()
-        self._trained: dict[frozenset[tuple[str, Any]], int] = {}
-        self._started = 0
-        self._used_up = False
         self._trouble = ""
         self._epochs = 0
         self._epoch_seconds = 0.0
@@ -148,6 +151,9 @@ class Tuner:
             self._fill()
             self._every_turn()
             self._display.overall(self._overall())
+        if not self._closing or self._spent_all:
+            self._leave_paused()
+        self._book.tidy()
         return Outcome(
             states=states(self._study),
             epochs=self._epochs,
@@ -160,87 +166,105 @@ class Tuner:
     def _closing(self) -> bool:
         timeout = self._plan.timeout
         late = timeout is not None and time.monotonic() - self._begun >= timeout
-        return late or self._interruption.asked or bool(self._trouble)
+        return late or self._interruption.asked or bool(self._trouble) or self._spent_all
+
+    @property
+    def _spent_all(self) -> bool:
+        """Whether the study has its budget of epochs."""
+        budget = self._plan.budget
+        return budget is not None and self._lineup.spent >= budget
 
     def _adopt(self) -> None:
         """Take over what an earlier tuner left in the study."""
-        for trial in filter(counts, self._study.get_trials(deepcopy=False)):
-            self._started += 1
-            self._trained[frozenset(trial.params.items())] = trial.number
+        for trial in self._book.adopt():
+            self._lineup.add(seen(trial, self._lineup.rungs))
             if trial.state is not TrialState.RUNNING:
                 continue
             if PRUNED in trial.user_attrs:  # decided, but the tuner died before it could tell
-                live = self._live(self._unfinished_trial(trial.number))
+                live = self._live(self._book.handle(trial.number))
                 self._book.recall(live)
-                self._book.end(live, TrialState.PRUNED, trial.user_attrs[PRUNED])
-            else:
-                self._unfinished.append(trial.number)
-        if self._unfinished and not self._closing:
-            self._display.say(f"taking up {plural(len(self._unfinished), 'unfinished trial')}")
+                self._end_trial(live, TrialState.PRUNED, trial.user_attrs[PRUNED])
+            elif self._lineup[trial.number].state == "running":
+                self._lineup.unfinished.append(trial.number)
+        if self._lineup.unfinished and not self._closing:
+            many = plural(len(self._lineup.unfinished), "unfinished trial")
+            self._display.say(f"taking up {many}")
 
     def _fill(self) -> None:
         """Give every free slot its next job."""
         for slot in range(self._backend.slots):
             while slot not in self._running:
                 standing = scheduler.Standing(
-                    started=self._started,
-                    total=self._started if self._used_up else self._plan.trials,
-                    unfinished=self._unfinished,
+                    unfinished=self._lineup.unfinished,
+                    choosing=self._lineup.wants_new or bool(self._lineup.rungs),
                     running=len(self._running),
                     closing=self._closing,
                 )
                 move = scheduler.next_move(standing)
                 if isinstance(move, scheduler.Resume):
-                    self._unfinished.remove(move.number)
-                    self._start(slot, self._unfinished_trial(move.number))
-                elif move == "begin":
-                    trial = self._new_trial()
-                    if trial is not None:
-                        self._start(slot, trial)
-                else:
+                    self._lineup.unfinished.remove(move.number)
+                    self._start(slot, self._book.handle(move.number))
+                elif move != "choose":
                     return
+                elif not self._start_chosen(slot):
+                    break
 
-    def _new_trial(self) -> optuna.Trial | None:
-        """A trial of a configuration that was never trained; None if there is none left.
+    def _start_chosen(self, slot: int) -> bool:
+        """Start what is best to be trained next; whether there was anything."""
+        if self._lineup.wants_new and self._book.waiting:
+            self._start_enqueued(slot)
+            return True
+        wanted_new = self._lineup.wants_new
+        choice = self._choose()
+        if choice is None:
+            if wanted_new:
+                self._display.say(
+                    "every further configuration had been trained before: "
+                    "the space is used up, no new trial is started"
+                )
+            return wanted_new  # paused trials may yet go on
+        if choice.number is not None:
+            self._start(slot, self._book.handle(choice.number), choice.reason)
+            return True
+        trial = self._book.begin(choice.params, self._space.distributions())
+        self._start(slot, trial, choice.reason)
+        return True
 
-        It is drawn whole and enqueued before it is begun: each is one write, and whatever comes
-        between them, the next tuner finds the same configuration.
-        """
-        while True:
-            trials = self._study.get_trials(deepcopy=False)
-            if all(trial.state is not TrialState.WAITING for trial in trials):
-                params = self._unseen(len(trials))
-                if params is None:
-                    return None
-                self._study.enqueue_trial(params)
-            trial = self._study.ask()
-            params = self._space.suggest(trial)
-            before = self._trained.setdefault(frozenset(params.items()), trial.number)
-            if before == trial.number:
-                self._started += 1
-                return trial
-            trial.set_user_attr(DUPLICATE, before)  # enqueued by somebody else
-            self._study.tell(trial, state=TrialState.FAIL)
+    def _choose(self) -> Choice | None:
+        """What is best to be trained next; what the chooser learned for it is written down."""
+        choice = self._lineup.choose()
+        self._book.memory = self._lineup.memory
+        return choice
 
-    def _unseen(self, number: int) -> dict[str, Any] | None:
-        """A configuration for trial ``number`` that was never trained; None if there is none."""
-        plan, distributions = self._plan, self._space.distributions()
-        sampler = scheduler.make_sampler(plan.sampler, plan.seed, number)
-        for _ in range(DUPLICATES):
-            params = scheduler.propose(self._study, sampler, distributions, number)
-            if frozenset(params.items()) not in self._trained:
-                return params
-        self._used_up = True
-        self._display.say(
-            f"{DUPLICATES} configurations in a row had been trained before: "
-            "the space is used up, no new trial is started"
-        )
-        return None
+    def _start_enqueued(self, slot: int) -> None:
+        """Begin a trial that was enqueued before the search, if its configuration is new."""
+        trial = self._book.take_waiting()
+        self._space.suggest(trial)
+        first = self._lineup.add(seen(self._book.frozen(trial)))
+        if first == trial.number:
+            self._start(slot, trial)
+        else:
+            self._book.refuse_duplicate(trial, first)
 
-    def _unfinished_trial(self, number: int) -> optuna.Trial:
-        """A live handle on an unfinished trial of the study."""
-        frozen = self._study.get_trials(deepcopy=False)[number]
-        return optuna.Trial(self._study, frozen._trial_id)  # noqa: SLF001 - Optuna has no other way
+    def _leave_paused(self) -> None:
+        """End the trials that were not taken up again: the search is over."""
+        reasons = {}
+        for left in self._lineup.seen:
+            if left.state == "paused":
+                reasons[left.number] = self._lineup.left(left.number)
+            elif left.state == "running":
+                reasons[left.number] = f"the budget of {self._plan.budget} epochs was used up"
+        for number, reason in reasons.items():
+            live = self._live(self._book.handle(number))
+            self._book.recall(live)
+            self._end_trial(live, TrialState.PRUNED, reason)
+
+    def _end_trial(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
+        self._book.end(live, state, reason)
+        if state is TrialState.FAIL:
+            self._lineup.failed(live.number)
+        else:
+            self._lineup.over(live.number)
 
     def _live(self, trial: optuna.Trial) -> LiveTrial:
         """What a trial of the study stands for.
@@ -248,7 +272,8 @@ class Tuner:
         Raises:
             SpecError: A network that the images, or the machine, have no room for.
         """
-        model, training = self._space.specs(self._space.suggest(trial))
+        params = self._space.suggest(trial)
+        model, training = self._space.specs(params)
         shape, classes = self._data.input_shape, len(self._data.classes)
         parameters = count_parameters(model, shape, classes)
         if parameters > (self._plan.max_parameters or parameters):
@@ -260,19 +285,24 @@ class Tuner:
                 f"{(self._plan.memory or 0) / 2**30:.1f} GiB"
             )
         seed = scheduler.trial_seed(self._plan.seed, trial.number)
-        live = LiveTrial(trial, model, training, seed, parameters)
+        live = LiveTrial(trial, params, model, training, seed, parameters)
         write_atomically(self._book.paths(live).spec, document(model, training, seed, self._data))
         return live
 
-    def _start(self, slot: int, trial: optuna.Trial) -> None:
+    def _start(self, slot: int, trial: optuna.Trial, reason: str = "") -> None:
         try:
             live = self._live(trial)
         except SpecError as error:
-            # PRUNED, not FAIL: the sampler is to learn that such networks are no good.
-            trial.set_user_attr(REASON, str(error))
-            self._study.tell(trial, state=TrialState.PRUNED)
+            self._lineup.began(trial.number, self._space.suggest(trial))
+            self._lineup.unfit(trial.number)
+            self._lineup.over(trial.number)
+            self._book.refuse_unfit(trial, str(error))
             self._display.say(f"trial {trial.number}: not trained: {error}")
             return
+        live.goal = self._lineup.began(live.number, live.params)
+        if reason:
+            before = len(self._lineup[live.number].losses)
+            self._book.decided(live, f"after epoch {before}: trained on, {reason}")
         self._running[slot] = live
         self._watchdog.started(slot, time.monotonic())
         self._display.job_started(slot, f"trial {trial.number}", live.training.epochs)
@@ -294,7 +324,7 @@ class Tuner:
         if isinstance(message, Resumed):
             self._watchdog.heard(slot, time.monotonic(), _longest(message.history))
             for figures in message.history:
-                self._book.note(live, figures)
+                self._note(live, figures)
             if message.history:
                 self._display.job_at(slot, message.history[-1])
             self._answer(slot, live, last=message.last)
@@ -302,7 +332,7 @@ class Tuner:
             self._watchdog.heard(slot, time.monotonic(), message.figures.seconds)
             self._epochs += 1
             self._epoch_seconds += message.figures.seconds
-            self._book.note(live, message.figures)
+            self._note(live, message.figures)
             self._display.job_at(slot, message.figures)
             self._answer(slot, live, last=message.last)
         else:
@@ -311,19 +341,42 @@ class Tuner:
             del self._running[slot]
             self._display.job_ended(slot, f"trial {live.number}: {line}")
 
+    def _note(self, live: LiveTrial, figures: EpochFigures) -> None:
+        self._book.note(live, figures)
+        self._lineup.epoch(live.number, figures.epoch, self._book.judged(figures))
+
     def _answer(self, slot: int, live: LiveTrial, *, last: bool) -> None:
-        verdict = scheduler.verdict(live.trial, last=last, closing=self._closing)
+        if self._lineup.rungs:
+            verdict = self._at_rung(live, last=last)
+        else:
+            verdict = scheduler.verdict(live.trial, last=last, closing=self._closing)
         if verdict is Verdict.STOP:
             self._book.decide_pruned(live, self._plan.pruner)
         self._backend.answer(slot, verdict)
 
+    def _at_rung(self, live: LiveTrial, *, last: bool) -> Verdict:
+        if last:
+            return Verdict.GO_ON
+        if self._closing:
+            return Verdict.PAUSE
+        if len(live.history) < live.goal:
+            return Verdict.GO_ON
+        goes_on, decision = self._lineup.at_rung(live.number)
+        self._book.memory = self._lineup.memory
+        self._book.decided(live, decision)
+        if not goes_on:
+            return Verdict.PAUSE
+        live.goal = self._lineup.began(live.number, live.params)
+        return Verdict.GO_ON
+
     def _end(self, live: LiveTrial, message: End) -> str:
         """Put down how a job ended; returns it in a few words."""
         if isinstance(message, Paused):
-            self._unfinished.append(live.number)
+            self._lineup.let_go(live.number)
+            self._book.paths(live).remove_checkpoint(but_the_newest=True)
             return f"paused after epoch {len(live.history)}"
         if isinstance(message, Done):
-            self._book.end(live, TrialState.COMPLETE)
+            self._end_trial(live, TrialState.COMPLETE)
             best = best_epoch(live.history)
             assert best is not None  # a training without a finite val_loss ends as Failed
             return (
@@ -331,44 +384,51 @@ class Tuner:
                 f"  at epoch {best.epoch} of {len(live.history)}"
             )
         if isinstance(message, Stopped):
-            reason = str(self._book.frozen(live).user_attrs[PRUNED])
-            self._book.end(live, TrialState.PRUNED, reason)
+            reason = str(live.trial.user_attrs[PRUNED])
+            self._end_trial(live, TrialState.PRUNED, reason)
             return reason
         if message.kind == "surroundings":
-            self._unfinished.append(live.number)
+            self._lineup.let_go(live.number)
             self._trouble = self._trouble or message.reason
             return f"paused: {message.reason}"
         if message.kind == "died" and self._interruption.asked:
-            self._unfinished.append(live.number)
+            self._lineup.let_go(live.number)
             return "stopped; its last whole epoch is safe"
         if message.kind == "died" and self._book.count_death(live) < scheduler.PATIENCE:
-            self._unfinished.appendleft(live.number)
+            self._lineup.unfinished.appendleft(live.number)
             return f"{message.reason}; going on from its last epoch"
         # A network that diverges or does not fit is a bad one, and the sampler learns that from
         # PRUNED; FAIL, which it ignores, is for what was not the configuration's doing.
         bad = message.kind in ("diverged", "memory")
-        self._book.end(live, TrialState.PRUNED if bad else TrialState.FAIL, message.reason)
+        if bad:
+            self._book.unfit(live)
+            self._lineup.unfit(live.number)
+        self._end_trial(live, TrialState.PRUNED if bad else TrialState.FAIL, message.reason)
         return f"{'pruned' if bad else 'failed'}: {message.reason}"
 
     def _overall(self) -> Overall:
-        done = self._started - len(self._running) - len(self._unfinished)
-        return Overall(
-            done=done,
-            total=max(self._plan.trials, self._started),
-            best=best_so_far(self._study),
-            seconds_left=self._seconds_left(done),
+        lineup, plan = self._lineup, self._plan
+        best = (
+            ""
+            if lineup.best is None
+            else f"best: {lineup.best.best:.4f}, trial {lineup.best.number}"
         )
+        if plan.trials is None and plan.budget is not None:
+            return Overall(lineup.spent, plan.budget, "epochs", best, self._seconds_left())
+        done = len(lineup) - len(self._running) - len(lineup.unfinished)
+        what = f"trials, {lineup.paused} paused" if lineup.paused else "trials"
+        total = max(plan.trials or 0, len(lineup))
+        return Overall(done, total, what, best, self._seconds_left())
 
-    def _seconds_left(self, done: int) -> float | None:
-        """Trials left, at the epochs a trial took so far, at the seconds an epoch took so far."""
+    def _seconds_left(self) -> float | None:
+        """Epochs left, at the seconds an epoch took so far."""
         if not self._epochs:
             return None
-        epochs = self._epochs / done if done else self._space.epochs
-        seconds = self._epoch_seconds / self._epochs
-        left = (self._plan.trials - done) * epochs * seconds / self._backend.slots
+        left = self._lineup.epochs_left(self._plan.budget)
+        seconds = left * self._epoch_seconds / self._epochs / self._backend.slots
         if self._plan.timeout is not None:
-            left = min(left, self._plan.timeout - (time.monotonic() - self._begun))
-        return max(left, 0.0)
+            seconds = min(seconds, self._plan.timeout - (time.monotonic() - self._begun))
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _longest(history: Sequence[EpochFigures]) -> float:

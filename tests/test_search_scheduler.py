@@ -18,19 +18,19 @@ from search.space import Space
 
 
 def standing(**changes: object) -> Standing:
-    base = {"started": 2, "total": 5, "unfinished": (), "running": 1, "closing": False}
+    base = {"unfinished": (), "choosing": True, "running": 1, "closing": False}
     return Standing(**(base | changes))
 
 
 @pytest.mark.parametrize(
     ("now", "move"),
     [
-        (standing(), "begin"),
+        (standing(), "choose"),
+        (standing(running=0), "choose"),
         (standing(unfinished=(1, 0)), Resume(1)),
-        (standing(unfinished=(1,), started=5), Resume(1)),
-        (standing(started=5), "wait"),
-        (standing(started=5, running=0), "end"),
-        (standing(started=7, running=0), "end"),
+        (standing(unfinished=(1,), choosing=False), Resume(1)),
+        (standing(choosing=False), "wait"),
+        (standing(choosing=False, running=0), "end"),
         (standing(closing=True), "wait"),
         (standing(closing=True, unfinished=(1,)), "wait"),
         (standing(closing=True, unfinished=(1,), running=0), "end"),

@@ -31,6 +31,7 @@ from storage.tables import Records
 from tests.pictures import image_folder
 
 EPOCHS = 4
+RUNGS = (3, 9)
 
 
 class Said(Display):
@@ -87,9 +88,11 @@ class Lab:
         self,
         curve: Curve,
         *,
-        trials: int = 5,
+        trials: int | None = 5,
         workers: int = 1,
+        sampler: str = "tpe",
         pruner: str = "none",
+        budget: int | None = None,
         documented: bool = True,
         backend: SimulatedBackend | None = None,
         timeout: float | None = None,
@@ -103,7 +106,7 @@ class Lab:
         params = self.space.of_documented_run()
         if new and documented and params:
             study.enqueue_trial(params)
-        study.pruner = make_pruner(pruner, EPOCHS)
+        study.pruner = make_pruner(pruner, self.space.epochs)
         with backend or SimulatedBackend(workers, curve) as at_work, Interruption() as interruption:
             return Tuner(
                 study=study,
@@ -112,7 +115,15 @@ class Lab:
                 backend=at_work,
                 records=Records(storage.engine),
                 layout=Layout(self.var),
-                plan=Plan(trials=trials, seed=7, pruner=pruner, timeout=timeout, keep=keep),
+                plan=Plan(
+                    trials=trials,
+                    seed=7,
+                    sampler=sampler,
+                    pruner=pruner,
+                    budget=budget,
+                    timeout=timeout,
+                    keep=keep,
+                ),
                 display=self.said,
                 interruption=interruption,
             ).run()
@@ -151,7 +162,7 @@ def figures(epoch: int, val_loss: float) -> EpochFigures:
 def bowl(job: Job) -> Sequence[EpochFigures]:
     """A curve that is best in the middle and depends on the configuration."""
     level = job.training.learning_rate * 100 + job.model.dense.dropout
-    return [figures(e, level + abs(e - 3) / 10) for e in range(1, EPOCHS + 1)]
+    return [figures(e, level + abs(e - 3) / 10) for e in range(1, job.training.epochs + 1)]
 
 
 def told(trials: Sequence[FrozenTrial]) -> list[tuple[object, ...]]:
@@ -210,19 +221,32 @@ def interrupting(after: int, how: int = signal.SIGINT) -> Callable[[Job], Sequen
 
 
 @pytest.mark.parametrize(
-    ("after", "pruner"), [(1, "none"), (6, "median"), (17, "halving"), (23, "hyperband")]
+    ("after", "sampler", "pruner"),
+    [
+        (1, "tpe", "none"),
+        (6, "tpe", "median"),
+        (17, "tpe", "halving"),
+        (23, "tpe", "hyperband"),
+        (12, "gp", "none"),
+        (25, "gp", "promote"),
+        (38, "gp", "promote"),
+        (25, "tpe", "promote"),
+        (25, "random", "promote"),
+    ],
 )
 def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
-    lab: Lab, tmp_path: Path, after: int, pruner: str
+    lab: Lab, tmp_path: Path, after: int, sampler: str, pruner: str
 ) -> None:
+    if pruner == "promote":
+        lab.space = Space(RUNGS[-1], 32)
     other = Lab(lab.data, tmp_path / "var undisturbed", lab.space, Said())
-    other.search(bowl, trials=8, pruner=pruner)
+    other.search(bowl, trials=8, sampler=sampler, pruner=pruner)
     backend = SimulatedBackend(1, interrupting(after))
-    first = lab.search(bowl, trials=8, pruner=pruner, backend=backend)
-    assert sum(first.states.values()) < 8
+    first = lab.search(bowl, trials=8, sampler=sampler, pruner=pruner, backend=backend)
+    assert set(first.states) - {"complete", "pruned"} or sum(first.states.values()) < 8
     again = SimulatedBackend(1, bowl)
     again._epochs = backend._epochs  # the checkpoints, which on a disk outlive the process
-    lab.search(bowl, trials=8, pruner=pruner, backend=again)
+    lab.search(bowl, trials=8, sampler=sampler, pruner=pruner, backend=again)
     assert told(lab.trials) == told(other.trials)
     assert lab.epochs == other.epochs
 
@@ -376,6 +400,82 @@ def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab
             again.search(bowl, trials=2, backend=backend, writes=Writes(last))
         again.search(bowl, trials=2, backend=backend)
         assert told(again.trials) == told(lab.trials), f"killed at write {last}"
+
+
+def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> None:
+    lab.space = Space(RUNGS[-1], 32)
+    outcome = lab.search(bowl, trials=12, sampler="gp", pruner="promote")
+    assert outcome.states == {"complete": 4, "pruned": 8}
+    assert outcome.epochs == 4 * 9 + 8 * 3
+    values = [min(trial.intermediate_values.values()) for trial in lab.trials]
+    for trial, value in zip(lab.trials, values, strict=True):
+        assert lab.epochs[f"trial-{trial.number:05d}"] == list(trial.intermediate_values)
+        if trial.state is TrialState.COMPLETE:
+            assert trial.value == value
+            assert trial.user_attrs["decisions"][-1].startswith("after epoch 3: trained on, expec")
+        else:
+            assert list(trial.intermediate_values) == [1, 2, 3]
+            assert trial.user_attrs["decisions"][0].startswith("after epoch 3: paused, rank ")
+            assert trial.user_attrs["reason"].startswith("not promoted beyond epoch 3 of 9: ")
+            assert trial.user_attrs["reason"].endswith("; 6 epochs saved")
+    complete = [v for t, v in zip(lab.trials, values, strict=True) if t.value is not None]
+    assert min(values) == min(complete)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_several_workers_promote_together(lab: Lab, sampler: str) -> None:
+    lab.space = Space(RUNGS[-1], 32)
+    outcome = lab.search(bowl, trials=14, sampler=sampler, pruner="promote", workers=4)
+    assert sum(outcome.states.values()) == 14
+    assert outcome.states["complete"] >= 5
+    assert outcome.epochs == sum(len(epochs) for epochs in lab.epochs.values())
+
+
+def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> None:
+    lab.space = Space(RUNGS[-1], 32)
+
+    def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
+        at.search(bowl, trials=4, sampler="gp", pruner="promote", backend=backend, writes=writes)
+
+    writes = Writes()
+    search(lab, SimulatedBackend(1, bowl), writes)
+    for last in range(30, writes.done, 37):  # a prime: it meets every kind of write
+        again = Lab(lab.data, lab.var.with_name(f"killed-{last}"), lab.space, Said())
+        backend = SimulatedBackend(1, bowl)
+        with pytest.raises(Killed):
+            search(again, backend, Writes(last))
+        survivor = SimulatedBackend(1, bowl)
+        survivor._epochs = backend._epochs  # the checkpoints
+        search(again, survivor)
+        assert told(again.trials) == told(lab.trials), f"killed at write {last}"
+
+
+def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -> None:
+    lab.space = Space(RUNGS[-1], 32)
+    outcome = lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote")
+    assert outcome.epochs == 20
+    assert "paused" not in outcome.states
+    reasons = {t.user_attrs["reason"] for t in lab.trials if t.state is TrialState.PRUNED}
+    assert "the budget of 20 epochs was used up" in reasons
+    assert lab.said.last is not None
+    assert (lab.said.last.done, lab.said.last.total, lab.said.last.what) == (20, 20, "epochs")
+    assert lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote").epochs == 0
+    assert lab.search(bowl, trials=None, budget=26, sampler="gp", pruner="promote").epochs == 6
+
+
+def test_the_chooser_learns_that_a_configuration_diverges(lab: Lab) -> None:
+    lab.space = Space(RUNGS[-1], 32)
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        if job.training.learning_rate > 1e-3:
+            return [Failed("diverged", "val_loss is nan after epoch 1")] * 9
+        return bowl(job)
+
+    lab.search(curve, trials=20, sampler="gp", pruner="promote")
+    diverged = [t for t in lab.trials if t.user_attrs.get("unfit")]
+    assert all(t.state is TrialState.PRUNED for t in diverged)
+    late = [t for t in diverged if t.number >= 10]
+    assert len(late) < len(diverged) - len(late)
 
 
 def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(lab: Lab) -> None:

@@ -1,0 +1,162 @@
+"""Configurations as points: what a model of the losses computes with.
+
+A configuration is a point of the unit cube, one coordinate a parameter, and a row of features:
+the same coordinates, but for choices without an order, which get a feature each.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+Array = npt.NDArray[np.float64]
+Params = Mapping[str, Any]
+
+
+class Coordinates:
+    """Goes between the parameters of a space and the unit cube.
+
+    Args:
+        distributions: The parameters with their ranges.
+    """
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        self._axes = [_axis(name, d) for name, d in distributions.items()]
+
+    def __len__(self) -> int:
+        return len(self._axes)
+
+    @property
+    def feature_count(self) -> int:
+        """Features of a point: the columns of ``features``."""
+        return sum(axis.features for axis in self._axes)
+
+    def of(self, params: Params) -> Array:
+        """The point of a configuration, (parameters,); 0.5 where it lacks a parameter."""
+        return np.array(
+            [axis.place(params[axis.name]) if axis.name in params else 0.5 for axis in self._axes]
+        )
+
+    def params(self, point: Array) -> dict[str, Any]:
+        """The configuration at a point (parameters,) of the unit cube."""
+        return {axis.name: axis.value(float(u)) for axis, u in zip(self._axes, point, strict=True)}
+
+    def features(self, points: Array) -> Array:
+        """Features of points: (n, parameters) to (n, features), steps and choices made even."""
+        return np.hstack([axis.encode(points[:, n]) for n, axis in enumerate(self._axes)])
+
+    def uniform(self, count: int, random: np.random.Generator) -> Array:
+        """Points drawn evenly from the cube, (count, parameters)."""
+        return random.random((count, len(self)))
+
+    def near(self, point: Array, count: int, random: np.random.Generator) -> Array:
+        """Points around ``point``, (count, parameters): about half of its coordinates moved.
+
+        A number moves by a tenth of its range (standard deviation); a choice is made anew.
+        """
+        moved = random.random((count, len(self))) < 0.5
+        step = 0.1 * random.standard_normal((count, len(self)))
+        near = np.clip(point + step, 0.0, 1.0)
+        anew = random.random((count, len(self)))
+        choices = np.array([axis.features > 1 or axis.levels == 2 for axis in self._axes])
+        return np.where(moved, np.where(choices, anew, near), point)
+
+
+class _Axis:
+    """One parameter: evenly spaced levels, or a continuous range where ``levels`` is 0."""
+
+    features = 1
+
+    def __init__(self, name: str, levels: int) -> None:
+        self.name = name
+        self.levels = levels
+
+    def place(self, value: Any) -> float:
+        """Coordinate of a value: the middle of its level."""
+        raise NotImplementedError
+
+    def value(self, u: float) -> Any:
+        """The value at a coordinate."""
+        raise NotImplementedError
+
+    def encode(self, u: Array) -> Array:
+        """Features of coordinates, (n,) to (n, features)."""
+        if self.levels:
+            u = (self._level(u) + 0.5) / self.levels
+        return u[:, None]
+
+    def _level(self, u: Array) -> npt.NDArray[np.int64]:
+        return np.minimum((u * self.levels).astype(np.int64), self.levels - 1)
+
+
+class _Number(_Axis):
+    """A number of a range, evenly or by its logarithm; whole numbers are ranges cut at halves."""
+
+    def __init__(self, name: str, distribution: FloatDistribution | IntDistribution) -> None:
+        super().__init__(name, 0)
+        self._whole = isinstance(distribution, IntDistribution)
+        self._low, self._high = distribution.low, distribution.high
+        self._step = distribution.step
+        half = 0.5 * (distribution.step or 0)
+        self._to: Callable[[Any], Any] = np.log if distribution.log else np.asarray
+        self._from: Callable[[Any], Any] = np.exp if distribution.log else np.asarray
+        self._start = float(self._to(distribution.low - half))
+        self._length = float(self._to(distribution.high + half)) - self._start
+
+    def place(self, value: Any) -> float:
+        if not self._length:
+            return 0.5
+        return min(max((float(self._to(value)) - self._start) / self._length, 0.0), 1.0)
+
+    def value(self, u: float) -> Any:
+        value = float(self._from(self._start + u * self._length))
+        if self._step:
+            value = self._low + round((value - self._low) / self._step) * self._step
+        value = min(max(value, self._low), self._high)
+        return int(value) if self._whole else value
+
+    def encode(self, u: Array) -> Array:
+        if self._step and self._length:
+            raw = self._from(self._start + u * self._length)
+            steps = np.rint((raw - self._low) / self._step)
+            values = np.clip(self._low + steps * self._step, self._low, self._high)
+            u = np.clip((self._to(values) - self._start) / self._length, 0.0, 1.0)
+        return u[:, None]
+
+
+class _Choice(_Axis):
+    """A choice. Numbers and pairs lie in order on one axis; others get a feature each."""
+
+    def __init__(self, name: str, choices: Sequence[Any]) -> None:
+        super().__init__(name, len(choices))
+        ordered = all(isinstance(c, int | float) for c in choices)
+        self._choices = sorted(choices) if ordered else list(choices)
+        if not ordered and self.levels > 2:
+            self.features = self.levels
+
+    def place(self, value: Any) -> float:
+        return (self._choices.index(value) + 0.5) / self.levels
+
+    def value(self, u: float) -> Any:
+        return self._choices[min(int(u * self.levels), self.levels - 1)]
+
+    def encode(self, u: Array) -> Array:
+        if self.features == 1:
+            return super().encode(u)
+        # Two different choices are as far apart as the ends of a number's range.
+        return np.eye(self.levels)[self._level(u)] / math.sqrt(2)
+
+
+def _axis(name: str, distribution: BaseDistribution) -> _Axis:
+    if isinstance(distribution, CategoricalDistribution):
+        return _Choice(name, distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return _Number(name, distribution)

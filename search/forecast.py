@@ -1,0 +1,275 @@
+"""Choosing by forecast: what would lower the best loss the most, were it trained in full?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from optuna.distributions import BaseDistribution
+from scipy.special import ndtr
+
+from search.coordinates import Array, Coordinates
+from search.promotion import STARTUP, Choice, Seen, next_rung, promotable, reached, rungs
+from search.surrogate import Points, Surrogate
+
+CANDIDATES = 200  # new configurations that are weighed at a decision, drawn from all of the space
+NEIGHBOURS = 20  # further ones around each of the LEADERS best trials
+LEADERS = 5
+KNOWN = 256  # losses the model is conditioned on at the most: its cost grows with their cube
+WEIGHED = 100  # paused trials that are weighed at the most
+REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
+MOST_FORESEEN = 20  # full trainings that a forecast looks ahead at the most
+DRAWS = 500  # of the losses that a forecast imagines
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What further epochs are likely to bring.
+
+    Attributes:
+        epochs: How many.
+        now: The lowest loss so far.
+        expected: The lowest loss expected after them.
+        low: With a probability of 5 % it is lower than this.
+        high: With a probability of 5 % it is higher than this.
+    """
+
+    epochs: int
+    now: float
+    expected: float
+    low: float
+    high: float
+
+    @property
+    def gain(self) -> float:
+        """The expected gain as a share of the loss so far, 0 to 1."""
+        return 1 - self.expected / self.now if self.now > 0 else 0.0
+
+
+class ByForecast:
+    """Chooses what is expected to lower the best loss the most, if it were trained in full.
+
+    The expected improvement (Jones et al., Efficient Global Optimization, 1998) at the last epoch,
+    of every paused trial and of many new configurations, by a model of the losses of all lengths.
+    Trials under way count as if they came out as expected, so that several workers spread.
+    """
+
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        epochs: int,
+        seed: int,
+        memory: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Choose for trials of at most ``epochs`` epochs; ``memory`` is that of an earlier one."""
+        self._coordinates = Coordinates(distributions)
+        self._rungs = rungs(epochs)
+        self._epochs = epochs
+        self._length = math.log(max(epochs, 2))
+        self._seed = seed
+        memory = memory or {}
+        self._surrogate = Surrogate(self._coordinates.feature_count, memory.get("scales"))
+        self._fitted = int(memory.get("losses", 0))
+        self._points: dict[int, Array] = {}
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What another one needs to decide as this one: the scales, and when they were fitted."""
+        return {"scales": [float(s) for s in self._surrogate.scales], "losses": self._fitted}
+
+    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+        """See Chooser."""
+        may = promotable(seen, self._rungs, new=new) if paused else []
+        random = self._random(seen)
+        known = {frozenset(trial.params.items()) for trial in seen}
+        begun = sum(bool(trial.losses) for trial in seen)
+        if new and (len(seen) < STARTUP or begun < len(self._rungs)):
+            return self._first_new(self._coordinates.uniform(CANDIDATES, random), known, "")
+        if not may and not new:
+            return None
+        if begun < 2:
+            return Choice(may[0].number, may[0].params, "") if may else None
+        scale = self._learn(seen)
+        may = self._worth_weighing(may)
+        fresh = self._candidates(seen, random) if new else np.empty((0, len(self._coordinates)))
+        mean, deviation = self._surrogate.predict(self._in_full(may, fresh))
+        goal = scale.to_model(min(trial.best for trial in seen))
+        gain = _expected_improvement(goal, mean, deviation)
+        for best in np.argsort(-gain, kind="stable"):
+            why = (
+                f"expected to reach {float(scale.to_loss(mean[best])):.4f}, "
+                f"{ndtr((goal - mean[best]) / deviation[best]):.0%} likely to be the best"
+            )
+            if best < len(may):
+                return Choice(may[best].number, may[best].params, why)
+            choice = self._first_new(fresh[best - len(may) :][:1], known, why)
+            if choice is not None:
+                return choice
+        return None
+
+    def forecast(self, seen: Sequence[Seen], epochs: int) -> Forecast | None:
+        """What so many further epochs of the search are likely to bring.
+
+        The best of as many full trainings as they pay for, of what looks best now. A search
+        chooses each in the light of those before, so it may well do a little better.
+
+        Args:
+            seen: All trials that were begun.
+            epochs: Further epochs, of all workers together.
+
+        Returns:
+            The forecast; None while too little is known.
+        """
+        if sum(bool(trial.losses) for trial in seen) < STARTUP or not math.isfinite(
+            min(trial.best for trial in seen)
+        ):
+            return None
+        random = self._random(seen)
+        scale = self._learn(seen)
+        may = self._worth_weighing([trial for trial in seen if trial.state != "over"])
+        wanted = self._in_full(may, self._candidates(seen, random))
+        now = min(trial.best for trial in seen)
+        goal = scale.to_model(now)
+        gain = _expected_improvement(goal, *self._surrogate.predict(wanted))
+        full = min(max(1, round(epochs / self._epochs)), MOST_FORESEEN)
+        chosen = wanted[np.argsort(-gain, kind="stable")[:full]]
+        lowest = self._surrogate.sample(chosen, DRAWS, random).min(axis=1)
+        after = scale.to_loss(np.minimum(lowest, goal))
+        return Forecast(
+            epochs=epochs,
+            now=now,
+            expected=float(after.mean()),
+            low=float(np.quantile(after, 0.05)),
+            high=float(np.quantile(after, 0.95)),
+        )
+
+    def _random(self, seen: Sequence[Seen]) -> np.random.Generator:
+        """Random numbers that depend on what is known alone."""
+        known = sum(len(trial.losses) for trial in seen)
+        return np.random.default_rng((self._seed, len(seen), known))
+
+    def _worth_weighing(self, trials: Sequence[Seen]) -> list[Seen]:
+        far_and_good = sorted(trials, key=lambda t: (-reached(t, self._rungs), t.best))
+        return far_and_good[:WEIGHED]
+
+    def _in_full(self, trials: Sequence[Seen], fresh: Array) -> Points:
+        """Trials and new configurations, (new, parameters), at the last epoch."""
+        owners = [trial.number for trial in trials] + [-1 - n for n in range(len(fresh))]
+        return Points(
+            np.vstack([self._features(trials), self._coordinates.features(fresh)]),
+            np.ones(len(owners)),
+            np.array(owners, dtype=np.int64),
+        )
+
+    def _first_new(
+        self, points: Array, known: set[frozenset[tuple[str, Any]]], reason: str
+    ) -> Choice | None:
+        for point in points:
+            params = self._coordinates.params(point)
+            if frozenset(params.items()) not in known:
+                return Choice(None, params, reason)
+        return None
+
+    def _learn(self, seen: Sequence[Seen]) -> "_Scale":
+        """Teach the model what was seen, and how losses are scaled for it."""
+        trials, epochs, losses = [], [], []
+        for trial in _worth_knowing([trial for trial in seen if trial.losses], self._rungs):
+            for epoch in _looked_at(trial, self._rungs):
+                trials.append(trial)
+                epochs.append(epoch)
+                losses.append(min(trial.losses[:epoch]))
+        scale = _Scale.of(np.array(losses))
+        points = self._at(trials, epochs)
+        values = scale.to_model(np.array(losses))
+        total = sum(len(_looked_at(trial, self._rungs)) for trial in seen)
+        if total >= REFIT * self._fitted:
+            self._surrogate.fit(points, values)
+            self._fitted = total
+        self._surrogate.condition(points, values)
+        running = [trial for trial in seen if trial.state == "running"]
+        if running:
+            ahead = [next_rung(self._rungs, len(trial.losses)) for trial in running]
+            self._surrogate.believe(self._at(running, ahead))
+        return scale
+
+    def _at(self, trials: Sequence[Seen], epochs: Sequence[int]) -> Points:
+        return Points(
+            self._features(trials),
+            np.log(np.array(epochs, dtype=np.float64)) / self._length,
+            np.array([trial.number for trial in trials], dtype=np.int64),
+        )
+
+    def _features(self, trials: Sequence[Seen]) -> Array:
+        points = [self._point(trial) for trial in trials]
+        return self._coordinates.features(np.reshape(points, (-1, len(self._coordinates))))
+
+    def _point(self, trial: Seen) -> Array:
+        if trial.number not in self._points:
+            self._points[trial.number] = self._coordinates.of(trial.params)
+        return self._points[trial.number]
+
+    def _candidates(self, seen: Sequence[Seen], random: np.random.Generator) -> Array:
+        leaders = sorted(seen, key=lambda trial: trial.best)[:LEADERS]
+        near = [self._coordinates.near(self._point(t), NEIGHBOURS, random) for t in leaders]
+        return np.vstack([self._coordinates.uniform(CANDIDATES, random), *near])
+
+
+def _expected_improvement(goal: Array, mean: Array, deviation: Array) -> Array:
+    """How far below ``goal`` a normal variable is expected to lie, (n,); above counts as 0."""
+    ahead = (goal - mean) / deviation
+    density = np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi)
+    return np.asarray(deviation * (ahead * ndtr(ahead) + density))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Between losses and what the model sees: logarithms, with the bad half drawn together.
+
+    How much worse than the middle a configuration is does not matter, and would hide how much
+    better the good ones are.
+    """
+
+    middle: float
+    width: float
+    worst: float
+
+    @classmethod
+    def of(cls, losses: Array) -> "_Scale":
+        logs = np.log(np.maximum(losses[np.isfinite(losses)], 1e-12))
+        if not len(logs):
+            return cls(0.0, 1.0, 0.0)
+        middle = float(np.median(logs))
+        return cls(middle, max((middle - float(logs.min())) / 1.5, 1e-9), float(logs.max()))
+
+    def to_model(self, losses: npt.ArrayLike) -> Array:
+        losses = np.asarray(losses, dtype=np.float64)
+        logs = np.where(
+            np.isfinite(losses), np.log(np.maximum(losses, 1e-12)), self.worst + self.width
+        )
+        value = (logs - self.middle) / self.width
+        return np.where(value > 0, np.log1p(np.maximum(value, 0.0)), value)
+
+    def to_loss(self, values: npt.ArrayLike) -> Array:
+        values = np.asarray(values, dtype=np.float64)
+        drawn_apart = np.where(values > 0, np.expm1(np.maximum(values, 0.0)), values)
+        return np.asarray(np.exp(self.middle + self.width * drawn_apart))
+
+
+def _looked_at(trial: Seen, steps: Sequence[int]) -> list[int]:
+    """The epochs of a trial that the model sees: its rungs, and where it stands."""
+    last = len(trial.losses)
+    return sorted({rung for rung in steps if rung <= last} | ({last} if last else set()))
+
+
+def _worth_knowing(trials: Sequence[Seen], steps: Sequence[int]) -> list[Seen]:
+    """Trials with KNOWN losses at the most: the far and good ones, and a sample of the others."""
+    order = sorted(trials, key=lambda trial: (-reached(trial, steps), trial.best))
+    sizes = np.cumsum([len(_looked_at(trial, steps)) for trial in order])
+    if not len(sizes) or sizes[-1] <= KNOWN:
+        return order
+    sure = int(np.searchsorted(sizes, KNOWN // 2))
+    others = order[sure:]
+    step = math.ceil((sizes[-1] - sizes[sure - 1]) / (KNOWN - sizes[sure - 1])) if sure else 2
+    return order[:sure] + others[::step]

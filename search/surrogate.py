@@ -1,0 +1,173 @@
+"""A model of validation losses over configurations and epochs.
+
+A Gaussian process over (configuration, epoch) that learns from curves of any length, so that what
+short trainings say of long ones is learned, not assumed. With x a configuration's features, z the
+logarithm of the epoch (0 for the first, 1 for the last) and i the configuration's number, the
+covariance of two losses is
+
+    (a M(x, x') + c + b [i = i']) exp(-(z - z')² / 2 l²) + s [same observation]
+
+M is a Matérn kernel of order 5/2 and a length scale for each feature (Rasmussen and Williams,
+Gaussian Processes for Machine Learning, 2006, ch. 4); c lets all curves fall together, b lets one
+configuration lie off the smooth surface, and s is noise. The scales are those most probable given
+the data, with log-normal priors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf
+from scipy.optimize import minimize
+
+Array = npt.NDArray[np.float64]
+
+STEPS = 30  # of the optimiser, each time the scales are fitted; they start from the last ones
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where losses are known or wanted.
+
+    Attributes:
+        features: (n, features) of the configurations, from 0 to 1.
+        progress: (n,) z: log(epoch) / log(most epochs).
+        owner: (n,) numbers of the configurations; those that were never trained have negative ones.
+    """
+
+    features: Array
+    progress: Array
+    owner: npt.NDArray[np.int64]
+
+    def __getitem__(self, which: npt.NDArray[np.intp]) -> "Points":
+        return Points(self.features[which], self.progress[which], self.owner[which])
+
+    def __add__(self, other: "Points") -> "Points":
+        return Points(
+            np.concatenate([self.features, other.features]),
+            np.concatenate([self.progress, other.progress]),
+            np.concatenate([self.owner, other.owner]),
+        )
+
+
+class Surrogate:
+    """The model: fit its scales, condition it on losses, ask it for others.
+
+    Attributes:
+        scales: Logarithms of its length scales (a feature each, then l), a, c, b and s.
+    """
+
+    def __init__(self, features: int, scales: Sequence[float] | None = None) -> None:
+        """A model of that many features, with the prior's scales or the given ones."""
+        # For losses that vary by about 1: medians, and how far (as logarithms) they may lie off.
+        self._centre = np.log([0.7] * features + [0.7, 1.0, 0.3, 0.1, 0.01])
+        self._spread = np.array([0.9] * features + [0.7, 0.7, 1.0, 1.0, 1.0])
+        fits = scales is not None and len(scales) == features + 5
+        self.scales = np.array(scales) if fits else self._centre.copy()
+        self._features = features
+
+    def fit(self, points: Points, losses: Array) -> None:
+        """Find the scales most probable given losses (n,) of mean about 0 and spread about 1."""
+        low, high = self._centre - 4 * self._spread, self._centre + 4 * self._spread
+        found = minimize(
+            self._improbability,
+            self.scales,
+            args=(points, losses),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(low, high, strict=True)),
+            options={"maxiter": STEPS},
+        )
+        self.scales = found.x
+
+    def condition(self, points: Points, losses: Array) -> None:
+        """Take losses (n,) as known."""
+        covariance = self._kernel(points, points).total
+        covariance[np.diag_indices(len(losses))] += np.exp(self.scales[-1])
+        self._points, self._losses = points, losses
+        self._factor = _cholesky(covariance)
+        self._weights = cho_solve((self._factor, True), losses)
+
+    def predict(self, points: Points) -> tuple[Array, Array]:
+        """Mean and standard deviation (n,) of the losses at ``points``, without noise."""
+        covariance = self._kernel(points, self._points).total
+        mean = covariance @ self._weights
+        explained = solve_triangular(self._factor, covariance.T, lower=True)
+        a, c, b = np.exp(self.scales[-4:-1])
+        variance = a + c + b - (explained**2).sum(axis=0)
+        return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def sample(self, points: Points, count: int, random: np.random.Generator) -> Array:
+        """Losses at ``points`` as they may come out together, (count, n)."""
+        covariance = self._kernel(points, self._points).total
+        explained = solve_triangular(self._factor, covariance.T, lower=True)
+        left = self._kernel(points, points).total - explained.T @ explained
+        left[np.diag_indices(len(left))] += 1e-6
+        draws = random.standard_normal((count, len(left)))
+        return np.asarray(covariance @ self._weights + draws @ _cholesky(left).T)
+
+    def believe(self, points: Points) -> None:
+        """Take the means at ``points`` as known too: trainings under way, as they are expected."""
+        mean, _ = self.predict(points)
+        self.condition(self._points + points, np.concatenate([self._losses, mean]))
+
+    def _kernel(self, one: Points, other: Points) -> "_Kernel":
+        return _Kernel(self.scales, self._features, one, other)
+
+    def _improbability(self, scales: Array, points: Points, losses: Array) -> tuple[float, Array]:
+        """Negative logarithm of the posterior density of ``scales``, and its gradient."""
+        features = self._features
+        kernel = _Kernel(scales, features, points, points)
+        noise = np.exp(scales[-1])
+        covariance = kernel.total.copy()
+        covariance[np.diag_indices(len(losses))] += noise
+        try:
+            factor = _cholesky(covariance)
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(scales)
+        weights = cho_solve((factor, True), losses)
+        off = (scales - self._centre) / self._spread
+        value = 0.5 * losses @ weights + np.log(np.diag(factor)).sum() + 0.5 * off @ off
+        inverse = cho_solve((factor, True), np.eye(len(losses)))
+        change = 0.5 * (inverse - np.outer(weights, weights))  # d value / d covariance
+        gradient = off / self._spread
+        by_distance = change * kernel.along * kernel.slope
+        rows = by_distance.sum(axis=1)
+        for n in range(features):
+            x = kernel.scaled[:, n]
+            gradient[n] += 2 * (rows @ (x * x) - x @ by_distance @ x)
+        gradient[features] += (change * kernel.total * kernel.apart**2).sum()
+        a, c, b = np.exp(scales[features + 1 : features + 4])
+        shared = change * kernel.along
+        gradient[features + 1] += (shared * a * kernel.matern).sum()
+        gradient[features + 2] += c * shared.sum()
+        gradient[features + 3] += b * (shared * kernel.same).sum()
+        gradient[features + 4] += np.trace(change) * noise
+        return float(value), gradient
+
+
+class _Kernel:
+    """The covariance between two sets of points, with the parts that its gradient needs."""
+
+    def __init__(self, scales: Array, features: int, one: Points, other: Points) -> None:
+        lengths = np.exp(scales[:features])
+        a, c, b = np.exp(scales[features + 1 : features + 4])
+        self.scaled, there = one.features / lengths, other.features / lengths
+        squares = (self.scaled**2).sum(axis=1)[:, None] + (there**2).sum(axis=1)
+        r = np.sqrt(5 * np.maximum(squares - 2 * self.scaled @ there.T, 0.0))
+        falling = np.exp(-r)
+        self.matern = (1 + r + r * r / 3) * falling
+        self.slope = a * 5 / 3 * (1 + r) * falling  # minus d matern / d distance², doubled
+        self.apart = (one.progress[:, None] - other.progress) / np.exp(scales[features])
+        self.along = np.exp(-0.5 * self.apart**2)
+        self.same = one.owner[:, None] == other.owner
+        self.total = (a * self.matern + c + b * self.same) * self.along
+
+
+def _cholesky(matrix: Array) -> Array:
+    factor, trouble = dpotrf(matrix, lower=1)
+    if trouble:
+        raise np.linalg.LinAlgError("the covariance is not positive definite")
+    return np.asarray(factor)

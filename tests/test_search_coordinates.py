@@ -1,0 +1,91 @@
+"""Configurations as points: there and back, and what a model sees of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search.coordinates import Coordinates
+from search.space import Space
+
+SPACES: dict[str, Mapping[str, BaseDistribution]] = {
+    "documents": Space(20, 32).distributions(),
+    "odd": {
+        "one": IntDistribution(3, 3),
+        "steps": IntDistribution(0, 12, step=4),
+        "log": IntDistribution(1, 1000, log=True),
+        "stepped": FloatDistribution(-1.0, 1.0, step=0.25),
+        "colour": CategoricalDistribution(("red", "green", "blue")),
+        "only": CategoricalDistribution((7,)),
+    },
+}
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    return distribution._contains(distribution.to_internal_repr(value))
+
+
+@pytest.mark.parametrize("name", SPACES)
+@given(st.data())
+def test_a_point_is_a_configuration_of_the_space_and_leads_back_to_itself(
+    name: str, data: st.DataObject
+) -> None:
+    space = SPACES[name]
+    coordinates = Coordinates(space)
+    unit = st.floats(0.0, 1.0)
+    point = np.array(data.draw(st.lists(unit, min_size=len(space), max_size=len(space))))
+    params = coordinates.params(point)
+    assert all(contains(space[key], value) for key, value in params.items())
+    again = coordinates.params(coordinates.of(params))
+    for key, value in params.items():
+        assert again[key] == (pytest.approx(value) if isinstance(value, float) else value)
+        assert type(again[key]) is type(value)
+    of_itself = coordinates.features(coordinates.of(params)[None, :])
+    np.testing.assert_allclose(coordinates.features(point[None, :]), of_itself, atol=1e-9)
+    assert of_itself.shape == (1, coordinates.feature_count)
+
+
+def test_numbers_lie_in_order_and_choices_without_order_equally_far_apart() -> None:
+    coordinates = Coordinates(SPACES["odd"])
+    base = {"one": 3, "steps": 4, "log": 10, "stepped": 0.0, "colour": "red", "only": 7}
+
+    def features(**changes: Any) -> np.ndarray:
+        return coordinates.features(coordinates.of({**base, **changes})[None, :])[0]
+
+    far = [np.linalg.norm(features(colour=c) - features()) for c in ("green", "blue")]
+    np.testing.assert_allclose(far, 1.0)
+    steps = [features(steps=n)[1] for n in (0, 4, 8, 12)]
+    np.testing.assert_allclose(np.diff(steps), 0.25)
+    assert features(log=1)[2] < features(log=10)[2] < features(log=1000)[2] <= 1.0
+
+
+def test_numbers_to_choose_from_lie_in_order_however_they_were_given() -> None:
+    coordinates = Coordinates({"batch": CategoricalDistribution((256, 32, 128))})
+    places = [coordinates.of({"batch": n})[0] for n in (32, 128, 256)]
+    assert places == sorted(places)
+    assert coordinates.feature_count == 1
+
+
+def test_neighbours_stay_in_the_cube_and_are_mostly_near() -> None:
+    coordinates = Coordinates(SPACES["documents"])
+    random = np.random.default_rng(0)
+    point = coordinates.uniform(1, random)[0]
+    near = coordinates.near(point, 500, random)
+    assert near.min() >= 0.0
+    assert near.max() <= 1.0
+    assert 0.3 < (near == point).mean() < 0.6
+    assert np.abs(near - point).mean() < np.abs(coordinates.uniform(500, random) - point).mean() / 2
+
+
+def test_a_parameter_that_a_configuration_lacks_is_in_the_middle() -> None:
+    coordinates = Coordinates(SPACES["documents"])
+    assert set(coordinates.of({})) == {0.5}
