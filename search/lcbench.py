@@ -17,6 +17,7 @@ from search.errors import TreinoError
 
 EPOCHS = 52
 SAMPLE = 2000  # random configurations that say what is good and what is middling
+PART = 100  # curves that are computed at once
 CROSS_ENTROPY = 2  # column of val_cross_entropy in the surrogate's output
 
 # The tasks to develop on: what is chosen on them is to hold on the others.
@@ -70,6 +71,11 @@ class LCBenchTask:
         return curve
 
     def _curves(self, configurations: Sequence[Params]) -> Array:
+        # A part at a time: the surrogate keeps the memory of its largest call.
+        parts = [configurations[n : n + PART] for n in range(0, len(configurations), PART)]
+        return np.concatenate([self._part(part) for part in parts])
+
+    def _part(self, configurations: Sequence[Params]) -> Array:
         count = len(configurations)
         values = [[float(params[column]) for column in COLUMNS] for params in configurations]
         numbers = np.empty((count * EPOCHS, 1 + len(COLUMNS)), dtype=np.float32)

@@ -158,9 +158,13 @@ class ByRank:
         self,
         epochs: int,
         propose: Callable[[Sequence[Seen], Sequence[int]], Params | None],
+        steps: Sequence[int] = (),
     ) -> None:
-        """Have new configurations from ``propose``: (trials seen, rungs) -> configuration."""
-        self._rungs = rungs(epochs)
+        """Have new configurations from ``propose``: (trials seen, rungs) -> configuration.
+
+        ``steps`` are the rungs, the last epoch included, if they are not to be ``rungs(epochs)``.
+        """
+        self._rungs = tuple(steps) or rungs(epochs)
         self._propose = propose
 
     memory = None

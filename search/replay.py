@@ -4,17 +4,19 @@ A Task is a table of curves; a Strategy searches on it with simulated workers, f
 takes one unit of time; what it would have handed over at any moment is compared with what there is.
 """
 
-import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from typing import Protocol
 
 import numpy as np
+import optuna
 from optuna.distributions import BaseDistribution
 
 from search.coordinates import Array, Params
@@ -62,7 +64,16 @@ class Work:
 
 
 class Strategy(Protocol):
-    """A way to search."""
+    """A way to search.
+
+    Attributes:
+        knows_budget: Whether what it does early depends on the budget it was made for. Each budget
+            is then a search of its own.
+    """
+
+    @property
+    def knows_budget(self) -> bool:
+        """See above."""
 
     def work(self) -> Work | None:
         """Work for a free worker; None: nothing until another worker reports.
@@ -128,12 +139,18 @@ def regrets(task: Task, make: Maker, *, seed: int, workers: int, budgets: Sequen
         workers: Simulated workers.
         budgets: In full trainings.
     """
-    budget = max(budgets) * task.epochs
-    told = simulate(task, make(task, seed, workers, budget), workers, budget)
-    losses = np.array([loss if math.isfinite(loss) else math.inf for _, loss in told])
+    limits = [budget * task.epochs for budget in budgets]
+    strategy = make(task, seed, workers, max(limits))
+    if strategy.knows_budget:
+        searches = [
+            simulate(task, make(task, seed, workers, limit), workers, limit) for limit in limits
+        ]
+    else:
+        longest = simulate(task, strategy, workers, max(limits))
+        searches = [longest[:limit] for limit in limits]
     found = []
-    for full in budgets:
-        params, _ = told[int(np.argmin(losses[: full * task.epochs]))]
+    for told in searches:
+        params, _ = min(told, key=lambda epoch: epoch[1] if math.isfinite(epoch[1]) else math.inf)
         found.append((np.min(task.curve(params)) - task.best) / (task.middle - task.best))
     return np.array(found)
 
@@ -141,10 +158,12 @@ def regrets(task: Task, make: Maker, *, seed: int, workers: int, budgets: Sequen
 class Promoting:
     """treino's own way: the very chooser that the tuner asks."""
 
-    def __init__(self, chooser: Chooser, epochs: int) -> None:
-        """Ask ``chooser``, for trials of ``epochs`` epochs."""
+    knows_budget = False
+
+    def __init__(self, chooser: Chooser, steps: Sequence[int]) -> None:
+        """Ask ``chooser``, for trials that pause at ``steps``, the last epoch included."""
         self._chooser = chooser
-        self._rungs = rungs(epochs)
+        self._rungs = steps
         self._seen: list[Seen] = []
 
     def work(self) -> Work | None:
@@ -169,14 +188,31 @@ class Promoting:
 
 def _promoting(sampler: str, task: Task, seed: int, _workers: int, _budget: int) -> Strategy:
     chooser = make_chooser(sampler, task.distributions, task.epochs, seed)
-    return Promoting(chooser, task.epochs)
+    return Promoting(chooser, rungs(task.epochs))
 
 
-STRATEGIES: Mapping[str, Maker] = {
+OWN: Mapping[str, Maker] = {
     "default": partial(_promoting, "gp"),
     "promote-tpe": partial(_promoting, "tpe"),
     "promote-random": partial(_promoting, "random"),
 }
+
+
+@dataclass(frozen=True)
+class Run:
+    """One replay.
+
+    Attributes:
+        strategy: Name of the strategy.
+        task: Number of the task, from 0.
+        seed: Of the strategy.
+        workers: Simulated workers.
+    """
+
+    strategy: str
+    task: int
+    seed: int
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -196,6 +232,38 @@ class Result:
     budget: int
     regret: float
     spread: float
+
+
+def replays(
+    tasks: Sequence[Callable[[], Task]],
+    strategies: Mapping[str, Maker],
+    runs: Sequence[Run],
+    *,
+    budgets: Sequence[int] = BUDGETS,
+    processes: int = 1,
+) -> Iterator[tuple[Run, Array]]:
+    """Replay in several processes; each run with its regrets (budgets,), as they end.
+
+    Args:
+        tasks: Make the tasks; called in each process.
+        strategies: By name.
+        runs: What to replay.
+        budgets: In full trainings.
+        processes: Processes that share the replays.
+    """
+    with ProcessPoolExecutor(processes, get_context("spawn"), _quietly) as pool:
+        with _one_thread_each():  # the processes are started by the first submissions
+            futures = {
+                pool.submit(
+                    _regrets, tasks[run.task], strategies[run.strategy], run, tuple(budgets)
+                ): run
+                for run in runs
+            }
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def compare(
@@ -222,13 +290,24 @@ def compare(
     Returns:
         A result for each strategy and budget.
     """
-    runs = list(itertools.product(strategies, range(len(tasks)), range(seeds)))
-    work = partial(_regrets, strategies, tasks, workers, tuple(budgets))
-    found: dict[str, list[Array]] = {name: [] for name in strategies}
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        for (name, _, _), regret in zip(runs, pool.map(work, runs), strict=True):
-            found[name].append(regret)
-            done()
+    runs = [
+        Run(name, task, seed, workers)
+        for name in strategies
+        for task in range(len(tasks))
+        for seed in range(seeds)
+    ]
+    found = {}
+    for run, regret in replays(tasks, strategies, runs, budgets=budgets, processes=processes):
+        found[run] = regret
+        done()
+    return summary([(run, found[run]) for run in runs], budgets)
+
+
+def summary(found: Iterable[tuple[Run, Array]], budgets: Sequence[int]) -> list[Result]:
+    """A result for each strategy, number of workers and budget, from runs with their regrets."""
+    groups: dict[tuple[str, int], list[Array]] = {}
+    for run, regret in found:
+        groups.setdefault((run.strategy, run.workers), []).append(regret)
     return [
         Result(
             strategy=name,
@@ -237,7 +316,7 @@ def compare(
             regret=float(np.mean(column)),
             spread=float(np.std(column) / math.sqrt(len(column))),
         )
-        for name, rows in found.items()
+        for (name, workers), rows in groups.items()
         for budget, column in zip(budgets, np.transpose(rows), strict=True)
     ]
 
@@ -249,25 +328,50 @@ def printed(results: Sequence[Result], *, as_json: bool) -> str:
     budgets = list(dict.fromkeys(result.budget for result in results))
     names = list(dict.fromkeys(result.strategy for result in results))
     width = max(map(len, names))
-    lines = [" " * width + "".join(f"{f'{budget}x':>14}" for budget in budgets)]
+    lines = [" " * width + "".join(f"{f'{budget}x':>11}" for budget in budgets)]
     for name in names:
         mine = [result for result in results if result.strategy == name]
-        figures = (f"{r.regret:.3f} ± {r.spread:.3f}" for r in mine)
-        lines.append(f"{name:<{width}}" + "".join(f"{figure:>14}" for figure in figures))
+        figures = (f"{brief(r.regret)}±{brief(r.spread)}" for r in mine)
+        lines.append(f"{name:<{width}}" + "".join(f"{figure:>11}" for figure in figures))
     return "\n".join(lines)
+
+
+def brief(figure: float) -> str:
+    """A figure to three places, without the zero before the point: five of them fit a line."""
+    text = f"{round(figure, 3) + 0.0:.3f}"  # no minus before a zero
+    return text.replace("0.", ".", 1) if abs(figure) < 1 else text
 
 
 _TASKS: dict[int, Task] = {}  # of this process: a task takes seconds to make
 
 
 def _regrets(
-    strategies: Mapping[str, Maker],
-    tasks: Sequence[Callable[[], Task]],
-    workers: int,
-    budgets: tuple[int, ...],
-    run: tuple[str, int, int],
+    make_task: Callable[[], Task], make: Maker, run: Run, budgets: tuple[int, ...]
 ) -> Array:
-    name, number, seed = run
-    if number not in _TASKS:
-        _TASKS[number] = tasks[number]()
-    return regrets(_TASKS[number], strategies[name], seed=seed, workers=workers, budgets=budgets)
+    if run.task not in _TASKS:
+        _TASKS[run.task] = make_task()
+    return regrets(_TASKS[run.task], make, seed=run.seed, workers=run.workers, budgets=budgets)
+
+
+def _quietly() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or it tells of every study made
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started within compute with one thread: there is one for each core already.
+
+    The libraries read the environment when they are loaded, so that it is too late for a limit once
+    the process runs code of ours.
+    """
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -111,6 +111,7 @@ def make_chooser(
     *,
     study: optuna.Study | None = None,
     memory: Mapping[str, Any] | None = None,
+    steps: Sequence[int] = (),
 ) -> Chooser:
     """What decides between new and paused trials, by the name of its sampler.
 
@@ -123,6 +124,7 @@ def make_chooser(
         study: The study, where no trial is paused: then ``tpe`` and ``random`` are Optuna's
             samplers as they are, with the trials as the study has them.
         memory: What an earlier chooser of the same study remembered.
+        steps: Rungs for ``tpe`` and ``random``, if they are not to be ``rungs(epochs)``.
     """
     if sampler == "gp":
         return ByForecast(distributions, epochs, seed, memory)
@@ -139,7 +141,7 @@ def make_chooser(
         drawing = make_sampler(sampler, seed, number)
         return propose(study, drawing, distributions, lambda p: frozenset(p.items()) in known)
 
-    return ByRank(epochs, new)
+    return ByRank(epochs, new, steps)
 
 
 def _deepest_rung(
