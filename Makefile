@@ -74,6 +74,12 @@ chaos: $(BIN)/installed-dev ## Searches under fire, memory over 200 trials, bad 
 	@$(BIN)/python -m benchmarks.memory
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
 
+.PHONY: bench
+bench: $(BIN)/installed-bench ## Beside the peers: make bench LCBENCH=DIR SEEDS=20
+	@$(BIN)/python -m benchmarks.decisions
+	@$(if $(LCBENCH),$(BIN)/python -m benchmarks.replay $(call quote,$(LCBENCH)) \
+		$(call flag,SEEDS,seeds) $(ARGS),echo "no replay regret: give LCBENCH=DIR")
+
 .PHONY: format
 format: $(BIN)/installed-dev ## Format the code
 	@$(BIN)/ruff format .
@@ -93,4 +99,9 @@ $(BIN)/installed: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
 $(BIN)/installed-dev: $(BIN)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CONSTRAINTS) --editable '.[dev]'
+	@touch $@
+
+$(BIN)/installed-bench: $(BIN)/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(CONSTRAINTS) --editable '.[benchmarks]'
 	@touch $@

@@ -225,7 +225,9 @@ def replay(
     settings: Settings,
     lcbench: Annotated[Path, typer.Option(help="Folder with the surrogate of LCBench.")],
     tasks: Annotated[str, typer.Option(help="Its tasks, by commas.")] = "",
-    strategies: Annotated[str, typer.Option(help="Ways to search, by commas.")] = "",
+    strategies: Annotated[
+        str, typer.Option(help="Ways to search, by commas; own, peers or all of them.")
+    ] = "own",
     seeds: Annotated[int, typer.Option(help="Seeds of each on each task.", min=1)] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -234,12 +236,10 @@ def replay(
 
     from search import lcbench as bench
     from search.machine import cores
-    from search.replay import STRATEGIES, compare, printed
+    from search.peers import chosen
+    from search.replay import compare, printed
 
-    wanted = strategies.split(",") if strategies else list(STRATEGIES)
-    for name in wanted:
-        if name not in STRATEGIES:
-            raise SettingsError(f"--strategies {name!r}: expected {' or '.join(STRATEGIES)}")
+    wanted = chosen(strategies)
     names = tasks.split(",") if tasks else list(bench.TASKS)
     bench.check(lcbench, names)
     total = len(wanted) * len(names) * seeds
@@ -247,7 +247,7 @@ def replay(
         finished = iter(range(1, total + 1))
         results = compare(
             [partial(bench.LCBenchTask, lcbench, name) for name in names],
-            {name: STRATEGIES[name] for name in wanted},
+            wanted,
             seeds=seeds,
             workers=settings.workers or 1,
             processes=cores(),

@@ -5,7 +5,7 @@ Hutter, 2021): a folder with ``model.onnx``, ``encoding.json`` and ``config_spac
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class LCBenchTask:
     """
 
     epochs = EPOCHS
+    distributions: Mapping[str, BaseDistribution]
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -67,7 +68,7 @@ class LCBenchTask:
 
     def curve(self, params: Params) -> Array:
         """Validation cross-entropy after each epoch, (52,)."""
-        (curve,) = self._curves([params])
+        curve: Array = self._curves([params])[0]
         return curve
 
     def _curves(self, configurations: Sequence[Params]) -> Array:

@@ -191,7 +191,7 @@ def _promoting(sampler: str, task: Task, seed: int, _workers: int, _budget: int)
     return Promoting(chooser, rungs(task.epochs))
 
 
-OWN: Mapping[str, Maker] = {
+STRATEGIES: Mapping[str, Maker] = {
     "default": partial(_promoting, "gp"),
     "promote-tpe": partial(_promoting, "tpe"),
     "promote-random": partial(_promoting, "random"),

@@ -5,9 +5,10 @@
     rivals              pause and promote by rank on fixed rungs
 
 Left out, because they compute with PyTorch, which is larger than all the rest together: Optuna's
-GPSampler, NePS (neural-pipeline-search 0.17) and Syne Tune's BoTorch searcher. Left out, because
-the last release that has them (Syne Tune 0.13) needs a NumPy below 1.27, and treino one from 2.2
-on: Syne Tune's MOBSTER, HyperTune and DyHPO.
+GPSampler, NePS (neural-pipeline-search 0.17) and Syne Tune's BoTorch searcher; ASHACQR of Syne Tune
+fails at its import without the extra that brings it. Left out, because the last release that has
+them (Syne Tune 0.13) needs a NumPy below 1.27, and treino one from 2.2 on: Syne Tune's MOBSTER,
+HyperTune and DyHPO.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from importlib.util import find_spec
 
 from search.errors import SettingsError, TreinoError
 from search.peers import baselines, kerastuner, optuna_study, synetune
-from search.replay import OWN, Maker
+from search.replay import STRATEGIES, Maker
 
 PACKAGED: Mapping[str, Maker] = {
     **optuna_study.STRATEGIES,
@@ -24,9 +25,9 @@ PACKAGED: Mapping[str, Maker] = {
 }
 PEERS: Mapping[str, Maker] = {**baselines.STRATEGIES, **PACKAGED}
 GROUPS: Mapping[str, Mapping[str, Maker]] = {
-    "own": OWN,
+    "own": STRATEGIES,
     "peers": PEERS,
-    "all": {**OWN, **PEERS},
+    "all": {**STRATEGIES, **PEERS},
 }
 
 # Packages that are no requirement of treino: the first part of their strategies' names.

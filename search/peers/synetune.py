@@ -1,11 +1,12 @@
 """Syne Tune's multi-fidelity schedulers, through suggest, on_trial_add and on_trial_result.
 
-All of those of release 0.16 that learn from unfinished trainings: asynchronous successive halving,
-which stops and never takes up again, with configurations drawn at random, by kernel densities
-(BOHB), by density ratios (BORE) or by conformal quantile regression (CQR). All with its defaults.
+Those of release 0.16 that learn from unfinished trainings: asynchronous successive halving, which
+stops and never takes up again, with configurations drawn at random, by kernel densities (BOHB) or
+by density ratios (BORE). All with its defaults.
 """
 
 import datetime
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -75,6 +76,7 @@ def _domain(distribution: BaseDistribution) -> Any:
 def _make(name: str, task: Task, seed: int, *_: int) -> Strategy:
     from syne_tune.optimizer import baselines
 
+    logging.getLogger("syne_tune").setLevel(logging.ERROR)  # it warns of its own arguments
     scheduler = getattr(baselines, name)(
         config_space={name: _domain(d) for name, d in task.distributions.items()},
         metric="loss",
@@ -89,5 +91,4 @@ STRATEGIES: Mapping[str, Maker] = {
     "synetune-asha": partial(_make, "ASHA"),
     "synetune-bohb": partial(_make, "BOHB"),
     "synetune-asha-bore": partial(_make, "ASHABORE"),
-    "synetune-asha-cqr": partial(_make, "ASHACQR"),
 }

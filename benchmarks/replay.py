@@ -1,0 +1,185 @@
+"""Replay regret of every strategy on LCBench: treino's default beside its peers.
+
+Part of ``make bench``. Twenty seeds on twelve tasks with three numbers of workers take hours, so
+each replay is a line of ``var/bench/replay.jsonl`` as soon as it ends, and a second call goes on
+from there. A line counts for as long as the code and the package that made it are the same.
+"""
+
+import argparse
+import ast
+import hashlib
+import inspect
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search import coordinates, lcbench, promotion, scheduler, surrogate
+from search import replay as engine
+from search.machine import cores
+from search.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
+from search.replay import BUDGETS, Maker, Result, Run, brief
+
+FOLDER = Path("var/bench")
+WORKERS = (1, 4, 16)
+SEEDS = 20
+# These take seconds for a decision: with twenty seeds, days. Their means are the less certain.
+FEWER_SEEDS = {"kerastuner-bayesian": 3, "synetune-asha-bore": 1}
+# What the regret of the default may be, as a share of the best packaged peer's.
+SHARES = {3: 0.7, 5: 0.6, 10: 0.6, 20: 0.6, 40: 0.6}
+RIVALS = ("three-epochs-then-best", "promote-tpe-3-9-27-52")
+
+
+class Ledger:
+    """Replays that have ended, on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[tuple[str, ...], list[float]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:  # the last line of a call that was killed
+                    continue
+                self._found[self._key(row)] = row["regrets"]
+
+    def get(self, row: Mapping[str, Any]) -> list[float] | None:
+        """The regrets of a replay, if it has ended."""
+        return self._found.get(self._key(row))
+
+    def add(self, row: Mapping[str, Any], regrets: Sequence[float]) -> None:
+        """Write a replay down."""
+        self._found[self._key(row)] = list(regrets)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write("\n" + json.dumps({**row, "regrets": list(regrets)}))
+
+    @staticmethod
+    def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in ("strategy", "code", "task", "seed", "workers"))
+
+
+def code_of(name: str, make: Maker) -> str:
+    """What a strategy's figures depend on: its code, that of the replay, its package's release."""
+    home = inspect.getmodule(getattr(make, "func", make))
+    assert home is not None
+    parts: list[Any] = [engine.simulate, engine.regrets, lcbench.LCBenchTask, home]
+    if home in (engine, baselines):
+        parts += [engine.Promoting, coordinates, promotion, scheduler, surrogate]
+    parts = [engine.Promoting if part is engine else part for part in parts]
+    # Comments and layout do not count.
+    code = "".join(ast.dump(ast.parse(inspect.getsource(part))) for part in parts)
+    package = EXTRAS.get(name.partition("-")[0], ("", "optuna"))[1]
+    return f"{package}-{version(package)}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
+
+
+def measured(
+    folder: Path, strategies: Mapping[str, Maker], runs: Sequence[Run], tasks: Sequence[str]
+) -> Iterator[tuple[Run, Sequence[float]]]:
+    """Every run with its regrets, from the ledger or replayed now."""
+    ledger = Ledger(FOLDER / "replay.jsonl")
+    codes = {name: code_of(name, make) for name, make in strategies.items()}
+
+    def row(run: Run) -> dict[str, Any]:
+        return {**asdict(run), "task": tasks[run.task], "code": codes[run.strategy]}
+
+    todo = []
+    for run in runs:
+        known = ledger.get(row(run))
+        if known is None:
+            todo.append(run)
+        else:
+            yield run, known
+    left = Counter((run.strategy, run.workers) for run in todo)
+    print(f"{len(runs) - len(todo)} replays are known, {len(todo)} to go", flush=True)
+    makers = [partial(lcbench.LCBenchTask, folder, task) for task in tasks]
+    for run, found in engine.replays(makers, strategies, todo, processes=cores()):
+        regrets = [float(regret) for regret in found]
+        ledger.add(row(run), regrets)
+        yield run, regrets
+        left[run.strategy, run.workers] -= 1
+        if not left[run.strategy, run.workers]:
+            print(f"{run.strategy}, {run.workers} workers: done", flush=True)
+
+
+def report(results: Sequence[Result], replays: Mapping[tuple[str, int], int]) -> str:
+    """Markdown: a table for each number of workers, and what is asked of the default beside it."""
+    lines = []
+    for workers in dict.fromkeys(result.workers for result in results):
+        table: dict[str, dict[int, Result]] = {}
+        for result in results:
+            if result.workers == workers:
+                table.setdefault(result.strategy, {})[result.budget] = result
+        lines += [f"## {workers} workers" if workers > 1 else "## 1 worker", ""]
+        lines.append("| strategy | replays | " + " | ".join(f"{b}x" for b in BUDGETS) + " |")
+        lines.append("|---|" + "---|" * (1 + len(BUDGETS)))
+        for name, row in table.items():
+            figures = [f"{brief(row[b].regret)} ± {brief(row[b].spread)}" for b in BUDGETS]
+            lines.append(f"| {name} | {replays[name, workers]} | {' | '.join(figures)} |")
+        if "default" in table:
+            lines += ["", *_demands(table)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _demands(table: Mapping[str, Mapping[int, Result]]) -> list[str]:
+    """The default against the best packaged peer and the rivals, a line each budget."""
+    lines = []
+    peers = [name for name in table if name in PACKAGED]
+    for budget in BUDGETS:
+        ours = table["default"][budget].regret
+        asked = {f"{name}'s {brief(r)}": r for name, r in _regrets(table, RIVALS, budget).items()}
+        if peers:
+            regrets = _regrets(table, peers, budget)
+            best = min(regrets, key=lambda name: regrets[name])
+            limit = SHARES[budget] * regrets[best]
+            asked[f"{SHARES[budget]} of {best}'s {brief(regrets[best])}"] = limit
+        said = ", ".join(
+            f"{'at most' if ours <= limit else 'ABOVE'} {what}" for what, limit in asked.items()
+        )
+        lines.append(f"- {budget}x: {brief(ours)}, {said}")
+    return lines
+
+
+def _regrets(
+    table: Mapping[str, Mapping[int, Result]], names: Sequence[str], budget: int
+) -> dict[str, float]:
+    return {name: table[name][budget].regret for name in names if name in table}
+
+
+def main() -> None:
+    """Print the tables, and write them to FOLDER."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("lcbench", type=Path, help="folder of LCBench's surrogate")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="by commas")
+    parser.add_argument("--tasks", default=",".join(lcbench.TASKS), help="by commas")
+    parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(GROUPS)}")
+    given = parser.parse_args()
+    strategies, tasks = chosen(given.strategies), given.tasks.split(",")
+    lcbench.check(given.lcbench, tasks)
+    runs = [
+        Run(name, task, seed, int(workers))
+        for workers in given.workers.split(",")
+        for name in strategies
+        for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
+        for task in range(len(tasks))
+    ]
+    found = {
+        run: np.array(regrets) for run, regrets in measured(given.lcbench, strategies, runs, tasks)
+    }
+    results = engine.summary([(run, found[run]) for run in runs], BUDGETS)
+    text = report(results, Counter((run.strategy, run.workers) for run in runs))
+    (FOLDER / "replay.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
