@@ -10,10 +10,11 @@ import ast
 import hashlib
 import inspect
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ import numpy as np
 
 from search import coordinates, lcbench, promotion, scheduler, surrogate
 from search import replay as engine
+from search.errors import TreinoError
 from search.machine import cores
 from search.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
-from search.replay import BUDGETS, Maker, Result, Run, brief
+from search.replay import BUDGETS, Maker, Result, Run, Task, brief
 
 FOLDER = Path("var/bench")
 WORKERS = (1, 4, 16)
@@ -70,25 +72,31 @@ def code_of(name: str, make: Maker) -> str:
     """What a strategy's figures depend on: its code, that of the replay, its package's release."""
     home = inspect.getmodule(getattr(make, "func", make))
     assert home is not None
-    parts: list[Any] = [engine.simulate, engine.regrets, lcbench.LCBenchTask, home]
+    parts: list[Any] = [engine.simulate, engine.regrets, home]
     if home in (engine, baselines):
         parts += [engine.Promoting, coordinates, promotion, scheduler, surrogate]
     parts = [engine.Promoting if part is engine else part for part in parts]
-    # Comments and layout do not count.
-    code = "".join(ast.dump(ast.parse(inspect.getsource(part))) for part in parts)
+    code = "".join(_parsed(part) for part in parts)
     package = EXTRAS.get(name.partition("-")[0], ("", "optuna"))[1]
     return f"{package}-{version(package)}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
 
 
+@cache
+def _parsed(part: Any) -> str:
+    """Code without its comments and its layout, which do not count."""
+    return ast.dump(ast.parse(inspect.getsource(part)))
+
+
 def measured(
-    folder: Path, strategies: Mapping[str, Maker], runs: Sequence[Run], tasks: Sequence[str]
+    tasks: Mapping[str, Callable[[], Task]], strategies: Mapping[str, Maker], runs: Sequence[Run]
 ) -> Iterator[tuple[Run, Sequence[float]]]:
     """Every run with its regrets, from the ledger or replayed now."""
     ledger = Ledger(FOLDER / "replay.jsonl")
     codes = {name: code_of(name, make) for name, make in strategies.items()}
+    names = list(tasks)
 
     def row(run: Run) -> dict[str, Any]:
-        return {**asdict(run), "task": tasks[run.task], "code": codes[run.strategy]}
+        return {**asdict(run), "task": names[run.task], "code": codes[run.strategy]}
 
     todo = []
     for run in runs:
@@ -99,8 +107,7 @@ def measured(
             yield run, known
     left = Counter((run.strategy, run.workers) for run in todo)
     print(f"{len(runs) - len(todo)} replays are known, {len(todo)} to go", flush=True)
-    makers = [partial(lcbench.LCBenchTask, folder, task) for task in tasks]
-    for run, found in engine.replays(makers, strategies, todo, processes=cores()):
+    for run, found in engine.replays(list(tasks.values()), strategies, todo, processes=cores()):
         regrets = [float(regret) for regret in found]
         ledger.add(row(run), regrets)
         yield run, regrets
@@ -163,8 +170,9 @@ def main() -> None:
     parser.add_argument("--tasks", default=",".join(lcbench.TASKS), help="by commas")
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(GROUPS)}")
     given = parser.parse_args()
-    strategies, tasks = chosen(given.strategies), given.tasks.split(",")
-    lcbench.check(given.lcbench, tasks)
+    strategies = chosen(given.strategies)
+    lcbench.check(given.lcbench, given.tasks.split(","))
+    tasks = {n: partial(lcbench.LCBenchTask, given.lcbench, n) for n in given.tasks.split(",")}
     runs = [
         Run(name, task, seed, int(workers))
         for workers in given.workers.split(",")
@@ -172,9 +180,7 @@ def main() -> None:
         for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
         for task in range(len(tasks))
     ]
-    found = {
-        run: np.array(regrets) for run, regrets in measured(given.lcbench, strategies, runs, tasks)
-    }
+    found = {run: np.array(regrets) for run, regrets in measured(tasks, strategies, runs)}
     results = engine.summary([(run, found[run]) for run in runs], BUDGETS)
     text = report(results, Counter((run.strategy, run.workers) for run in runs))
     (FOLDER / "replay.md").write_text(text, encoding="utf-8")
@@ -182,4 +188,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TreinoError as error:
+        sys.exit(f"treino: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; every replay that ended is kept: the same command goes on")

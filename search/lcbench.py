@@ -6,6 +6,7 @@ Hutter, 2021): a folder with ``model.onnx``, ``encoding.json`` and ``config_spac
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,15 @@ class LCBenchTask:
     """
 
     epochs = EPOCHS
-    distributions: Mapping[str, BaseDistribution]
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         self._code = int(_codes(folder)[name])
         self._session = _session(folder / "model.onnx")
         ranges = {h["name"]: h for h in _read(folder / "config_space.json")["hyperparameters"]}
-        self.distributions = {column: _distribution(ranges[column]) for column in COLUMNS}
+        self.distributions: Mapping[str, BaseDistribution] = {
+            column: _distribution(ranges[column]) for column in COLUMNS
+        }
         coordinates = Coordinates(self.distributions)
         points = coordinates.uniform(SAMPLE, np.random.default_rng(0))
         curves = self._curves([coordinates.params(point) for point in points])
@@ -120,6 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
+@cache  # the tasks share it: it is large
 def _session(path: Path) -> Any:
     try:
         import onnxruntime

@@ -7,6 +7,7 @@ takes one unit of time; what it would have handed over at any moment is compared
 import json
 import math
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -354,6 +355,7 @@ def _regrets(
 
 
 def _quietly() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # or it tells of every study made
 
 
