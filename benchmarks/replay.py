@@ -17,11 +17,12 @@ from dataclasses import asdict
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from search import coordinates, lcbench, promotion, scheduler, surrogate
+from search import lcbench, scheduler
 from search import replay as engine
 from search.errors import TreinoError
 from search.machine import cores
@@ -70,13 +71,12 @@ class Ledger:
 
 def code_of(name: str, make: Maker) -> str:
     """What a strategy's figures depend on: its code, that of the replay, its package's release."""
-    home = inspect.getmodule(getattr(make, "func", make))
-    assert home is not None
-    parts: list[Any] = [engine.simulate, engine.regrets, home]
+    func = getattr(make, "func", make)
+    home = inspect.getmodule(func)
+    parts: list[Any] = [engine.simulate, engine.regrets, func if home is engine else home]
     if home in (engine, baselines):
-        parts += [engine.Promoting, coordinates, promotion, scheduler, surrogate]
-    parts = [engine.Promoting if part is engine else part for part in parts]
-    code = "".join(_parsed(part) for part in parts)
+        parts += [engine.Promoting, *_reached(scheduler)]
+    code = "".join(_parsed(part) for part in parts) + repr(getattr(make, "args", ()))
     package = EXTRAS.get(name.partition("-")[0], ("", "optuna"))[1]
     return f"{package}-{version(package)}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
 
@@ -85,6 +85,19 @@ def code_of(name: str, make: Maker) -> str:
 def _parsed(part: Any) -> str:
     """Code without its comments and its layout, which do not count."""
     return ast.dump(ast.parse(inspect.getsource(part)))
+
+
+@cache
+def _reached(module: ModuleType) -> tuple[ModuleType, ...]:
+    """A module of search, and those that it has something from, and so on."""
+    found, left = {}, [module.__name__]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found[name] = sys.modules[name]
+            homes = {getattr(thing, "__module__", None) for thing in vars(found[name]).values()}
+            left += [home for home in homes if str(home).startswith("search.")]
+    return tuple(found[name] for name in sorted(found))
 
 
 def measured(

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import decisions
 from benchmarks import replay as bench
 from search import replay as engine
+from search import scheduler
 from search.peers import GROUPS
 from search.promotion import STARTUP
 from search.replay import Result
@@ -48,6 +49,11 @@ def test_a_strategys_code_is_its_own_and_that_of_the_replay(
     }
     monkeypatch.setattr(engine, "simulate", decisions.train)
     assert all(after != before[name] for name, after in codes().items())
+
+
+def test_the_code_of_treinos_own_is_all_that_decides() -> None:
+    names = {module.__name__ for module in bench._reached(scheduler)}
+    assert {f"search.{n}" for n in ("scheduler", "promotion", "surrogate", "coordinates")} <= names
 
 
 def test_the_report_says_where_the_default_falls_short() -> None:
