@@ -13,16 +13,16 @@ class EpochFigures:
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        loss: Mean cross-entropy on the training images, in nats, without the L2 penalty, as
-            measured during the epoch (dropout on).
+        loss: Mean cross-entropy on the training images, in nats, without the L2 penalty and
+            without label smoothing, as measured during the epoch (dropout on).
         accuracy: Share of training images classified correctly, 0 to 1, measured likewise.
-        val_loss: Mean cross-entropy on the validation images, in nats, without the penalty.
+        val_loss: Mean cross-entropy on the validation images, in nats, without either.
         val_accuracy: Share of validation images classified correctly, 0 to 1.
-        penalised_loss: ``loss`` with the L2 penalty: what the optimiser minimises and what the
-            documents' logs call loss.
+        penalised_loss: ``loss`` with the L2 penalty and the smoothing: what the optimiser
+            minimises and, the documents having no smoothing, what their logs call loss.
         penalised_val_loss: ``val_loss`` with the penalty at the end of the epoch: what the
             documents' logs call val_loss.
-        learning_rate: The rate the epoch was trained with.
+        learning_rate: The rate the epoch was trained with; with a schedule, its first step's.
         seconds: Wall time of the epoch, validation included.
     """
 

@@ -3,10 +3,15 @@
 import keras
 from keras import layers, regularizers
 
-from models.spec import KERNEL, POOL, ModelSpec, map_sides
+from models.spec import KERNEL, POOL, Block, ModelSpec, map_sides
 
 
-def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+def build(
+    spec: ModelSpec,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    precision: str = "float32",
+) -> keras.Model:
     """The network that ``spec`` describes, uncompiled, with fresh weights.
 
     It takes raw images, (n, height, width, channels) with values 0 to 255 of any number type,
@@ -17,39 +22,69 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> k
         spec: The network.
         input_shape: Height, width and channels of an image; height and width are equal.
         classes: Number of classes.
+        precision: Of the arithmetic: ``float32``, or ``bfloat16`` for all but the softmax. The
+            weights are float32 in either case, and those of one network fit the other.
 
     Raises:
         SpecError: The network does not fit images of this size.
     """
     map_sides(spec, input_shape[0])  # a clear refusal, before Keras gives an unclear one
+    dtype = "mixed_bfloat16" if precision == "bfloat16" else precision
     inputs = keras.Input(shape=input_shape, name="image")
-    x = layers.Rescaling(1 / 255, name="scale")(inputs)
+    x = layers.Rescaling(1 / 255, dtype=dtype, name="scale")(inputs)
     if spec.input_side is not None:
-        x = layers.Resizing(spec.input_side, spec.input_side, name="resize")(x)
+        x = layers.Resizing(spec.input_side, spec.input_side, dtype=dtype, name="resize")(x)
     for number, block in enumerate(spec.blocks, 1):
-        x = layers.Conv2D(
-            block.filters,
-            KERNEL,
-            padding=block.padding,
-            activation="relu",
-            kernel_regularizer=_l2(block.l2),
-            name=f"conv_{number}",
-        )(x)
-        if block.batch_norm:
-            x = layers.BatchNormalization(name=f"norm_{number}")(x)
-        x = layers.MaxPooling2D(POOL, name=f"pool_{number}")(x)
+        for which in range(block.convolutions):
+            # The first has the name that the documents' only one always had.
+            x = _convolve(x, block, f"{number}b" if which else f"{number}", dtype)
+        x = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")(x)
         if block.dropout:
-            x = layers.Dropout(block.dropout, name=f"dropout_{number}")(x)
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(
-        spec.dense.units, activation="relu", kernel_regularizer=_l2(spec.dense.l2), name="dense"
+            x = layers.Dropout(block.dropout, dtype=dtype, name=f"dropout_{number}")(x)
+    if spec.pooling == "average":
+        x = layers.GlobalAveragePooling2D(dtype=dtype, name="average")(x)
+    else:
+        x = layers.Flatten(dtype=dtype, name="flatten")(x)
+    dense = spec.dense
+    if dense.units:
+        x = layers.Dense(
+            dense.units,
+            activation="relu",
+            kernel_regularizer=_l2(dense.l2),
+            dtype=dtype,
+            name="dense",
+        )(x)
+        if dense.batch_norm:
+            x = layers.BatchNormalization(dtype=dtype, name="norm_dense")(x)
+    if dense.dropout:
+        x = layers.Dropout(dense.dropout, dtype=dtype, name="dropout_dense")(x)
+    outputs = layers.Dense(
+        classes,
+        activation="softmax",
+        kernel_regularizer=None if dense.units else _l2(dense.l2),
+        dtype="float32",
+        name="class",
     )(x)
-    if spec.dense.batch_norm:
-        x = layers.BatchNormalization(name="norm_dense")(x)
-    if spec.dense.dropout:
-        x = layers.Dropout(spec.dense.dropout, name="dropout_dense")(x)
-    outputs = layers.Dense(classes, activation="softmax", name="class")(x)
     return keras.Model(inputs, outputs)
+
+
+def _convolve(x: keras.KerasTensor, block: Block, name: str, dtype: str) -> keras.KerasTensor:
+    """One convolution with what belongs to it, in the block's order."""
+    norm_first = block.batch_norm and block.norm_first
+    x = layers.Conv2D(
+        block.filters,
+        KERNEL,
+        padding=block.padding,
+        activation=None if norm_first else "relu",
+        kernel_regularizer=_l2(block.l2),
+        dtype=dtype,
+        name=f"conv_{name}",
+    )(x)
+    if block.batch_norm:
+        x = layers.BatchNormalization(dtype=dtype, name=f"norm_{name}")(x)
+    if norm_first:
+        x = layers.ReLU(dtype=dtype, name=f"relu_{name}")(x)
+    return x
 
 
 def _l2(strength: float) -> regularizers.Regularizer | None:

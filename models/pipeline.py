@@ -10,6 +10,9 @@ import tensorflow as tf
 
 from models.spec import EVALUATION_BATCH
 
+PIECE = 2 * 2**20  # bytes of images that are gathered in one go, where a batch has not more
+_AUGMENTATION = 1  # tells the random numbers of augmentation from those of the order
+
 
 class Images(Protocol):
     """Labelled images: what this package needs to know of a data set's split."""
@@ -45,51 +48,87 @@ def epoch_order(parts: tuple[int, ...], seed: int, epoch: int) -> npt.NDArray[np
     )
 
 
+def augmented(images: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Images (n, height, width, channels), each flipped left to right or not, and shifted.
+
+    A shift is of up to an eighth of the side, in pixels, down and across; what comes in at an
+    edge is the image's reflection there.
+    """
+    _, height, width, _ = images.shape
+    most = height // 8
+    padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
+    shifts = random.integers(0, 2 * most + 1, (len(images), 2))
+    flips = random.random(len(images))
+    out = np.empty_like(images)
+    for number, (down, right) in enumerate(shifts):
+        cut = padded[number, down : down + height, right : right + width]
+        out[number] = cut[:, ::-1] if flips[number] < 0.5 else cut
+    return out
+
+
 class TrainingBatches:
     """Shuffled batches; each pass over ``dataset`` is the epoch that ``epoch`` then names.
 
     The images stay where they are (memory-mapped, shared by all processes that read them);
-    only a batch at a time is copied.
+    only a few batches at a time are copied.
     """
 
-    def __init__(self, split: Images, batch_size: int, *, seed: int, by_parts: bool) -> None:
+    def __init__(
+        self,
+        split: Images,
+        batch_size: int,
+        *,
+        seed: int,
+        by_parts: bool,
+        augment: bool = False,
+    ) -> None:
         self.epoch = 1
         self._split = split
         self._batch_size = batch_size
         self._seed = seed
         self._parts = split.parts if by_parts else (len(split.labels),)
-        self.dataset = _dataset(split, self._batches, batch_size)
+        self._augment = augment
+        self.dataset = _dataset(split, self._pieces, batch_size)
 
-    def _batches(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]:
+    def _pieces(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]:
         order = epoch_order(self._parts, self._seed, self.epoch)
         for start in range(0, len(order), self._batch_size):
             # In sorted order a memory map is read forwards; within a batch order means nothing.
-            rows = np.sort(order[start : start + self._batch_size])
-            yield self._split.images[rows], self._split.labels[rows]
+            order[start : start + self._batch_size].sort()
+        random = np.random.default_rng((self._seed, self.epoch, _AUGMENTATION))
+        a_batch = self._batch_size * math.prod(self._split.images.shape[1:])
+        piece = self._batch_size * max(1, PIECE // a_batch)
+        for start in range(0, len(order), piece):
+            rows = order[start : start + piece]
+            images = self._split.images[rows]
+            yield augmented(images, random) if self._augment else images, self._split.labels[rows]
 
 
 def evaluation_batches(split: Images) -> tf.data.Dataset:
     """All images of ``split`` in their own order, in large batches."""
 
-    def batches() -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]:
+    def pieces() -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]:
         for start in range(0, len(split.labels), EVALUATION_BATCH):
             rows = slice(start, start + EVALUATION_BATCH)
             yield split.images[rows], split.labels[rows]
 
-    return _dataset(split, batches, EVALUATION_BATCH)
+    return _dataset(split, pieces, EVALUATION_BATCH)
 
 
 def _dataset(
     split: Images,
-    batches: Callable[[], Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]],
+    pieces: Callable[[], Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]],
     batch_size: int,
 ) -> tf.data.Dataset:
+    """Batches cut from ``pieces``, which are of whole batches, but for the last."""
     signature = (
         tf.TensorSpec((None, *split.images.shape[1:]), tf.as_dtype(split.images.dtype)),
         tf.TensorSpec((None,), tf.int32),
     )
     steps = math.ceil(len(split.labels) / batch_size)
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    # TensorFlow calls Python for each piece, which costs as much as the copying of many images.
+    dataset = tf.data.Dataset.from_generator(pieces, output_signature=signature)
+    dataset = dataset.rebatch(batch_size)
     # Keras would otherwise learn the length from the first epoch, and warn that data ran out.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
     options = tf.data.Options()

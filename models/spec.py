@@ -4,11 +4,14 @@ No Keras and no Optuna here: a spec is what passes between the two. Every value 
 validated when made, and goes to JSON and back unchanged.
 """
 
+import math
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 KERNEL = 3  # side of every convolution of the documents, pixels
+WARM_UP = 25  # one-cycle starts with this part of its highest rate
+RISING = 0.25  # and gets there in this share of the steps
 POOL = 2  # side of every pooling window of the documents, pixels
 EVALUATION_BATCH = 500  # images a step where nothing is learned: larger is no faster on a CPU
 PROCESS = 800 * 2**20  # bytes that a process takes with TensorFlow in it and a first network built
@@ -43,19 +46,34 @@ class Spec(BaseModel):
 
 
 class Block(Spec):
-    """One block: convolution with ReLU, batch normalisation, max pooling, dropout."""
+    """One block: convolutions with ReLU and batch normalisation, then max pooling and dropout.
+
+    Attributes:
+        filters: Of each of its convolutions.
+        padding: Of each of its convolutions.
+        batch_norm: Whether each convolution has batch normalisation.
+        norm_first: Whether that comes before the ReLU; the documents have it after.
+        dropout: Share of values dropped at the block's end.
+        l2: Strength of the penalty on the convolutions' kernels.
+        convolutions: How many there are, one after the other.
+    """
 
     filters: int = Field(ge=1, le=4096)
     padding: Literal["same", "valid"] = "same"
     batch_norm: bool = True
+    norm_first: bool = False
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     l2: float = Field(default=0.0, ge=0.0, le=1.0)
+    convolutions: int = Field(default=1, ge=1, le=2)
 
 
 class Dense(Spec):
-    """The hidden dense layer: ReLU, batch normalisation, dropout."""
+    """The hidden dense layer: ReLU, batch normalisation, dropout.
 
-    units: int = Field(default=512, ge=1, le=65536)
+    With 0 units there is none: the dropout comes before the softmax layer, which gets the L2.
+    """
+
+    units: int = Field(default=512, ge=0, le=65536)
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     l2: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -67,12 +85,15 @@ class ModelSpec(Spec):
     Attributes:
         blocks: The convolution blocks, first to last.
         dense: The hidden dense layer between the last block and the softmax.
+        pooling: How the last block's map becomes a vector: all its values, or their average over
+            the map, one a filter.
         input_side: Side in pixels to which the network itself resizes its images first; None
             takes them as they come.
     """
 
     blocks: tuple[Block, ...] = Field(min_length=1, max_length=16)
     dense: Dense = Dense()
+    pooling: Literal["flatten", "average"] = "flatten"
     input_side: int | None = Field(default=None, ge=8, le=1024)
 
 
@@ -97,24 +118,63 @@ class TrainingSpec(Spec):
     """How one network is trained.
 
     Attributes:
-        optimizer: The optimiser's name.
-        learning_rate: The rate training starts with.
+        optimizer: ``adam``, with ``weight_decay`` what is called AdamW; or ``sgd`` with momentum.
+        momentum: Of SGD, Nesterov's; Adam has its own.
+        weight_decay: Each step takes ``learning_rate * weight_decay`` of every kernel away
+            (Loshchilov and Hutter, arXiv 1711.05101); biases and batch normalisation are spared.
+        learning_rate: The rate training starts with, or, one-cycle, its highest.
+        schedule: What becomes of the rate: see ``learning_rate_at``.
+        label_smoothing: Share of each label that is spread over all classes (Szegedy et al.,
+            arXiv 1512.00567); only what is trained on, never the reported losses.
         batch_size: Images a step.
-        epochs: The most epochs it may train.
-        early_stopping: None trains every epoch.
-        reduce_lr: None keeps the learning rate.
+        epochs: The most epochs it may train. A schedule is spread over all of them.
+        early_stopping: None trains every epoch. With a cosine or one-cycle schedule it judges
+            only the second half of them: at high rates val_loss says little.
+        reduce_lr: None keeps the learning rate. A cosine or one-cycle schedule ignores it.
         train_order: ``together`` shuffles all training images; ``folders`` goes through the
             training folders (train1, train2, ...) one after the other in each epoch, shuffled
             within each: the documents tried both.
+        augment: Whether training images are flipped and shifted at random: against the documents'
+            rules, whose title says "without data augmentation".
+        precision: Of the arithmetic; weights are float32 always, and so is what is handed over.
     """
 
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
     learning_rate: float = Field(default=0.001, gt=0.0, le=10.0)
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     batch_size: int = Field(default=32, ge=1, le=65536)
     epochs: int = Field(default=100, ge=1, le=100_000)
     early_stopping: EarlyStopping | None = None
     reduce_lr: ReduceLROnPlateau | None = None
     train_order: Literal["together", "folders"] = "together"
+    augment: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+def learning_rate_at(spec: TrainingSpec, step: int, steps: int) -> float:
+    """The learning rate of step ``step`` (from 0) of a training of ``steps`` steps in all.
+
+    ``constant`` is what it says, until ReduceLROnPlateau lowers it. ``cosine`` falls to 0 along
+    half a cosine (Loshchilov and Hutter, arXiv 1608.03983). ``one-cycle`` first rises to
+    ``learning_rate`` in a straight line (Smith and Topin, arXiv 1708.07120; here without its
+    change of momentum), then falls like ``cosine``.
+    """
+    if spec.schedule == "constant":
+        return spec.learning_rate
+    rising = warm_up_steps(spec, steps)
+    if step < rising:
+        start = spec.learning_rate / WARM_UP
+        return start + (spec.learning_rate - start) * step / rising
+    share = min(1.0, (step - rising) / (steps - rising))
+    return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def warm_up_steps(spec: TrainingSpec, steps: int) -> int:
+    """How many of a training's ``steps`` steps the rate rises in."""
+    return int(RISING * steps) if spec.schedule == "one-cycle" else 0
 
 
 def map_sides(spec: ModelSpec, side: int) -> list[int]:
@@ -127,7 +187,8 @@ def map_sides(spec: ModelSpec, side: int) -> list[int]:
     now = spec.input_side or side
     for number, block in enumerate(spec.blocks, 1):
         before = now
-        now = (now if block.padding == "same" else now - KERNEL + 1) // POOL
+        lost = 0 if block.padding == "same" else block.convolutions * (KERNEL - 1)
+        now = (now - lost) // POOL
         if now < 1:
             raise SpecError(
                 f"block {number} of {len(spec.blocks)} gets a {before}x{before} map, too small for "
@@ -151,13 +212,40 @@ def count_parameters(spec: ModelSpec, input_shape: tuple[int, int, int], classes
     side, _, channels = input_shape
     total = 0
     for block in spec.blocks:
-        total += (KERNEL * KERNEL * channels + 1) * block.filters
-        total += 4 * block.filters if block.batch_norm else 0
-        channels = block.filters
-    flat = map_sides(spec, side)[-1] ** 2 * channels
-    total += (flat + 1) * spec.dense.units
-    total += 4 * spec.dense.units if spec.dense.batch_norm else 0
-    return total + (spec.dense.units + 1) * classes
+        for _ in range(block.convolutions):
+            total += (KERNEL * KERNEL * channels + 1) * block.filters
+            total += 4 * block.filters if block.batch_norm else 0
+            channels = block.filters
+    width = _width(spec, side)
+    if spec.dense.units:
+        total += (width + 1) * spec.dense.units
+        total += 4 * spec.dense.units if spec.dense.batch_norm else 0
+        width = spec.dense.units
+    return total + (width + 1) * classes
+
+
+def count_operations(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> int:
+    """Floating-point operations that an image takes forwards, in its matrix products alone.
+
+    A product and its sum are two. Training takes three times as many: forwards, and backwards
+    for the layer's inputs and for its weights.
+
+    Raises:
+        SpecError: The network does not fit images of this size.
+    """
+    now, channels, products = spec.input_side or input_shape[0], input_shape[2], 0
+    for block, after in zip(spec.blocks, map_sides(spec, input_shape[0]), strict=True):
+        for _ in range(block.convolutions):
+            now -= 0 if block.padding == "same" else KERNEL - 1
+            products += now * now * KERNEL * KERNEL * channels * block.filters
+            channels = block.filters
+        now = after
+    width = _width(spec, input_shape[0])
+    if spec.dense.units:
+        products += width * spec.dense.units
+        width = spec.dense.units
+    products += width * classes
+    return 2 * products
 
 
 def estimate_memory(
@@ -180,15 +268,24 @@ def estimate_memory(
     maps = side * side * channels
     widest = largest = 0
     for block, after in zip(spec.blocks, map_sides(spec, input_shape[0]), strict=True):
-        convolved = side if block.padding == "same" else side - KERNEL + 1
         layers = 3 if block.batch_norm else 2  # convolution, ReLU, normalisation
-        maps += (layers * convolved**2 + after**2) * block.filters
-        widest = max(widest, KERNEL * KERNEL * channels * convolved**2)
-        largest = max(largest, convolved**2 * block.filters)
-        side, channels = after, block.filters
+        for _ in range(block.convolutions):
+            side -= 0 if block.padding == "same" else KERNEL - 1
+            maps += layers * side**2 * block.filters
+            widest = max(widest, KERNEL * KERNEL * channels * side**2)
+            largest = max(largest, side**2 * block.filters)
+            channels = block.filters
+        maps += after**2 * block.filters
+        side = after
     weights = count_parameters(spec, input_shape, classes)
     images = max(batch_size * (2 * maps + widest), EVALUATION_BATCH * 2 * largest)
     return PROCESS + 4 * (5 * weights + images)
+
+
+def _width(spec: ModelSpec, side: int) -> int:
+    """Values that the last block leaves of an image, as a vector."""
+    last = 1 if spec.pooling == "average" else map_sides(spec, side)[-1]
+    return last * last * spec.blocks[-1].filters
 
 
 def _one_line(error: ValidationError) -> str:

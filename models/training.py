@@ -1,7 +1,7 @@
 """Train one spec: seeds, batches, callbacks, checkpoints, and what comes out of it.
 
-val_loss, here and everywhere in treino, is the mean cross-entropy on the validation images
-without the L2 penalty (see ``DataLossModel``).
+val_loss, here and everywhere in treino, is the mean cross-entropy on the validation images,
+without the L2 penalty (see ``DataLossModel``) and without label smoothing.
 """
 
 import math
@@ -20,7 +20,7 @@ from models.checkpoint import Checkpoint, load_newest, restore_state, state_of
 from models.history import EpochFigures, best_epoch
 from models.network import build
 from models.pipeline import Images, TrainingBatches, evaluation_batches
-from models.spec import ModelSpec, TrainingSpec
+from models.spec import WARM_UP, ModelSpec, TrainingSpec, warm_up_steps
 
 
 class Data(Protocol):
@@ -45,7 +45,7 @@ class Training:
 
     Attributes:
         model: The network with the weights of its best epoch, ready to save: stock Keras, no
-            custom object.
+            custom object, float32 in whatever precision it was trained.
         history: The figures of every epoch.
         best: The epoch with the lowest val_loss, whose weights ``model`` has.
     """
@@ -106,9 +106,12 @@ def fit(
         DivergedError: An epoch's val_loss is not finite.
     """
     keras.utils.set_random_seed(seed)
-    network = build(model_spec, data.train.images.shape[1:], len(data.classes))
+    shape, classes = data.train.images.shape[1:], len(data.classes)
+    network = build(model_spec, shape, classes, training_spec.precision)
     model = DataLossModel(network.inputs, network.outputs)
-    _compile(model, training_spec)
+    steps = math.ceil(len(data.train.labels) / training_spec.batch_size)
+    smoothed = _smoothed(training_spec.label_smoothing) if training_spec.label_smoothing else None
+    _compile(model, training_spec, steps, smoothed)
     model.optimizer.build(model.trainable_variables)
 
     saved = load_newest(checkpoint)
@@ -121,6 +124,7 @@ def fit(
             training_spec.batch_size,
             seed=seed,
             by_parts=training_spec.train_order == "folders",
+            augment=training_spec.augment,
         )
         recipe = _recipe(training_spec)
         model.fit(
@@ -141,8 +145,10 @@ def fit(
     best = best_epoch(keeper.figures)
     if best is None:
         raise DivergedError("no epoch had a finite val_loss")
+    if training_spec.precision != "float32":
+        network = build(model_spec, shape, classes)
     network.set_weights(keeper.best)
-    _compile(network, training_spec)
+    _compile(network, training_spec, steps)
     return Training(network, keeper.figures, best)
 
 
@@ -271,11 +277,16 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         ).save(self._path)
 
 
-def _compile(model: keras.Model, spec: TrainingSpec) -> None:
-    optimizers = {"adam": keras.optimizers.Adam}
+def _compile(
+    model: keras.Model, spec: TrainingSpec, steps: int, loss: Callable[..., Any] | None = None
+) -> None:
+    """Compile for ``steps`` steps an epoch, with the plain cross-entropy unless ``loss`` is given.
+
+    But for such a loss, everything is stock Keras: a saved model loads with it.
+    """
     model.compile(
-        optimizer=optimizers[spec.optimizer](learning_rate=spec.learning_rate),
-        loss="sparse_categorical_crossentropy",
+        optimizer=_optimizer(spec, steps * spec.epochs),
+        loss=loss or "sparse_categorical_crossentropy",
         metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
             keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
@@ -283,10 +294,53 @@ def _compile(model: keras.Model, spec: TrainingSpec) -> None:
     )
 
 
+def _optimizer(spec: TrainingSpec, steps: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a training of ``steps`` steps in all.
+
+    A schedule is a function of the optimiser's count of steps, which is in the checkpoint: a
+    training taken up again is where it was.
+    """
+    decay = spec.weight_decay or None
+    optimizer = (
+        keras.optimizers.Adam(_rate(spec, steps), weight_decay=decay)
+        if spec.optimizer == "adam"
+        else keras.optimizers.SGD(
+            _rate(spec, steps), momentum=spec.momentum, nesterov=True, weight_decay=decay
+        )
+    )
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _rate(spec: TrainingSpec, steps: int) -> float | keras.optimizers.schedules.CosineDecay:
+    """What ``models.spec.learning_rate_at`` says, as Keras has it."""
+    if spec.schedule == "constant":
+        return spec.learning_rate
+    rising = warm_up_steps(spec, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        spec.learning_rate / WARM_UP if rising else spec.learning_rate,
+        decay_steps=steps - rising,
+        warmup_target=spec.learning_rate if rising else None,
+        warmup_steps=rising,
+    )
+
+
+def _smoothed(share: float) -> Callable[[Any, Any], Any]:
+    """The cross-entropy with labels of which ``share`` is spread over all classes."""
+
+    def loss(y: Any, y_pred: Any) -> Any:
+        labels = keras.ops.one_hot(keras.ops.reshape(y, (-1,)), y_pred.shape[-1])
+        return keras.losses.categorical_crossentropy(labels, y_pred, label_smoothing=share)
+
+    return loss
+
+
 def _recipe(spec: TrainingSpec) -> list[keras.callbacks.Callback]:
     """The callbacks that the spec asks for. Best weights come back in any case: see _Keeper."""
     callbacks: list[keras.callbacks.Callback] = []
-    if spec.reduce_lr:
+    constant = spec.schedule == "constant"
+    if spec.reduce_lr and constant:  # a schedule has its own plan, and Keras lets nobody change it
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 monitor="val_loss",
@@ -299,7 +353,12 @@ def _recipe(spec: TrainingSpec) -> list[keras.callbacks.Callback]:
     if spec.early_stopping:
         callbacks.append(
             keras.callbacks.EarlyStopping(
-                monitor="val_loss", mode="min", patience=spec.early_stopping.patience
+                monitor="val_loss",
+                mode="min",
+                patience=spec.early_stopping.patience,
+                # At a schedule's high rates val_loss goes up and down, and says little: it is
+                # judged from the middle on.
+                start_from_epoch=0 if constant else spec.epochs // 2,
             )
         )
     return callbacks

@@ -45,7 +45,7 @@ DATA = ("data", "image_size", "skip_bad_images", "seed")
         "pruner",
         "space",
     ),
-    *("monitor", "train_order", "documented", "keep", "max_params"),
+    *("monitor", "train_order", "augment", "precision", "documented", "keep", "max_params"),
 )
 def search(settings: Settings) -> None:
     """Run a study, or go on with it, until it has its trials or its budget."""

@@ -20,7 +20,7 @@ from search.machine import memory, slots
 from search.outside import Workshop
 from search.progress import make_display
 from search.settings import Settings
-from search.space import Space
+from search.space import Space, make_space
 from search.tuner import Outcome, Plan, Tuner
 from search.workspace import Workspace, made_by, made_with, study_name
 from storage.lease import StudyLease
@@ -44,7 +44,14 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
         StorageError: It was made with other data, space or epochs; or the database fails.
     """
     name = study_name(settings)
-    space = Space(settings.epochs, data.input_shape[0], settings.train_order)
+    space = make_space(
+        settings.space,
+        epochs=settings.epochs,
+        image_side=data.input_shape[0],
+        train_order=settings.train_order,
+        augment=settings.augment,
+        precision=settings.precision,
+    )
     workers = slots(settings.workers)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         study, new = create_or_check(
@@ -113,6 +120,6 @@ def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([settings.monitor])  # else the dashboard says "Objective 0"
-    documented = space.of_documented_run() if settings.documented else None
-    if documented is not None:
-        study.enqueue_trial(documented)
+    if settings.documented:
+        for origin, params in space.first_configurations():
+            study.enqueue_trial(params, user_attrs={"origin": origin})

@@ -22,7 +22,8 @@ MONITORS = tuple(name for name in REPORTED if name.endswith("loss"))
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("promote", "median", "hyperband", "halving", "none")
 TRIALS = 30  # of a search that is given no other limit
-SPACES = ("documents",)
+SPACES = ("documents", "extended")
+PRECISIONS = ("float32", "bfloat16")
 
 PREFIX = "TREINO_"
 FILE = "treino.toml"
@@ -63,13 +64,21 @@ class Settings:
         "What is done about bad trials: promote pauses all and takes up the promising; "
         "median, hyperband or halving end them early; none.",
     )
-    space: str = _setting("documents", "The search space: documents.")
+    space: str = _setting("documents", "The search space: documents, or extended, which holds it.")
     monitor: str = _setting("val_loss", "The figure that is minimised.")
     train_order: str = _setting(
         "together", "together: all training images shuffled; folders: one folder after the other."
     )
+    augment: bool = _setting(
+        False,
+        "Flip and shift training images at random: against the documents' rules, whose title says "
+        "without data augmentation.",
+    )
+    precision: str = _setting(
+        "float32", "Arithmetic: float32, or bfloat16 for processors that have it."
+    )
     documented: bool = _setting(
-        True, "Whether the documents' run 10 is the first trial of a new study."
+        True, "Whether a new study starts with the space's known configurations, run 10 first."
     )
     seed: int = _setting(0, "Decides the trials' configurations, weights and order of images.")
     keep: int = _setting(5, "Finished trials that keep their checkpoint: the best ones.")
@@ -107,6 +116,7 @@ class Settings:
         self._one_of("space", SPACES)
         self._one_of("monitor", MONITORS)
         self._one_of("train_order", ("together", "folders"))
+        self._one_of("precision", PRECISIONS)
         if self.timeout is not None and not self.timeout > 0:
             raise SettingsError(f"--timeout {self.timeout}: expected more than 0 seconds")
         if self.port > 65535:

@@ -16,7 +16,7 @@ from data.progress import Progress
 from search.errors import SettingsError, TreinoError
 from search.provenance import versions
 from search.settings import Settings
-from search.space import Space
+from search.space import Space, make_space
 from storage import study as studies
 from storage.engine import database_url, explained, open_storage
 from storage.files import Layout
@@ -83,7 +83,12 @@ def study_name(settings: Settings) -> str:
 
 def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
     """What makes trials comparable: a study is not continued with anything else."""
+    # Left out where they are what they always were, so that older studies can be gone on with.
+    rare = {"augment": "yes"} if space.augment else {}
+    if space.precision != "float32":
+        rare["precision"] = space.precision
     return {
+        **rare,
         "data": f"{data.name} {data.fingerprint}",
         "space": space.describe(),
         "epochs": str(settings.epochs),
@@ -137,5 +142,12 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
 def space_of(study: optuna.Study, data: Dataset) -> Space:
     """The space that a study was made with."""
     with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
-    order = with_["space"].partition(":")[0].rpartition(" ")[2]
-    return Space(int(with_["epochs"]), data.input_shape[0], order)
+    name, _, order = with_["space"].partition(":")[0].partition(", ")
+    return make_space(
+        name,
+        epochs=int(with_["epochs"]),
+        image_side=data.input_shape[0],
+        train_order=order,
+        augment="augment" in with_,
+        precision=with_.get("precision", "float32"),
+    )

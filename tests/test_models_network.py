@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from models.documented import DOCUMENTED
 from models.network import build
-from models.spec import Block, ModelSpec, SpecError, count_parameters
+from models.spec import Block, Dense, ModelSpec, SpecError, count_parameters
 from tests.test_models_spec import models
 
 
@@ -29,6 +29,39 @@ def test_the_count_without_keras_is_the_count_of_keras(spec: ModelSpec) -> None:
     else:
         assume(expected < 2_000_000)  # a spec may well ask for more than the machine has
         assert build(spec, (32, 32, 3), 4).count_params() == expected
+
+
+def test_two_convolutions_normalised_before_their_relus_and_no_dense_layer() -> None:
+    spec = ModelSpec(
+        blocks=(Block(filters=4, convolutions=2, norm_first=True, dropout=0.1),),
+        pooling="average",
+        dense=Dense(units=0, dropout=0.2, l2=0.01),
+    )
+    network = build(spec, (8, 8, 3), 3)
+    layers = [type(layer).__name__ for layer in network.layers]
+    convolution = ["Conv2D", "BatchNormalization", "ReLU"]
+    block = [*convolution * 2, "MaxPooling2D", "Dropout"]
+    head = ["GlobalAveragePooling2D", "Dropout", "Dense"]
+    assert layers == ["InputLayer", "Rescaling", *block, *head]
+    assert len(network.losses) == 1  # the dense layer's strength, on the softmax layer
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_bfloat16_network_has_float32_weights_and_almost_the_same_answers(
+    norm_first: bool,
+) -> None:
+    spec = ModelSpec(
+        blocks=(Block(filters=8, convolutions=2, norm_first=norm_first),), dense=Dense(units=16)
+    )
+    half, full = (build(spec, (8, 8, 3), 3, precision) for precision in ("bfloat16", "float32"))
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+    assert half.get_layer("conv_1b").compute_dtype == "bfloat16"
+    full.set_weights(half.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    answers = [keras.ops.convert_to_numpy(network(images)) for network in (half, full)]
+    assert answers[0].dtype == np.float32
+    assert not np.array_equal(*answers)
+    np.testing.assert_allclose(*answers, atol=0.02)
 
 
 def test_run_10_is_built_layer_by_layer_as_the_documents_have_it() -> None:

@@ -11,7 +11,9 @@ from models.spec import (
     ModelSpec,
     SpecError,
     TrainingSpec,
+    count_operations,
     count_parameters,
+    learning_rate_at,
     map_sides,
 )
 
@@ -24,13 +26,16 @@ blocks = st.builds(
     batch_norm=st.booleans(),
     dropout=rates,
     l2=strengths,
+    norm_first=st.booleans(),
+    convolutions=st.integers(1, 2),
 )
 models = st.builds(
     ModelSpec,
     blocks=st.lists(blocks, min_size=1, max_size=6).map(tuple),
     dense=st.builds(
-        Dense, units=st.integers(1, 1024), batch_norm=st.booleans(), dropout=rates, l2=strengths
+        Dense, units=st.integers(0, 1024), batch_norm=st.booleans(), dropout=rates, l2=strengths
     ),
+    pooling=st.sampled_from(["flatten", "average"]),
     input_side=st.none() | st.integers(8, 256),
 )
 
@@ -86,3 +91,44 @@ def test_a_network_without_room_is_refused_with_the_block_that_has_none() -> Non
 
 def test_the_last_documented_run_has_the_parameters_it_had() -> None:
     assert count_parameters(DOCUMENTED["run-10"].model, (32, 32, 3), 10) == 922_314
+
+
+def test_specs_written_before_there_were_more_choices_still_load() -> None:
+    block = '{"filters": 4, "padding": "same", "batch_norm": true, "dropout": 0.3, "l2": 0.001}'
+    dense = '{"units": 8, "batch_norm": true, "dropout": 0.5, "l2": 0.001}'
+    model = f'{{"blocks": [{block}], "dense": {dense}, "input_side": null}}'
+    assert ModelSpec.from_json(model) == ModelSpec(
+        blocks=(Block(filters=4, dropout=0.3, l2=0.001),),
+        dense=Dense(units=8, dropout=0.5, l2=0.001),
+    )
+    training = (
+        '{"optimizer": "adam", "learning_rate": 0.001, "batch_size": 32, "epochs": 100, '
+        '"early_stopping": {"patience": 10}, "train_order": "together", '
+        '"reduce_lr": {"factor": 0.1, "patience": 5, "min_lr": 1e-06}}'
+    )
+    assert TrainingSpec.from_json(training) == DOCUMENTED["run-10"].training
+
+
+def test_run_10_takes_the_operations_that_its_layers_add_up_to() -> None:
+    convolutions = [32**2 * 27 * 32, 16**2 * 288 * 64, 8**2 * 576 * 128, 4**2 * 1152 * 256]
+    dense = [4 * 256 * 512, 512 * 10]
+    operations = count_operations(DOCUMENTED["run-10"].model, (32, 32, 3), 10)
+    assert operations == 2 * sum(convolutions + dense)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle"])
+def test_a_schedule_rises_to_its_rate_and_falls_to_nothing(schedule: str, steps: int) -> None:
+    spec = TrainingSpec(learning_rate=0.5, schedule=schedule)
+    rates = [learning_rate_at(spec, step, steps) for step in range(steps + 1)]
+    top = rates.index(max(rates))
+    assert rates[top] == 0.5
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    if schedule == "constant":
+        assert rates[-1] == 0.5
+    else:
+        assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+    if schedule == "one-cycle" and steps == 100:
+        assert top == 25
+        assert rates[0] == pytest.approx(0.5 / 25)

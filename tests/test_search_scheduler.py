@@ -14,7 +14,7 @@ from search.scheduler import (
     verdict,
 )
 from search.settings import PRUNERS, SAMPLERS
-from search.space import Space
+from search.space import Documents
 
 
 def standing(**changes: object) -> Standing:
@@ -101,7 +101,7 @@ def test_an_interrupted_search_still_prunes_what_it_would_have_pruned() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_trial_draws_the_same_whatever_process_asks(name: str) -> None:
-    space = Space(epochs=3, image_side=32)
+    space = Documents(epochs=3, image_side=32)
 
     def draw(seed: int, number: int) -> dict[str, object]:
         study = finished_study(make_pruner("none", 9))

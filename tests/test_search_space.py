@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 
 from models.documented import DOCUMENTED
 from models.spec import map_sides
+from search.errors import SettingsError
 from search.scheduler import make_sampler
-from search.space import Space
+from search.space import SGD_RATE, SPACES, Space, make_space
 
-SPACE = Space(epochs=20, image_side=32)
+SPACE = make_space("documents", epochs=20, image_side=32)
+EXTENDED = make_space("extended", epochs=20, image_side=32)
 
 
 def ask(space: Space, seed: int) -> dict[str, object]:
@@ -18,10 +20,13 @@ def ask(space: Space, seed: int) -> dict[str, object]:
     return space.suggest(study.ask())
 
 
-def test_run_10_is_in_the_space_exactly() -> None:
-    params = SPACE.of_documented_run()
+@pytest.mark.parametrize("space", [SPACE, EXTENDED], ids=SPACES)
+def test_run_10_is_in_the_space_exactly(space: Space) -> None:
+    params = space.of_documented_run()
     assert params is not None
-    model, training = SPACE.specs(params)
+    assert space.contains(params)
+    assert space.first_configurations()[0] == ("the documents' run 10", params)
+    model, training = space.specs(params)
     run_10 = DOCUMENTED["run-10"]
     assert model == run_10.model
     assert training == run_10.training.model_copy(update={"epochs": 20})
@@ -42,9 +47,9 @@ def test_filters_double_up_to_those_of_the_last(blocks: int, last: int, filters:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**31), st.sampled_from([8, 12, 16, 28, 32, 64]))
-def test_every_configuration_makes_a_network_with_room(seed: int, side: int) -> None:
-    space = Space(epochs=3, image_side=side)
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**31), st.sampled_from([8, 12, 28, 64]))
+def test_every_configuration_makes_a_network_with_room(name: str, seed: int, side: int) -> None:
+    space = make_space(name, epochs=3, image_side=side)
     params = ask(space, seed)
     assert space.contains(params)
     model, training = space.specs(params)
@@ -53,8 +58,61 @@ def test_every_configuration_makes_a_network_with_room(seed: int, side: int) -> 
     assert training.epochs == 3
 
 
-def test_images_too_small_for_run_10_leave_it_out() -> None:
-    assert Space(epochs=3, image_side=8).of_documented_run() is None
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_extended_space_holds_every_network_of_the_documents_space(seed: int) -> None:
+    params = ask(SPACE, seed)
+    run_10 = EXTENDED.of_documented_run() or {}
+    wider = {**run_10, **params, "norm": "after" if params["batch_norm"] else "none"}
+    del wider["batch_norm"]
+    assert EXTENDED.contains(wider)
+    assert EXTENDED.specs(wider) == SPACE.specs(params)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.data())
+def test_no_parameter_of_the_extended_space_goes_unused(seed: int, data: st.DataObject) -> None:
+    # Else two configurations would be the same network, trained twice.
+    params = ask(EXTENDED, seed)
+    name = data.draw(st.sampled_from(sorted(params)))
+    other = ask(EXTENDED, seed + 1)[name]
+    if other != params[name]:
+        assert EXTENDED.specs({**params, name: other}) != EXTENDED.specs(params)
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_our_own_first_configuration_is_in_the_extended_space(side: int) -> None:
+    space = make_space("extended", epochs=20, image_side=side)
+    origin, params = space.first_configurations()[-1]
+    assert origin == "treino's own"
+    assert space.contains(params)
+    assert map_sides(space.specs(params)[0], side)[-1] >= 1
+
+
+def test_sgd_shrinks_its_kernels_as_adamw_does() -> None:
+    _, params = EXTENDED.first_configurations()[-1]
+    adam, sgd = (EXTENDED.specs({**params, "optimizer": name})[1] for name in ("adam", "sgd"))
+    assert sgd.learning_rate == pytest.approx(SGD_RATE * adam.learning_rate)
+    shrinking = adam.learning_rate * adam.weight_decay
+    assert sgd.learning_rate * sgd.weight_decay == pytest.approx(shrinking)
+
+
+def test_augmentation_and_precision_are_of_every_trial() -> None:
+    plain = SPACE.specs(SPACE.of_documented_run() or {})[1]
+    space = make_space("documents", epochs=20, image_side=32, augment=True, precision="bfloat16")
+    other = space.specs(space.of_documented_run() or {})[1]
+    assert (plain.augment, plain.precision) == (False, "float32")
+    assert (other.augment, other.precision) == (True, "bfloat16")
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_images_too_small_for_run_10_leave_it_out(name: str) -> None:
+    assert make_space(name, epochs=3, image_side=8).of_documented_run() is None
+
+
+def test_an_unknown_space_is_refused_with_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="'vast': expected documents or extended"):
+        make_space("vast", epochs=3, image_side=32)
 
 
 def test_what_lies_outside_the_space_is_known() -> None:
@@ -67,7 +125,12 @@ def test_what_lies_outside_the_space_is_known() -> None:
 
 
 def test_spaces_are_told_apart_by_their_description() -> None:
-    assert SPACE.describe() == Space(epochs=20, image_side=32).describe()
-    assert SPACE.describe() != Space(epochs=20, image_side=16).describe()
-    assert SPACE.describe() != Space(epochs=20, image_side=32, train_order="folders").describe()
-    assert "\n" not in SPACE.describe()
+    def described(name: str = "documents", side: int = 32, order: str = "together") -> str:
+        return make_space(name, epochs=20, image_side=side, train_order=order).describe()
+
+    assert described() == SPACE.describe()
+    assert (
+        len({described(), described("extended"), described(side=16), described(order="folders")})
+        == 4
+    )
+    assert "\n" not in described("extended")

@@ -22,7 +22,7 @@ from search.interruption import Interruption
 from search.jobs import EpochDone, Failed, Job
 from search.progress import Display, Overall
 from search.scheduler import make_pruner
-from search.space import Space
+from search.space import Documents, Space
 from search.tuner import Outcome, Plan, Tuner
 from storage.engine import database_url, open_storage
 from storage.files import Layout
@@ -152,7 +152,7 @@ def quiet() -> None:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     choice = load(str(image_folder(tmp_path / "images")), image_size=32)
-    return Lab(choice.dataset, tmp_path / "var", Space(EPOCHS, 32), Said())
+    return Lab(choice.dataset, tmp_path / "var", Documents(EPOCHS, 32), Said())
 
 
 def figures(epoch: int, val_loss: float) -> EpochFigures:
@@ -481,7 +481,7 @@ def test_the_chooser_learns_that_a_configuration_diverges(lab: Lab) -> None:
 def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(lab: Lab) -> None:
     documented = lab.space.of_documented_run() or {}
 
-    class Tiny(Space):
+    class Tiny(Documents):
         def distributions(self):
             all_ = super().distributions()
             fixed = {name: CategoricalDistribution((value,)) for name, value in documented.items()}
