@@ -1,26 +1,35 @@
-"""Images a second: treino's workers beside a plain one-process ``model.fit``, in the same minutes.
+"""Images a second: treino's workers beside plain ``model.fit`` and KerasTuner, in the same minutes.
 
-Both train the documents' run 10 (batch 32) for one epoch on the same images, validation included;
-two of each, in turn, because machines are noisy. ``python -m benchmarks.throughput DATA``.
+All train the documents' run 10 (batch 32), with validation, on the same images; what counts is
+the second epoch, from the end of the first: TensorFlow is warm then. They take turns, because
+machines are noisy; the ratios say more than the rates. ``python -m benchmarks.throughput DATA``.
 """
 
 import argparse
+import importlib.util
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+from data.cache import Cache
 from data.catalog import load
-from data.dataset import Dataset
+from data.dataset import SPLITS, Dataset, Split
 from models.documented import DOCUMENTED
+from models.spec import count_operations
 from search.backends.local import LocalBackend
-from search.jobs import Done, EpochDone, Job, Resumed, Verdict
+from search.jobs import Done, EpochDone, Failed, Job, Resumed, Verdict
 from search.machine import slots
 
 RUN = DOCUMENTED["run-10"]
-PLAIN = """
+VALIDATION = 4  # training images to one for validation, where fewer are asked for: as in CIFAR-10
+
+# The peers, each in a process of its own, with TensorFlow's own choice of threads.
+PEERS = """
 import sys, time
 from pathlib import Path
 import keras
@@ -28,59 +37,175 @@ import numpy as np
 from data.dataset import Dataset
 from models.documented import DOCUMENTED
 from models.network import build
-data = Dataset.open(Path(sys.argv[1]))
+data = Dataset.open(Path(sys.argv[2]))
 run = DOCUMENTED["run-10"]
-model = build(run.model, data.input_shape, len(data.classes))
-model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-begun = time.perf_counter()
-model.fit(
-    np.array(data.train.images), np.array(data.train.labels), verbose=0,
-    batch_size=run.training.batch_size,
-    validation_data=(np.array(data.validation.images), np.array(data.validation.labels)),
-)
-print(len(data.train.labels) / (time.perf_counter() - begun))
+ends = []
+class Clock(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        ends.append(time.perf_counter())
+def compiled(hp=None):
+    model = build(run.model, data.input_shape, len(data.classes))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+images = [np.array(a) for s in (data.train, data.validation) for a in (s.images, s.labels)]
+fit = dict(x=images[0], y=images[1], validation_data=tuple(images[2:]), epochs=2, verbose=0,
+           batch_size=run.training.batch_size, callbacks=[Clock()])
+if sys.argv[1] == "keras-tuner":
+    import keras_tuner
+    keras_tuner.RandomSearch(
+        compiled, objective="val_loss", max_trials=1, directory=sys.argv[3]
+    ).search(**fit)
+else:
+    compiled().fit(**fit)
+print("rate", len(images[1]) / (ends[1] - ends[0]))
+"""
+
+MATRICES = """
+import time
+import tensorflow as tf
+product = tf.function(lambda a: tf.matmul(a, a))
+for dtype in (tf.float32, tf.bfloat16):
+    a = tf.cast(tf.random.normal((2048, 2048)), dtype)
+    seconds = []
+    for _ in range(12):
+        begun = time.perf_counter()
+        product(a).numpy()
+        seconds.append(time.perf_counter() - begun)
+    print("rate", 2 * 2048**3 / min(seconds) / 1e9)
 """
 
 
-def plain(data: Dataset) -> float:
-    """Images a second of ``model.fit`` with TensorFlow's own choice of threads."""
-    command = [sys.executable, "-c", PLAIN, str(data.path)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
-    return float(done.stdout)
+@dataclass(frozen=True)
+class Result:
+    """What was measured.
+
+    Attributes:
+        workers: treino's worker processes.
+        treino: Images a second of all of them together, a figure a round.
+        plain: The same of ``model.fit`` in one process.
+        keras_tuner: The same of a KerasTuner trial; empty where it is not installed.
+        ratio: Of the medians, treino to plain.
+        matrix_float32: 1e9 operations a second of the largest product of matrices, all cores.
+        matrix_bfloat16: The same in bfloat16.
+        share: Of that float32 rate, what treino's training and validation put to use.
+    """
+
+    workers: int
+    treino: list[float]
+    plain: list[float]
+    keras_tuner: list[float]
+    ratio: float
+    matrix_float32: float
+    matrix_bfloat16: float
+    share: float
+
+
+def cut(data: Dataset, images: int, folder: Path) -> Dataset:
+    """The first ``images`` training images of ``data`` and fewer of the others, decoded anew."""
+    sizes = {split: max(1, images // VALIDATION) for split in SPLITS} | {"train": images}
+    parts = {}
+    with Cache(folder).entry() as entry:
+        for split in SPLITS:
+            whole: Split = getattr(data, split)
+            size = min(sizes[split], len(whole.labels))
+            entry.finish(split, whole.images[:size], whole.labels[:size])
+            parts[split] = [size]
+        return entry.commit(
+            f"{data.fingerprint}-{images}",
+            name=f"{images} images of {data.name}",
+            source=data.source,
+            classes=data.classes,
+            parts=parts,
+        )
 
 
 def treino(data: Dataset, folder: Path) -> float:
-    """Images a second of all of treino's workers together, an epoch each."""
-    training = RUN.training.model_copy(update={"epochs": 1})
+    """Images a second of all of treino's workers together."""
+    training = RUN.training.model_copy(update={"epochs": 2})
+    rates: list[float] = []
     with LocalBackend(slots(0), folder / "logs") as backend:
         for slot in range(backend.slots):
             checkpoint = folder / f"{time.monotonic_ns()}" / "checkpoint.npz"
             backend.start(slot, Job(f"{slot}", RUN.model, training, data.path, 1, checkpoint))
-        rates: list[float] = []
+        first: dict[int, float] = {}
         ended = 0
         while ended < backend.slots:
             for slot, message in backend.wait(1.0):
                 if isinstance(message, EpochDone):
-                    rates.append(len(data.train.labels) / message.figures.seconds)
+                    now = time.perf_counter()
+                    if slot in first:
+                        rates.append(len(data.train.labels) / (now - first[slot]))
+                    first[slot] = now
+                if isinstance(message, Failed):
+                    raise SystemExit(message.reason)
                 if isinstance(message, Resumed | EpochDone):
                     backend.answer(slot, Verdict.GO_ON)
                 ended += isinstance(message, Done)
-        return sum(rates)
+    return sum(rates)
+
+
+def peer(name: str, data: Dataset, folder: Path) -> float:
+    """Images a second of ``fit`` or ``keras-tuner``."""
+    return _rates(PEERS, name, str(data.path), str(folder / f"{time.monotonic_ns()}"))[0]
+
+
+def measure(data: Dataset, rounds: int) -> Result:
+    """Take everything's measure, ``rounds`` times in turn."""
+    ours, plain, tuner = [], [], []
+    with tempfile.TemporaryDirectory() as name:
+        for _ in range(rounds):
+            ours.append(treino(data, Path(name)))
+            plain.append(peer("fit", data, Path(name)))
+            if importlib.util.find_spec("keras_tuner"):
+                tuner.append(peer("keras-tuner", data, Path(name)))
+    float32, bfloat16 = _rates(MATRICES)
+    # Forwards and backwards are three times forwards; validation is forwards alone.
+    forwards = count_operations(RUN.model, data.input_shape, len(data.classes))
+    validation = len(data.validation.labels) / len(data.train.labels)
+    share = median(ours) * forwards * (3 + validation) / 1e9 / float32
+    ratio = median(ours) / median(plain)
+    return Result(len(slots(0)), ours, plain, tuner, ratio, float32, bfloat16, share)
+
+
+def _rates(code: str, *arguments: str) -> list[float]:
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [float(words[1]) for words in lines if words[:1] == ["rate"]]
+
+
+def _printed(result: Result) -> str:
+    rows = {
+        f"treino, {result.workers} workers": result.treino,
+        "plain model.fit": result.plain,
+        "KerasTuner": result.keras_tuner,
+    }
+    lines = [
+        f"{name}: {', '.join(f'{rate:,.0f}' for rate in rates) or 'not installed'} images/s"
+        for name, rates in rows.items()
+    ]
+    lines.append(f"treino to model.fit, medians: {result.ratio:.2f}")
+    lines.append(
+        f"matrix rate: {result.matrix_float32:,.0f} GFLOP/s float32, "
+        f"{result.matrix_bfloat16:,.0f} bfloat16; treino uses {result.share:.0%} of float32's"
+    )
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Print both rates and their ratio."""
+    """Print the rates and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", help="as DATA= of make search")
-    data = load(parser.parse_args().data).dataset
-    ours, theirs = [], []
+    parser.add_argument("--images", type=int, help="only that many training images")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    data = load(options.data).dataset
     with tempfile.TemporaryDirectory() as name:
-        for _ in range(2):
-            ours.append(treino(data, Path(name)))
-            theirs.append(plain(data))
-    print(f"treino, {len(slots(0))} workers: {', '.join(f'{rate:,.0f}' for rate in ours)} images/s")
-    print(f"plain model.fit: {', '.join(f'{rate:,.0f}' for rate in theirs)} images/s")
-    print(f"ratio of the medians: {median(ours) / median(theirs):.2f}")
+        if options.images:
+            data = cut(data, options.images, Path(name))
+        result = measure(data, options.rounds)
+    print(json.dumps(asdict(result), indent=2) if options.json else _printed(result))
 
 
 if __name__ == "__main__":

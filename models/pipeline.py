@@ -48,21 +48,26 @@ def epoch_order(parts: tuple[int, ...], seed: int, epoch: int) -> npt.NDArray[np
     )
 
 
-def augmented(images: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
+def augmented(
+    images: npt.NDArray[np.uint8], chances: npt.NDArray[np.float64]
+) -> npt.NDArray[np.uint8]:
     """Images (n, height, width, channels), each flipped left to right or not, and shifted.
 
     A shift is of up to an eighth of the side, in pixels, down and across; what comes in at an
     edge is the image's reflection there.
+
+    Args:
+        images: The images.
+        chances: (n, 3) random numbers from 0 to below 1: they decide shifts and flips.
     """
     _, height, width, _ = images.shape
     most = height // 8
     padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="reflect")
-    shifts = random.integers(0, 2 * most + 1, (len(images), 2))
-    flips = random.random(len(images))
+    shifts = (chances[:, :2] * (2 * most + 1)).astype(int)
     out = np.empty_like(images)
     for number, (down, right) in enumerate(shifts):
         cut = padded[number, down : down + height, right : right + width]
-        out[number] = cut[:, ::-1] if flips[number] < 0.5 else cut
+        out[number] = cut[:, ::-1] if chances[number, 2] < 0.5 else cut
     return out
 
 
@@ -95,13 +100,17 @@ class TrainingBatches:
         for start in range(0, len(order), self._batch_size):
             # In sorted order a memory map is read forwards; within a batch order means nothing.
             order[start : start + self._batch_size].sort()
+        # All drawn at once: the same whatever the pieces are.
         random = np.random.default_rng((self._seed, self.epoch, _AUGMENTATION))
+        chances = random.random((len(order), 3))
         a_batch = self._batch_size * math.prod(self._split.images.shape[1:])
         piece = self._batch_size * max(1, PIECE // a_batch)
         for start in range(0, len(order), piece):
             rows = order[start : start + piece]
             images = self._split.images[rows]
-            yield augmented(images, random) if self._augment else images, self._split.labels[rows]
+            if self._augment:
+                images = augmented(images, chances[start : start + piece])
+            yield images, self._split.labels[rows]
 
 
 def evaluation_batches(split: Images) -> tf.data.Dataset:

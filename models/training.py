@@ -110,8 +110,7 @@ def fit(
     network = build(model_spec, shape, classes, training_spec.precision)
     model = DataLossModel(network.inputs, network.outputs)
     steps = math.ceil(len(data.train.labels) / training_spec.batch_size)
-    smoothed = _smoothed(training_spec.label_smoothing) if training_spec.label_smoothing else None
-    _compile(model, training_spec, steps, smoothed)
+    _compile(model, training_spec, steps)
     model.optimizer.build(model.trainable_variables)
 
     saved = load_newest(checkpoint)
@@ -148,7 +147,9 @@ def fit(
     if training_spec.precision != "float32":
         network = build(model_spec, shape, classes)
     network.set_weights(keeper.best)
-    _compile(network, training_spec, steps)
+    # For evaluate(): with an optimiser that remembers nothing, the file is the network alone, and
+    # Keras loads it without a complaint about what the optimiser lacks.
+    network.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     return Training(network, keeper.figures, best)
 
 
@@ -277,16 +278,12 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         ).save(self._path)
 
 
-def _compile(
-    model: keras.Model, spec: TrainingSpec, steps: int, loss: Callable[..., Any] | None = None
-) -> None:
-    """Compile for ``steps`` steps an epoch, with the plain cross-entropy unless ``loss`` is given.
-
-    But for such a loss, everything is stock Keras: a saved model loads with it.
-    """
+def _compile(model: keras.Model, spec: TrainingSpec, steps: int) -> None:
+    """Compile for training with ``steps`` steps an epoch."""
+    smoothing = spec.label_smoothing
     model.compile(
         optimizer=_optimizer(spec, steps * spec.epochs),
-        loss=loss or "sparse_categorical_crossentropy",
+        loss=_smoothed(smoothing) if smoothing else "sparse_categorical_crossentropy",
         metrics=[
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
             keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),

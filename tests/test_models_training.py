@@ -8,10 +8,20 @@ import keras
 import numpy as np
 import pytest
 
+from models import pipeline
 from models.checkpoint import Checkpoint, CheckpointError, load_newest, previous
 from models.history import REPORTED, EpochFigures, best_epoch, to_csv
-from models.pipeline import epoch_order
-from models.spec import Block, Dense, EarlyStopping, ModelSpec, ReduceLROnPlateau, TrainingSpec
+from models.network import build
+from models.pipeline import TrainingBatches, augmented, epoch_order
+from models.spec import (
+    Block,
+    Dense,
+    EarlyStopping,
+    ModelSpec,
+    ReduceLROnPlateau,
+    TrainingSpec,
+    learning_rate_at,
+)
 from models.training import DivergedError, Training, evaluate, fit
 from tests.pictures import sets
 
@@ -19,6 +29,11 @@ NETWORK = ModelSpec(
     blocks=(Block(filters=4, dropout=0.2, l2=0.001),), dense=Dense(units=8, dropout=0.3)
 )
 TRAINING = TrainingSpec(batch_size=16, epochs=4, learning_rate=0.01)
+DEEPER = ModelSpec(
+    blocks=(Block(filters=4, convolutions=2, norm_first=True, dropout=0.2),),
+    pooling="average",
+    dense=Dense(units=0, dropout=0.3, l2=0.001),
+)
 
 
 class StopAfter(keras.callbacks.Callback):
@@ -122,6 +137,134 @@ def test_a_training_taken_up_again_has_the_curve_of_one_that_ran_through(
     assert len({f.learning_rate for f in through.history}) > 1
     for mine, other in zip(resumed.model.get_weights(), through.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        (DEEPER, {"weight_decay": 0.1, "schedule": "one-cycle", "label_smoothing": 0.1}),
+        (NETWORK, {"optimizer": "sgd", "weight_decay": 0.01, "schedule": "cosine"}),
+        (DEEPER, {"precision": "bfloat16", "augment": True, "batch_size": 15}),
+        (NETWORK, {"precision": "bfloat16", "optimizer": "sgd", "augment": True}),
+    ],
+    ids=["adamw-one-cycle-smoothing", "sgd-cosine", "bfloat16-augment", "sgd-bfloat16"],
+)
+def test_every_option_goes_on_from_a_checkpoint_as_if_never_stopped(
+    tmp_path: Path, network: ModelSpec, options: dict
+) -> None:
+    training = TrainingSpec.model_validate({"batch_size": 16, "epochs": 3, **options})
+    through = train(tmp_path / "through.npz", network, training)
+    train(tmp_path / "broken.npz", network, training, callbacks=(StopAfter(1),))
+    resumed = train(tmp_path / "broken.npz", network, training)
+    assert curve(resumed) == curve(through)
+    for mine, other in zip(resumed.model.get_weights(), through.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_a_scheduled_rate_is_what_the_spec_says_whatever_the_plateaus(
+    tmp_path: Path, schedule: str
+) -> None:
+    training = TrainingSpec(
+        batch_size=16,
+        epochs=5,
+        schedule=schedule,
+        early_stopping=EarlyStopping(patience=1),
+        reduce_lr=ReduceLROnPlateau(patience=1),
+    )
+    history = train(tmp_path / "c.npz", training=training).history
+    assert len(history) >= 4  # nothing stops it in the first half: epochs // 2 + 1, and patience
+    for figures in history:
+        expected = learning_rate_at(training, 6 * (figures.epoch - 1), 6 * 5)
+        assert figures.learning_rate == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_losses_are_without_label_smoothing(tmp_path: Path) -> None:
+    smooth = TRAINING.model_copy(update={"label_smoothing": 0.9, "epochs": 2})
+    plain = ModelSpec(blocks=(Block(filters=4),), dense=Dense(units=8))
+    trained = train(tmp_path / "c.npz", network=plain, training=smooth)
+    for figures in trained.history:
+        assert figures.penalised_loss != pytest.approx(figures.loss, rel=1e-2)
+        assert figures.penalised_val_loss == figures.val_loss
+    own = evaluate(trained.model, sets().validation)
+    assert trained.best.val_loss == pytest.approx(own.loss, rel=1e-4)
+
+
+def test_smoothed_labels_are_trained_on_as_the_formula_says(tmp_path: Path) -> None:
+    share, epoch = 0.3, TrainingSpec(batch_size=96, epochs=1, label_smoothing=0.3)
+    # One step, whose losses are those of the fresh network: no dropout, and nothing learned yet.
+    plain = ModelSpec(
+        blocks=(Block(filters=4, batch_norm=False),), dense=Dense(units=8, batch_norm=False)
+    )
+    keras.utils.set_random_seed(3)
+    fresh = build(plain, (8, 8, 3), 3)
+    trained = train(tmp_path / "c.npz", network=plain, training=epoch)
+    images, labels = sets().train.images, sets().train.labels
+    logs = np.log(keras.ops.convert_to_numpy(fresh(images)))
+    of_truth = -logs[np.arange(96), labels].mean()
+    assert trained.history[0].loss == pytest.approx(of_truth, rel=1e-4)
+    expected = (1 - share) * of_truth - share * logs.mean()
+    assert trained.history[0].penalised_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_weight_decay_shrinks_kernels_alone(tmp_path: Path) -> None:
+    """Against the same training without, after one step."""
+    step = TrainingSpec(batch_size=96, epochs=1, learning_rate=0.1)
+    decayed = step.model_copy(update={"weight_decay": 0.5})
+    models = [
+        train(tmp_path / f"{n}.npz", training=training).model
+        for n, training in enumerate((step, decayed))
+    ]
+    keras.utils.set_random_seed(3)
+    fresh = build(NETWORK, (8, 8, 3), 3)
+    for was, one, other in zip(fresh.weights, models[0].weights, models[1].weights, strict=True):
+        shrunk = 0.1 * 0.5 * was.numpy() if was.name == "kernel" else 0.0
+        np.testing.assert_allclose(other.numpy(), one.numpy() - shrunk, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_trained_in_bfloat16_is_handed_over_in_float32(tmp_path: Path) -> None:
+    training = TRAINING.model_copy(update={"precision": "bfloat16"})
+    trained = train(tmp_path / "c.npz", DEEPER, training)
+    trained.model.save(tmp_path / "model.keras")
+    model = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    again = evaluate(model, sets().validation)
+    assert again.loss == pytest.approx(trained.best.val_loss, rel=0.02)
+
+
+def test_augmented_images_are_the_images_shifted_or_flipped() -> None:
+    ramp = np.arange(16, dtype=np.uint8) * 10
+    images = np.broadcast_to(ramp[None, None, :, None], (200, 16, 16, 3)).copy()
+    chances = np.random.default_rng(0).random((200, 3))
+    made = augmented(images, chances)
+    assert made.shape == images.shape
+    assert made.dtype == np.uint8
+    rows = {tuple(image[0, 2:-2, 0]) for image in made}  # what no reflection reaches
+    rising = {tuple(ramp[2 + by : 14 + by]) for by in range(-2, 3)}
+    assert rows == rising | {row[::-1] for row in rising}
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_an_epochs_batches_depend_on_seed_and_epoch_alone(augment: bool) -> None:
+    def epoch(number: int) -> list[np.ndarray]:
+        batches = TrainingBatches(sets().train, 20, seed=1, by_parts=False, augment=augment)
+        batches.epoch = number
+        return [images.numpy() for images, _ in batches.dataset]
+
+    first = epoch(1)
+    assert [len(images) for images in first] == [20, 20, 20, 20, 16]
+    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(epoch(1)))
+    assert not np.array_equal(first[0], epoch(2)[0])
+
+
+def test_pieces_larger_than_a_batch_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def epoch() -> np.ndarray:
+        batches = TrainingBatches(sets().train, 20, seed=1, by_parts=False, augment=True)
+        return np.concatenate([images.numpy() for images, _ in batches.dataset])
+
+    in_one = epoch()
+    monkeypatch.setattr(pipeline, "PIECE", 1)  # a batch at a time
+    np.testing.assert_array_equal(epoch(), in_one)
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
