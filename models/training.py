@@ -22,6 +22,9 @@ from models.network import build
 from models.pipeline import Images, TrainingBatches, evaluation_batches
 from models.spec import WARM_UP, ModelSpec, TrainingSpec, warm_up_steps
 
+STEPS_AT_ONCE = 16  # that TensorFlow does in one call from Python
+MANY_STEPS = 200  # in an epoch: fewer do not earn back what the larger graph takes to build
+
 
 class Data(Protocol):
     """What training needs to know of a data set."""
@@ -279,7 +282,10 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _compile(model: keras.Model, spec: TrainingSpec, steps: int) -> None:
-    """Compile for training with ``steps`` steps an epoch."""
+    """Compile for training with ``steps`` steps an epoch.
+
+    With many steps, callbacks hear of every STEPS_AT_ONCE-th only.
+    """
     smoothing = spec.label_smoothing
     model.compile(
         optimizer=_optimizer(spec, steps * spec.epochs),
@@ -288,6 +294,7 @@ def _compile(model: keras.Model, spec: TrainingSpec, steps: int) -> None:
             keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
             keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
         ],
+        steps_per_execution=STEPS_AT_ONCE if steps >= MANY_STEPS else 1,
     )
 
 

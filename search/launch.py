@@ -16,7 +16,7 @@ from data.dataset import Dataset
 from search import messages, scheduler
 from search.backends.local import LocalBackend
 from search.interruption import Interruption
-from search.machine import memory, slots
+from search.machine import lacks_bfloat16, memory, slots
 from search.outside import Workshop
 from search.progress import make_display
 from search.settings import Settings
@@ -74,6 +74,8 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 memory=memory(workers),
             )
             display.say(messages.opening(study, new, plan, workers))
+            if settings.precision == "bfloat16" and lacks_bfloat16():
+                display.say("no bfloat16 instructions here: --precision float32 would be quicker")
             tuner = Tuner(
                 study=study,
                 space=space,

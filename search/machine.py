@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
@@ -23,6 +24,18 @@ def gpus() -> list[str]:
     if chosen is not None:
         return [name for name in chosen.split(",") if name and name != "-1"]
     return _ask_driver("index")
+
+
+def lacks_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether networks are sure to train slower here in bfloat16 than in float32.
+
+    That is so where there is no GPU, and the processor lists its instructions without any for it.
+    """
+    try:
+        words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return False  # not Linux: it does not say
+    return "avx2" in words and words.isdisjoint({"avx512_bf16", "amx_bf16"}) and not gpus()
 
 
 def memory(slots: Sequence[Slot]) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models import pipeline
+from models import training as training_module
 from models.checkpoint import Checkpoint, CheckpointError, load_newest, previous
 from models.history import REPORTED, EpochFigures, best_epoch, to_csv
 from models.network import build
@@ -159,6 +160,21 @@ def test_every_option_goes_on_from_a_checkpoint_as_if_never_stopped(
     assert curve(resumed) == curve(through)
     for mine, other in zip(resumed.model.get_weights(), through.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("at_once", [4, 16])  # of six: a part is left over; more than there are
+def test_several_steps_in_one_call_go_on_from_a_checkpoint_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    alone = train(tmp_path / "alone.npz", training=TRAINING)
+    monkeypatch.setattr(training_module, "MANY_STEPS", 1)
+    monkeypatch.setattr(training_module, "STEPS_AT_ONCE", at_once)
+    through = train(tmp_path / "through.npz", training=TRAINING)
+    train(tmp_path / "broken.npz", training=TRAINING, callbacks=(StopAfter(2),))
+    assert curve(train(tmp_path / "broken.npz", training=TRAINING)) == curve(through)
+    for mine, other in zip(through.history, alone.history, strict=True):
+        assert mine.val_loss == pytest.approx(other.val_loss, rel=1e-3)
+        assert mine.loss == pytest.approx(other.loss, rel=1e-3)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
