@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from data.cache import Cache
 from data.catalog import load
 from data.dataset import SPLITS, Dataset, Split
@@ -108,7 +110,8 @@ def cut(data: Dataset, images: int, folder: Path) -> Dataset:
         for split in SPLITS:
             whole: Split = getattr(data, split)
             size = min(sizes[split], len(whole.labels))
-            entry.finish(split, whole.images[:size], whole.labels[:size])
+            # A copy: what is mapped from a file is taken to lie in its place already.
+            entry.finish(split, np.array(whole.images[:size]), whole.labels[:size])
             parts[split] = [size]
         return entry.commit(
             f"{data.fingerprint}-{images}",

@@ -1,6 +1,9 @@
 """ModelSpec -> keras.Model."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 from keras import layers, regularizers
 
 from models.spec import KERNEL, POOL, Block, ModelSpec, map_sides
@@ -11,12 +14,14 @@ def build(
     input_shape: tuple[int, int, int],
     classes: int,
     precision: str = "float32",
+    *,
+    fused: bool = False,
 ) -> keras.Model:
     """The network that ``spec`` describes, uncompiled, with fresh weights.
 
     It takes raw images, (n, height, width, channels) with values 0 to 255 of any number type,
     and scales them itself; it returns (n, classes) probabilities. Built of stock Keras layers
-    only, so that it can be saved and loaded anywhere.
+    only, so that it can be saved and loaded anywhere, unless it is ``fused``.
 
     Args:
         spec: The network.
@@ -24,12 +29,14 @@ def build(
         classes: Number of classes.
         precision: Of the arithmetic: ``float32``, or ``bfloat16`` for all but the softmax. The
             weights are float32 in either case, and those of one network fit the other.
+        fused: Whether to be quick to train, with FusedNormalization. The weights fit, too.
 
     Raises:
         SpecError: The network does not fit images of this size.
     """
     map_sides(spec, input_shape[0])  # a clear refusal, before Keras gives an unclear one
     dtype = "mixed_bfloat16" if precision == "bfloat16" else precision
+    normalise = FusedNormalization if fused else layers.BatchNormalization
     inputs = keras.Input(shape=input_shape, name="image")
     x = layers.Rescaling(1 / 255, dtype=dtype, name="scale")(inputs)
     if spec.input_side is not None:
@@ -37,7 +44,8 @@ def build(
     for number, block in enumerate(spec.blocks, 1):
         for which in range(block.convolutions):
             # The first has the name that the documents' only one always had.
-            x = _convolve(x, block, f"{number}b" if which else f"{number}", dtype)
+            name = f"{number}b" if which else f"{number}"
+            x = _convolve(x, block, name, dtype, normalise)
         x = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")(x)
         if block.dropout:
             x = layers.Dropout(block.dropout, dtype=dtype, name=f"dropout_{number}")(x)
@@ -68,7 +76,42 @@ def build(
     return keras.Model(inputs, outputs)
 
 
-def _convolve(x: keras.KerasTensor, block: Block, name: str, dtype: str) -> keras.KerasTensor:
+class FusedNormalization(layers.BatchNormalization):  # type: ignore[misc]  # Keras has no types
+    """Batch normalisation of maps whose training step is one operation of TensorFlow.
+
+    Keras's own makes a dozen of it, each of which goes through the whole map.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalised ``inputs``; the moving statistics follow them in training."""
+        if not training:
+            return super().call(inputs, training=training, mask=mask)
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.cast(self.gamma, tf.float32),
+            offset=tf.cast(self.beta, tf.float32),
+            mean=tf.zeros(0),
+            variance=tf.zeros(0),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        # The operation gives the unbiased estimate of the variance, Keras keeps the other.
+        values = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
+        for moving, now in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance * (values - 1) / values),
+        ):
+            moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        return y
+
+
+def _convolve(
+    x: keras.KerasTensor,
+    block: Block,
+    name: str,
+    dtype: str,
+    normalise: type[layers.BatchNormalization],
+) -> keras.KerasTensor:
     """One convolution with what belongs to it, in the block's order."""
     norm_first = block.batch_norm and block.norm_first
     x = layers.Conv2D(
@@ -81,7 +124,7 @@ def _convolve(x: keras.KerasTensor, block: Block, name: str, dtype: str) -> kera
         name=f"conv_{name}",
     )(x)
     if block.batch_norm:
-        x = layers.BatchNormalization(dtype=dtype, name=f"norm_{name}")(x)
+        x = normalise(dtype=dtype, name=f"norm_{name}")(x)
     if norm_first:
         x = layers.ReLU(dtype=dtype, name=f"relu_{name}")(x)
     return x

@@ -110,7 +110,7 @@ def fit(
     """
     keras.utils.set_random_seed(seed)
     shape, classes = data.train.images.shape[1:], len(data.classes)
-    network = build(model_spec, shape, classes, training_spec.precision)
+    network = build(model_spec, shape, classes, training_spec.precision, fused=True)
     model = DataLossModel(network.inputs, network.outputs)
     steps = math.ceil(len(data.train.labels) / training_spec.batch_size)
     _compile(model, training_spec, steps)
@@ -147,8 +147,7 @@ def fit(
     best = best_epoch(keeper.figures)
     if best is None:
         raise DivergedError("no epoch had a finite val_loss")
-    if training_spec.precision != "float32":
-        network = build(model_spec, shape, classes)
+    network = build(model_spec, shape, classes)  # of stock layers, in float32
     network.set_weights(keeper.best)
     # For evaluate(): with an optimiser that remembers nothing, the file is the network alone, and
     # Keras loads it without a complaint about what the optimiser lacks.

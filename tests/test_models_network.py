@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from models.documented import DOCUMENTED
-from models.network import build
+from models.network import FusedNormalization, build
 from models.spec import Block, Dense, ModelSpec, SpecError, count_parameters
 from tests.test_models_spec import models
 
@@ -62,6 +62,26 @@ def test_a_bfloat16_network_has_float32_weights_and_almost_the_same_answers(
     assert answers[0].dtype == np.float32
     assert not np.array_equal(*answers)
     np.testing.assert_allclose(*answers, atol=0.02)
+
+
+def test_a_fused_network_trains_as_one_of_stock_layers() -> None:
+    spec = ModelSpec(
+        blocks=(Block(filters=4, convolutions=2), Block(filters=8, norm_first=True)),
+        dense=Dense(units=8),
+    )
+    fused, stock = (build(spec, (8, 8, 3), 3, fused=choice) for choice in (True, False))
+    assert any(isinstance(layer, FusedNormalization) for layer in fused.layers)
+    stock.set_weights(fused.get_weights())
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
+    labels = random.integers(0, 3, 32)
+    for network in (fused, stock):
+        network.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+        network.fit(images, labels, epochs=3, batch_size=16, shuffle=False, verbose=0)
+    for one, other in zip(fused.weights, stock.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=2e-3, atol=1e-4)
+    answers = [keras.ops.convert_to_numpy(network(images)) for network in (fused, stock)]
+    np.testing.assert_allclose(*answers, atol=1e-3)
 
 
 def test_run_10_is_built_layer_by_layer_as_the_documents_have_it() -> None:
