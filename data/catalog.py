@@ -29,6 +29,7 @@ def load(
     image_size: int = 32,
     seed: int = 0,
     skip_bad_images: bool = False,
+    images: int | None = None,
     cache: Path | None = None,
     progress: Progress = silent,
     environ: Mapping[str, str] = os.environ,
@@ -41,8 +42,10 @@ def load(
             variable TREINO_DATA names, or the folder ./Imagens; else CIFAR-10; else, where that
             cannot be downloaded, the digits. Anything else is taken at its word.
         image_size: Side to which the images are resized, in pixels.
-        seed: Decides the split of images that come without one.
+        seed: Decides the split of images that come without one, and which are the part.
         skip_bad_images: Leave unreadable images out instead of refusing them.
+        images: Take a seeded part of about so many training images, and the same share of the
+            others (see data.part); None takes all.
         cache: Where decoded images are kept; the user's cache by default.
         progress: Hears of long work.
         environ: Environment variables.
@@ -54,6 +57,7 @@ def load(
     from data import sources
     from data.decode import load_folder
     from data.folder import scan
+    from data.part import part_of
 
     if not SMALLEST <= image_size <= LARGEST:
         raise DataError(f"image size {image_size}: expected {SMALLEST} to {LARGEST} pixels")
@@ -77,9 +81,14 @@ def load(
         ),
     }
 
+    def chosen(whole: Dataset, why: str) -> Choice:
+        if images is None:
+            return Choice(whole, why)
+        return Choice(part_of(whole, store, images=images, seed=seed), why)
+
     def strictly(asked: str, why: str) -> Choice:
         if asked in named:
-            return Choice(named[asked](), why)
+            return chosen(named[asked](), why)
         path = folder / Path(asked).expanduser()
         if not path.exists():
             raise DataError(
@@ -87,7 +96,7 @@ def load(
                 "that exists"
             )
         dataset = from_folder(path)
-        return Choice(dataset, f"{dataset.source}; {why}")
+        return chosen(dataset, f"{dataset.source}; {why}")
 
     if what != "auto":
         return strictly(what, "as asked")
@@ -97,6 +106,6 @@ def load(
         return strictly(OWN_FOLDER, f"there is a folder ./{OWN_FOLDER}")
     missing = f"no {VARIABLE} and no folder ./{OWN_FOLDER}"
     try:
-        return Choice(named["cifar10"](), f"there is {missing}")
+        return chosen(named["cifar10"](), f"there is {missing}")
     except DataError as error:
-        return Choice(named["digits"](), f"there is {missing}, and CIFAR-10: {error}")
+        return chosen(named["digits"](), f"there is {missing}, and CIFAR-10: {error}")

@@ -6,6 +6,7 @@ Importing this module imports neither TensorFlow nor Optuna: `treino --help` ans
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Search for a good image classifier, look at the search, train its best in full.",
 )
 
-DATA = ("data", "image_size", "skip_bad_images", "seed")
+DATA = ("data", "image_size", "skip_bad_images", "images", "seed")
 
 
 @app.command()
@@ -45,7 +46,8 @@ DATA = ("data", "image_size", "skip_bad_images", "seed")
         "pruner",
         "space",
     ),
-    *("monitor", "train_order", "augment", "precision", "documented", "keep", "max_params"),
+    *("monitor", "train_order", "augment", "precision", "early_stopping"),
+    *("documented", "keep", "max_params"),
 )
 def search(settings: Settings) -> None:
     """Run a study, or go on with it, until it has its trials or its budget."""
@@ -61,6 +63,46 @@ def search(settings: Settings) -> None:
             print(line)  # noqa: T201
     if outcome.trouble:
         raise TreinoError(f"the search had to stop: {outcome.trouble}")
+    _leave_if(searched.interruption)
+
+
+@app.command()
+@with_settings(
+    *DATA, "study", "storage", "epochs", "workers", "timeout", "space", "train_order", "max_params"
+)
+def record(
+    settings: Settings,
+    configurations: Annotated[int, typer.Option(help="How many to train.", min=1)] = 60,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the curves [default: in the study's folder].")
+    ] = None,
+) -> None:
+    """Train configurations drawn at random, each in full, and keep their curves for replays."""
+    data = _load(settings).dataset
+    from search import curves, launch
+    from search.workspace import Workspace, study_name
+
+    name = settings.study or f"{study_name(settings)}-curves"
+    settings = replace(
+        settings,
+        study=name,
+        trials=configurations,
+        sampler="random",
+        pruner="none",
+        early_stopping=False,
+        documented=False,
+        keep=0,
+    )
+    with Workspace.open(settings, write=True) as place:
+        searched = launch.search(place, settings, data)
+        found = curves.of_study(searched.study, place.records)
+        if found is not None:
+            file = out or place.layout.curves(name)
+            curves.write(found, file)
+            done = len(found.configurations)
+            print(f"{done} of {configurations} configurations recorded in {file}")  # noqa: T201
+    if searched.outcome.trouble:
+        raise TreinoError(f"the recording had to stop: {searched.outcome.trouble}")
     _leave_if(searched.interruption)
 
 
@@ -332,6 +374,7 @@ def _load(settings: Settings) -> "Choice":
             image_size=settings.image_size,
             seed=settings.seed,
             skip_bad_images=settings.skip_bad_images,
+            images=settings.images,
             progress=progress,
         )
     print(f"data: {choice.dataset.name} ({choice.reason})", flush=True)  # noqa: T201

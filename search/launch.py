@@ -51,6 +51,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
         train_order=settings.train_order,
         augment=settings.augment,
         precision=settings.precision,
+        early_stopping=settings.early_stopping,
     )
     workers = slots(settings.workers)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:

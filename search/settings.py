@@ -42,6 +42,11 @@ class Settings:
     )
     image_size: int = _setting(32, "Side in pixels to which images are resized.")
     skip_bad_images: bool = _setting(False, "Leave unreadable images out instead of refusing them.")
+    images: int | None = _setting(
+        None,
+        "Training images to use, a seeded part of each class; validation and test images in "
+        "proportion [default: all].",
+    )
     study: str | None = _setting(
         None, "Name of the study [default: search: what DATA says; elsewhere: the newest study]."
     )
@@ -77,6 +82,9 @@ class Settings:
     precision: str = _setting(
         "float32", "Arithmetic: float32, or bfloat16 for processors that have it."
     )
+    early_stopping: bool = _setting(
+        True, "Whether a trial ends after 10 epochs without a better val_loss."
+    )
     documented: bool = _setting(
         True, "Whether a new study starts with the space's known configurations, run 10 first."
     )
@@ -104,6 +112,7 @@ class Settings:
         self._at_least(0, "seed", "workers", "keep", "port")
         self._at_least(
             1,
+            "images",
             "trials",
             "budget_epochs",
             "epochs",

@@ -52,6 +52,7 @@ class Space(ABC):
         train_order: See TrainingSpec, as are the following.
         augment: Of every trial.
         precision: Of every trial.
+        early_stopping: Whether a trial ends before its epochs once it no longer gets better.
     """
 
     epochs: int
@@ -59,6 +60,7 @@ class Space(ABC):
     train_order: str = "together"
     augment: bool = False
     precision: str = "float32"
+    early_stopping: bool = True
 
     name: ClassVar[str]
 
@@ -116,7 +118,7 @@ class Space(ABC):
         """A training with those values and what all trials have in common."""
         return TrainingSpec(
             epochs=self.epochs,
-            early_stopping=EarlyStopping(),
+            early_stopping=EarlyStopping() if self.early_stopping else None,
             reduce_lr=ReduceLROnPlateau(),
             train_order="folders" if self.train_order == "folders" else "together",
             augment=self.augment,
@@ -311,6 +313,7 @@ def make_space(
     train_order: str = "together",
     augment: bool = False,
     precision: str = "float32",
+    early_stopping: bool = True,
 ) -> Space:
     """A built-in space by its name.
 
@@ -319,7 +322,7 @@ def make_space(
     """
     if name not in SPACES:
         raise SettingsError(f"--space {name!r}: expected {' or '.join(SPACES)}")
-    return SPACES[name](epochs, image_side, train_order, augment, precision)
+    return SPACES[name](epochs, image_side, train_order, augment, precision, early_stopping)
 
 
 def _filters(params: Params, first: int) -> list[int]:

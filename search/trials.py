@@ -224,6 +224,8 @@ class TrialBook:
             judged = (self.judged(figures) for figures in live.history)
             value = min(figure for figure in judged if math.isfinite(figure))
         self._study.tell(live.trial, value, state=state)
+        if not self._keep:  # then what waits for ``tidy`` would only fill the disk
+            self.paths(live).remove_checkpoint()
 
     def _upload(self, live: LiveTrial, state: TrialState) -> None:
         """Keep the trial's spec and the picture of its curves where the dashboard shows them."""

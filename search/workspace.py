@@ -87,6 +87,8 @@ def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]
     rare = {"augment": "yes"} if space.augment else {}
     if space.precision != "float32":
         rare["precision"] = space.precision
+    if not space.early_stopping:
+        rare["early stopping"] = "no"
     return {
         **rare,
         "data": f"{data.name} {data.fingerprint}",
@@ -107,6 +109,7 @@ def made_by(settings: Settings, data: Dataset) -> dict[str, str]:
         "decoded": str(data.path),
         "image_size": str(settings.image_size),
         "skip_bad_images": str(settings.skip_bad_images),
+        "images": str(settings.images or ""),
         "classes": json.dumps(data.classes, ensure_ascii=False),
         **versions(),
     }
@@ -129,6 +132,7 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
             image_size=int(by["image_size"]),
             seed=int(with_["seed"]),
             skip_bad_images=by["skip_bad_images"] == "True",
+            images=int(by["images"]) if by.get("images") else None,
             progress=progress,
         ).dataset
     if not with_["data"].endswith(data.fingerprint):
@@ -150,4 +154,5 @@ def space_of(study: optuna.Study, data: Dataset) -> Space:
         train_order=order,
         augment="augment" in with_,
         precision=with_.get("precision", "float32"),
+        early_stopping="early stopping" not in with_,
     )

@@ -125,6 +125,10 @@ class Layout:
         """The files of what ``study`` handed over last."""
         return RunFiles(self.root, self._study(study, "best"))
 
+    def curves(self, study: str) -> Path:
+        """The file of the learning curves recorded by ``study``."""
+        return self._study(study, "curves.json")
+
     def used(self) -> int:
         """Bytes of all files below the root."""
         files = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)

@@ -1,0 +1,63 @@
+"""A part of a data set, for work that would take too long on all of it."""
+
+import hashlib
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from data.cache import Cache
+from data.dataset import FORMAT, SPLITS, DataError, Dataset
+from data.split import stratified
+
+
+def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
+    """About ``images`` of the training images, and the same share of the other two splits.
+
+    Each class keeps its share of each split, at least one image.
+
+    Args:
+        whole: The data set; it is its own part where it has no more images than asked for.
+        cache: Where the part is kept.
+        images: Training images wanted.
+        seed: Decides which.
+
+    Raises:
+        DataError: Fewer images than classes are asked for, or the cache cannot be written.
+    """
+    total = len(whole.train.labels)
+    if images >= total:
+        return whole
+    if images < len(whole.classes):
+        raise DataError(
+            f"--images {images}: {whole.name} needs at least {len(whole.classes)}, one a class"
+        )
+    text = f"part {FORMAT} {whole.fingerprint} {images} {seed}"
+    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    found = cache.find(fingerprint)
+    if found is not None:
+        return found
+    share = Fraction(images, total)
+    parts = {}
+    with cache.entry() as entry:
+        for name in SPLITS:
+            split = getattr(whole, name)
+            shares = {"rest": 1 - share, "part": share}
+            rows = stratified(split.labels, seed, shares)["part"]
+            entry.finish(name, split.images[rows], split.labels[rows])
+            parts[name] = _sizes(split.parts, rows)
+        kept = sum(parts["train"])
+        return entry.commit(
+            fingerprint,
+            name=f"{whole.name} ({kept:,} images)",
+            source=f"{kept:,} of {total:,} training images of {whole.source}",
+            classes=whole.classes,
+            parts=parts,
+            warnings=whole.warnings,
+        )
+
+
+def _sizes(parts: tuple[int, ...], rows: npt.NDArray[np.int64]) -> list[int]:
+    """How many of the rows, ascending, lie in each of the consecutive parts."""
+    ends = np.searchsorted(rows, np.cumsum(parts))
+    return [int(size) for size in np.diff(ends, prepend=0)]

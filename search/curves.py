@@ -1,0 +1,177 @@
+"""Recorded learning curves: taken from a study, kept in a small file, read back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import Field, model_validator
+
+from models.spec import Spec, SpecError
+from search.errors import TreinoError
+from search.provenance import versions
+from search.trials import UNFIT, counts, run_name
+from storage.files import write_atomically
+from storage.study import MADE_BY, MADE_WITH
+from storage.tables import EpochRow, Records
+
+FORMAT = 1
+DIGITS = 5  # decimals that are kept of losses and accuracies
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Curve(Spec):
+    """A configuration and what training it came to.
+
+    Attributes:
+        trial: Number of the trial that trained it.
+        params: The configuration.
+        val_loss: Validation loss after each epoch, in nats, without the L2 penalty.
+        val_accuracy: Validation accuracy after each epoch, 0 to 1.
+        diverged: Whether the loss then became NaN or infinite, or the network did not fit in
+            memory: no further epoch has a loss. Without it a short curve is that of a training
+            that stopped early, and the last loss is what the epochs left out would have brought.
+    """
+
+    trial: int = Field(ge=0)
+    params: dict[str, bool | int | float | str]
+    val_loss: tuple[float, ...]
+    val_accuracy: tuple[Share, ...]
+    diverged: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Curve":
+        if len(self.val_loss) != len(self.val_accuracy):
+            raise ValueError(f"trial {self.trial} has as many losses as accuracies")
+        if not self.val_loss and not self.diverged:
+            raise ValueError(f"trial {self.trial} has a loss")
+        return self
+
+
+class Curves(Spec):
+    """Recorded curves, and what they have in common.
+
+    Attributes:
+        format: Of the file.
+        data: Name and fingerprint of the images.
+        space: Description of the space (``search.space``).
+        epochs: Length of a full training.
+        seed: The study's.
+        versions: Of what trained them.
+        distributions: The parameters, each as Optuna's JSON of its distribution.
+        configurations: The curves, in the order of their trials.
+    """
+
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
+    data: str
+    space: str
+    epochs: int = Field(ge=1)
+    seed: int
+    versions: dict[str, str]
+    distributions: dict[str, dict[str, Any]]
+    configurations: tuple[Curve, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Curves":
+        try:
+            ranges = self.ranges
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"distributions as Optuna writes them ({error!r})") from error
+        for curve in self.configurations:
+            if len(curve.val_loss) > self.epochs:
+                raise ValueError(f"trial {curve.trial} has at most {self.epochs} epochs")
+            if curve.params.keys() != ranges.keys() or not all(
+                range_._contains(range_.to_internal_repr(curve.params[name]))  # noqa: SLF001 - Optuna has no other way
+                for name, range_ in ranges.items()
+            ):
+                raise ValueError(f"trial {curve.trial} has parameters in their ranges")
+        return self
+
+    @property
+    def ranges(self) -> dict[str, BaseDistribution]:
+        """The parameters with their ranges."""
+        return {
+            name: json_to_distribution(json.dumps(given))
+            for name, given in self.distributions.items()
+        }
+
+    def to_text(self) -> str:
+        """JSON with a line a configuration, for people to compare."""
+        head = self.model_dump(mode="json", exclude={"configurations"})
+        lines = [f'  "{name}": {_json(value)},' for name, value in head.items()]
+        curves = [
+            f"    {_json(curve.model_dump(mode='json', exclude_defaults=True))}"
+            for curve in self.configurations
+        ]
+        return "\n".join(["{", *lines, '  "configurations": [', ",\n".join(curves), "  ]", "}\n"])
+
+
+def write(curves: Curves, path: Path) -> None:
+    """Write curves to a file, whole or not at all.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    write_atomically(path, curves.to_text())
+
+
+def read(path: Path) -> Curves:
+    """The curves in a file.
+
+    Raises:
+        TreinoError: There is none, or it holds something else.
+    """
+    try:
+        return Curves.from_json(path.read_bytes())
+    except OSError as error:
+        raise TreinoError(f"cannot read {path}: {error.strerror or error}") from error
+    except SpecError as error:
+        raise TreinoError(
+            f"{path} is no file of curves, as treino record writes: {error}"
+        ) from error
+
+
+def of_study(study: optuna.Study, records: Records) -> Curves | None:
+    """The curves of a study's trials that were trained to their end, or diverged; None if none."""
+    epochs = records.epochs_of_study(study.study_name)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if _is_whole(trial)]
+    if not trials:
+        return None
+    with_: Mapping[str, str] = study.user_attrs[MADE_WITH]
+    by: Mapping[str, str] = study.user_attrs[MADE_BY]
+    return Curves(
+        data=with_["data"],
+        space=with_["space"],
+        epochs=int(with_["epochs"]),
+        seed=int(with_["seed"]),
+        versions={name: by[name] for name in sorted(versions()) if name in by},
+        distributions={
+            name: json.loads(distribution_to_json(distribution))
+            for name, distribution in trials[0].distributions.items()
+        },
+        configurations=tuple(
+            _curve(trial, epochs.get(run_name(trial.number), ())) for trial in trials
+        ),
+    )
+
+
+def _is_whole(trial: FrozenTrial) -> bool:
+    return counts(trial) and (trial.state is TrialState.COMPLETE or UNFIT in trial.user_attrs)
+
+
+def _curve(trial: FrozenTrial, epochs: Sequence[EpochRow]) -> Curve:
+    return Curve(
+        trial=trial.number,
+        params=trial.params,
+        val_loss=tuple(round(row.val_loss, DIGITS) for row in epochs),
+        val_accuracy=tuple(round(row.val_accuracy, DIGITS) for row in epochs),
+        diverged=UNFIT in trial.user_attrs,
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
