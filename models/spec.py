@@ -292,5 +292,6 @@ def _one_line(error: ValidationError) -> str:
     """The first fault of a pydantic error, with where it is and what came."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in fault["loc"])
-    came = "" if fault["type"] in ("missing", "json_invalid") else f", not {fault['input']!r:.80}"
+    told = fault["type"] in ("missing", "json_invalid", "value_error")
+    came = "" if told else f", not {fault['input']!r:.80}"
     return f"{where + ': ' if where else ''}{fault['msg']}{came}"

@@ -155,24 +155,40 @@ def baseline(
 
 
 @app.command("retrain-best")
-@with_settings("study", "storage", "retrain_epochs")
-def retrain_best(settings: Settings) -> None:
-    """Train the study's best trial in full and hand the model over."""
+@with_settings("study", "storage", "workers", "retrain_epochs")
+def retrain_best(
+    settings: Settings,
+    top: Annotated[int, typer.Option(help="How many of the best trials to train.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Seeds to train each with.", min=1)] = 1,
+) -> None:
+    """Train the study's best trials in full, compare them, and hand the best model over."""
     from models.documented import BEST_TEST_ACCURACY
     from search import launch, retrain
-    from search.workspace import Workspace, data_of
+    from search.machine import slots
+    from search.workspace import Workspace, data_of, space_of
 
     with Workspace.open(settings, write=True) as place:
         study = place.study(settings.study)
         with _progress() as progress:
             data = data_of(study, progress)
+        orders = retrain.orders_of_best(
+            study, space_of(study, data), epochs=settings.retrain_epochs, top=top, seeds=seeds
+        )
+        workers = min(len(orders), settings.workers or len(slots(0)))
+        with launch.workshop(place, study.study_name, workers=workers) as (workshop, interruption):
+            report = retrain.retrain(workshop, study, data, place.layout, orders)
         best = place.layout.best(study.study_name)
-        with launch.workshop(place, study.study_name) as (workshop, interruption):
-            row = retrain.retrain_best(workshop, study, data, best, settings.retrain_epochs)
-    if row is not None:
+    if report is not None:
+        if len(orders) > 1:
+            from rich.console import Console
+
+            Console().print(retrain.table(report))
+            for line in retrain.verdict(report):
+                print(line)  # noqa: T201
+        row = report.model
         print(  # noqa: T201
-            f"test accuracy {row.test_accuracy:.4f} (the documents' best on CIFAR-10: "
-            f"{BEST_TEST_ACCURACY}); model, card and pictures in {best.folder}"
+            f"{row.title}: test accuracy {row.test_accuracy:.4f} (the documents' best on "
+            f"CIFAR-10: {BEST_TEST_ACCURACY}); model, card and pictures in {best.folder}"
         )
     _leave_if(interruption)
 
@@ -262,33 +278,47 @@ def studies(settings: Settings) -> None:
 
 
 @app.command()
-@with_settings("workers")
+@with_settings("study", "storage", "workers")
 def replay(
     settings: Settings,
-    lcbench: Annotated[Path, typer.Option(help="Folder with the surrogate of LCBench.")],
-    tasks: Annotated[str, typer.Option(help="Its tasks, by commas.")] = "",
+    lcbench: Annotated[
+        Path | None, typer.Option(help="Folder with the surrogate of LCBench.")
+    ] = None,
+    curves: Annotated[
+        list[Path] | None, typer.Option(help="File of recorded curves; may be given again.")
+    ] = None,
+    tasks: Annotated[str, typer.Option(help="Tasks of LCBench, by commas.")] = "",
     strategies: Annotated[
         str, typer.Option(help="Ways to search, by commas; own, peers or all of them.")
     ] = "own",
     seeds: Annotated[int, typer.Option(help="Seeds of each on each task.", min=1)] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare ways to search on learning curves that are known, with simulated workers."""
-    from functools import partial
+    """Compare ways to search on learning curves that are known, with simulated workers.
 
-    from search import lcbench as bench
+    On LCBench, on files of recorded curves, or else on the whole trainings of a study.
+    """
+    from search import tasks as known
     from search.machine import cores
     from search.peers import chosen
     from search.replay import compare, printed
 
     wanted = chosen(strategies)
-    names = tasks.split(",") if tasks else list(bench.TASKS)
-    bench.check(lcbench, names)
-    total = len(wanted) * len(names) * seeds
+    if lcbench is not None and curves:
+        raise SettingsError("--lcbench and --curves: expected one of them")
+    if tasks and lcbench is None:
+        raise SettingsError(f"--tasks {tasks}: expected --lcbench with it, whose tasks they are")
+    if lcbench is not None:
+        where = known.of_lcbench(lcbench, tasks.split(",") if tasks else ())
+    elif curves:
+        where = known.of_files(curves)
+    else:
+        where = known.of_study(settings)
+    total = len(wanted) * len(where) * seeds
     with _progress() as progress:
         finished = iter(range(1, total + 1))
         results = compare(
-            [partial(bench.LCBenchTask, lcbench, name) for name in names],
+            where,
             wanted,
             seeds=seeds,
             workers=settings.workers or 1,

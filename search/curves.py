@@ -46,9 +46,9 @@ class Curve(Spec):
     @model_validator(mode="after")
     def _check(self) -> "Curve":
         if len(self.val_loss) != len(self.val_accuracy):
-            raise ValueError(f"trial {self.trial} has as many losses as accuracies")
+            raise ValueError(f"expected as many losses as accuracies of trial {self.trial}")
         if not self.val_loss and not self.diverged:
-            raise ValueError(f"trial {self.trial} has a loss")
+            raise ValueError(f"expected a loss of trial {self.trial}, which did not diverge")
         return self
 
 
@@ -80,15 +80,15 @@ class Curves(Spec):
         try:
             ranges = self.ranges
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"distributions as Optuna writes them ({error!r})") from error
+            raise ValueError(f"expected distributions as Optuna writes them ({error!r})") from error
         for curve in self.configurations:
             if len(curve.val_loss) > self.epochs:
-                raise ValueError(f"trial {curve.trial} has at most {self.epochs} epochs")
+                raise ValueError(f"expected at most {self.epochs} epochs of trial {curve.trial}")
             if curve.params.keys() != ranges.keys() or not all(
                 range_._contains(range_.to_internal_repr(curve.params[name]))  # noqa: SLF001 - Optuna has no other way
                 for name, range_ in ranges.items()
             ):
-                raise ValueError(f"trial {curve.trial} has parameters in their ranges")
+                raise ValueError(f"expected parameters of trial {curve.trial} in their ranges")
         return self
 
     @property

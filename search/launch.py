@@ -93,8 +93,10 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
 
 
 @contextmanager
-def workshop(place: Workspace, study: str) -> Iterator[tuple[Workshop, Interruption]]:
-    """A worker with all of the machine, for trainings that belong to ``study`` but not to it.
+def workshop(
+    place: Workspace, study: str, *, workers: int = 1
+) -> Iterator[tuple[Workshop, Interruption]]:
+    """Workers that share all of the machine, for trainings that belong beside ``study``.
 
     Raises:
         LeaseHeld: Another process trains such a thing now.
@@ -102,7 +104,7 @@ def workshop(place: Workspace, study: str) -> Iterator[tuple[Workshop, Interrupt
     with (
         StudyLease(place.storage.engine, f"{study}/best") as lease,
         Interruption() as interruption,
-        LocalBackend(slots(1), place.layout.logs(study)) as backend,
+        LocalBackend(slots(workers), place.layout.logs(study)) as backend,
         make_display() as display,
     ):
         yield (

@@ -1,8 +1,7 @@
-"""A training outside the study, from job to handed-over model: the retrained best, a baseline."""
+"""Trainings outside the study, from job to handed-over model: the retrained best, a baseline."""
 
 import hashlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,14 +12,12 @@ from models.history import EpochFigures, best_epoch, to_csv
 from models.spec import ModelSpec, TrainingSpec, count_parameters
 from search import plots
 from search.backends.base import Backend
+from search.crew import Crew, Task
 from search.errors import TrainingFailedError
 from search.interruption import Interruption
-from search.jobs import Done, EpochDone, Failed, Job, Paused, Resumed, TestFigures, Verdict
-from search.progress import Display
+from search.jobs import Done, Failed, Job, TestFigures
+from search.progress import Display, Overall
 from search.provenance import document
-from search.scheduler import PATIENCE
-from search.tuner import TURN
-from search.watchdog import Watchdog
 from storage.files import Layout, RunFiles, write_atomically
 from storage.tables import ModelRow, Records
 
@@ -56,7 +53,7 @@ class Order:
 
 
 class Workshop:
-    """Trains orders on one worker, with a record of every epoch, and hands over the models."""
+    """Trains orders on its workers, with a record of every epoch, and hands over the models."""
 
     def __init__(
         self,
@@ -68,7 +65,7 @@ class Workshop:
         interruption: Interruption,
         every_turn: Callable[[], None] = lambda: None,
     ) -> None:
-        """Work on slot 0 of ``backend``."""
+        """Work on all slots of ``backend``."""
         self._backend = backend
         self._records = records
         self._layout = layout
@@ -86,38 +83,81 @@ class Workshop:
         Raises:
             TrainingFailedError: The training broke.
         """
-        run = order.run(data)
-        known = self._already_made(order, run, paths)
-        if known is not None:
-            self._display.say(f"{order.title}: trained already, with the same seed and settings")
-            return known
-        job = Job(
-            run=run,
-            model=order.model,
-            training=order.training,
-            data=data.path,
-            seed=order.seed,
-            # In a folder of its own: ``paths`` may still hold an older model, which stays whole
-            # until the new one is there.
-            checkpoint=self._layout.run(order.study, run).checkpoint,
-            hand_over=paths.model,
+        (made,) = self.make_all([(order, paths)], data)
+        if isinstance(made, Failed):
+            raise TrainingFailedError(f"{order.title}: {made.reason}")
+        return made
+
+    def make_all(
+        self, orders: Sequence[tuple[Order, RunFiles]], data: Dataset
+    ) -> list[ModelRow | Failed | None]:
+        """Train several orders of one study, as many at once as there are workers; see ``make``.
+
+        Returns:
+            For each order its model, why it failed, or None if it was interrupted.
+
+        Raises:
+            TrainingFailedError: The disk is full, or the like: no training can go on.
+        """
+        made: dict[str, ModelRow | Failed] = {}
+        waiting: dict[str, tuple[Order, RunFiles]] = {}
+        for order, paths in orders:
+            run = order.run(data)
+            known = self._already_made(order, run, paths)
+            if known is None:
+                waiting[run] = order, paths
+            else:
+                made[run] = known
+                self._display.say(
+                    f"{order.title}: trained already, with the same seed and settings"
+                )
+        left = list(waiting)
+
+        def supply() -> Task | None:
+            return self._task(*waiting[left[0]], left.pop(0), data) if left else None
+
+        def ended(task: Task, history: list[EpochFigures], end: Done | Failed) -> None:
+            run = task.job.run
+            if isinstance(end, Failed):
+                made[run] = end
+                return
+            order, paths = waiting[run]
+            assert end.test is not None
+            made[run] = self._hand_over(order, data, paths, history, end.test)
+            self._layout.run(order.study, run).remove_checkpoint()
+
+        def every_turn() -> None:
+            self._every_turn()
+            if len(orders) > 1:
+                self._display.overall(Overall(len(made), len(orders), "trainings"))
+
+        if waiting:
+            crew = Crew(
+                orders[0][0].study,
+                backend=self._backend,
+                records=self._records,
+                display=self._display,
+                interruption=self._interruption,
+                every_turn=every_turn,
+            )
+            crew.train(supply, ended)
+        return [made.get(order.run(data)) for order, _ in orders]
+
+    def _task(self, order: Order, paths: RunFiles, run: str, data: Dataset) -> Task:
+        return Task(
+            order.title,
+            Job(
+                run=run,
+                model=order.model,
+                training=order.training,
+                data=data.path,
+                seed=order.seed,
+                # In the run's own folder: ``paths`` may still hold an older model, which stays
+                # whole until the new one is there.
+                checkpoint=self._layout.run(order.study, run).checkpoint,
+                hand_over=paths.model,
+            ),
         )
-        deaths = reached = 0
-        while True:
-            history, end = self._train(order, job)
-            if isinstance(end, Done) and end.test is not None:
-                row = self._hand_over(order, data, paths, history, end.test)
-                self._layout.run(order.study, run).remove_checkpoint()
-                return row
-            if isinstance(end, Paused) or self._interruption.asked:
-                return None
-            assert isinstance(end, Failed)
-            # As with a trial: what gets on between two deaths is not what kills its workers.
-            deaths = deaths + 1 if len(history) == reached else 1
-            reached = len(history)
-            if end.kind != "died" or deaths >= PATIENCE:
-                raise TrainingFailedError(f"{order.title}: {end.reason}")
-            self._display.say(f"{order.title}: {end.reason}; going on from its last epoch")
 
     def _already_made(self, order: Order, run: str, paths: RunFiles) -> ModelRow | None:
         """The model of this very training, if it is still what lies at ``paths``."""
@@ -126,36 +166,6 @@ class Workshop:
             if row.run == run and whole and paths.spec.read_text(encoding="utf-8") == row.spec:
                 return row
         return None
-
-    def _train(self, order: Order, job: Job) -> tuple[list[EpochFigures], Done | Paused | Failed]:
-        history: list[EpochFigures] = []
-        watchdog = Watchdog()
-        watchdog.started(0, time.monotonic())
-        self._display.job_started(0, order.title, job.training.epochs)
-        self._backend.start(0, job)
-        killed = False
-        while True:
-            for _, message in self._backend.wait(TURN):
-                if isinstance(message, Resumed | EpochDone):
-                    told = (message.figures,) if isinstance(message, EpochDone) else message.history
-                    watchdog.heard(0, time.monotonic())
-                    for figures in told:
-                        watchdog.heard(0, time.monotonic(), figures.seconds)
-                        history.append(figures)
-                        self._records.record_epoch(order.study, job.run, figures.to_dict())
-                        self._display.job_at(0, figures)
-                    pause = self._interruption.asked and not message.last
-                    self._backend.answer(0, Verdict.PAUSE if pause else Verdict.GO_ON)
-                elif isinstance(message, Done | Paused | Failed):
-                    self._display.job_ended(0, _how_it_ended(order, history, message))
-                    return history, message
-            if self._interruption.now and not killed:
-                killed = True
-                self._backend.kill(0, "stopped by the user")
-            for reason in watchdog.hung(time.monotonic()).values():
-                watchdog.ended(0)
-                self._backend.kill(0, reason)
-            self._every_turn()
 
     def _hand_over(
         self,
@@ -194,17 +204,3 @@ class Workshop:
         )
         self._records.record_model(row)
         return row
-
-
-def _how_it_ended(order: Order, history: list[EpochFigures], end: Done | Paused | Failed) -> str:
-    if isinstance(end, Paused):
-        return f"{order.title}: paused after epoch {len(history)}"
-    if isinstance(end, Failed):
-        return f"{order.title}: {end.reason}"
-    best = best_epoch(history)
-    assert best is not None
-    assert end.test is not None
-    return (
-        f"{order.title}: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}  "
-        f"at epoch {best.epoch} of {len(history)}  test_accuracy {end.test.accuracy:.4f}"
-    )

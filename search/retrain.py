@@ -1,40 +1,144 @@
-"""The study's best trial, trained in full and handed over with a card."""
+"""The study's best trials, trained in full with several seeds, compared, and the best handed over.
+
+Which is best, validation says; the test images are looked at once a model, and choose nothing.
+"""
 
 import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
+import numpy as np
 import optuna
+from optuna.trial import FrozenTrial
+from rich.table import Table
+from scipy import stats
 
 from data.dataset import Dataset
 from models.documented import BEST_TEST_ACCURACY
 from models.spec import EarlyStopping, ReduceLROnPlateau
-from search.errors import NothingToTrainError
+from search.errors import NothingToTrainError, TrainingFailedError
+from search.jobs import Failed
 from search.outside import Order, Workshop
 from search.progress import duration, plural
 from search.scheduler import trial_seed
 from search.space import Space
-from search.trials import best_trial
-from search.workspace import space_of
-from storage.files import RunFiles, write_atomically
+from search.trials import lowest
+from storage.files import Layout, RunFiles, write_atomically
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
 
+CONFIDENCE = 0.95  # of the interval that says whether first and second can be told apart
 
-def order_of_best(study: optuna.Study, space: Space, epochs: int) -> Order:
-    """The order to train the study's best trial anew, for up to ``epochs`` epochs.
 
-    With the trial's own seed: it starts with the weights, and sees the images in the order, that
-    were found good.
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the seeds.
+
+    Attributes:
+        mean: Its mean.
+        deviation: Its standard deviation (of the sample, n - 1); None with one seed.
+    """
+
+    mean: float
+    deviation: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" + ("" if self.deviation is None else f" ± {self.deviation:.4f}")
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A configuration that was trained in full.
+
+    Attributes:
+        trial: Number of the trial it comes from.
+        search_rank: Its rank in the search among those retrained, from 1.
+        search_loss: The trial's lowest val_loss.
+        search_epochs: The epochs the trial was trained.
+        rank: Its rank by mean val_loss in full, from 1; one that failed with a seed comes after
+            all that did not.
+        seeds: With how many seeds it was trained to the end.
+        failed: With how many it was not.
+        val_loss: At each training's best epoch, in nats.
+        val_accuracy: Of the same epoch, 0 to 1.
+        test_accuracy: Of the same weights, 0 to 1.
+    """
+
+    trial: int
+    search_rank: int
+    search_loss: float
+    search_epochs: int
+    rank: int
+    seeds: int
+    failed: int
+    val_loss: Spread
+    val_accuracy: Spread
+    test_accuracy: Spread
+
+
+@dataclass(frozen=True)
+class Report:
+    """What retraining came to.
+
+    Attributes:
+        configurations: What was trained, best first.
+        pairs: Of how many pairs of them the order can be compared with the search's.
+        flips: How many of those pairs have changed places.
+        lead: How far the first is ahead of the second in mean val_loss; None if there is no
+            second.
+        interval: The 95 % interval of that lead, Welch's; None if one of the two has one seed.
+        failures: Trainings that broke, and why, a line each.
+        model: What was handed over: the first one's model with the lowest val_loss.
+    """
+
+    configurations: tuple[Retrained, ...]
+    pairs: int
+    flips: int
+    lead: float | None
+    interval: tuple[float, float] | None
+    failures: tuple[str, ...]
+    model: ModelRow
+
+    @property
+    def apart(self) -> bool | None:
+        """Whether first and second can be told apart; None if it cannot be said."""
+        return None if self.interval is None else self.interval[0] > 0
+
+
+def orders_of_best(
+    study: optuna.Study, space: Space, *, epochs: int, top: int = 1, seeds: int = 1
+) -> list[Order]:
+    """The orders to train the best ``top`` trials anew, each with ``seeds`` seeds.
+
+    The best are those with the lowest loss at any epoch, whatever ended them. The first seed is
+    the trial's own: it starts with the weights, and sees the images in the order, that were found
+    good.
+
+    Args:
+        study: The study.
+        space: What its configurations stand for.
+        epochs: The most epochs of each training.
+        top: How many trials.
+        seeds: How many seeds.
 
     Raises:
-        NothingToTrainError: No trial is complete.
+        NothingToTrainError: No trial has a finite loss.
     """
-    best = best_trial(study)
-    if best is None:
+    best = sorted(study.get_trials(deepcopy=False), key=lowest)[:top]
+    best = [trial for trial in best if math.isfinite(lowest(trial))]
+    if not best:
         raise NothingToTrainError(
             f"study {study.study_name!r} has no complete trial to retrain: "
             "continue the search first (make search)"
         )
-    model, training = space.specs(best.params)
+    # Seed by seed, so that whatever ends the work early, all were trained about as often.
+    return [_order(study, space, trial, epochs, again) for again in range(seeds) for trial in best]
+
+
+def _order(study: optuna.Study, space: Space, trial: FrozenTrial, epochs: int, again: int) -> Order:
+    model, training = space.specs(trial.params)
     training = training.model_copy(
         update={
             "epochs": epochs,
@@ -45,36 +149,181 @@ def order_of_best(study: optuna.Study, space: Space, epochs: int) -> Order:
     return Order(
         study=study.study_name,
         kind="retrain",
-        name=f"trial-{best.number:05d}-retrained",
-        title=f"trial {best.number} retrained",
+        name=f"trial-{trial.number:05d}-retrained",
+        title=f"trial {trial.number} retrained" + (f", seed {again + 1}" if again else ""),
         model=model,
         training=training,
-        seed=trial_seed(int(study.user_attrs[MADE_WITH]["seed"]), best.number),
-        trial=best.number,
+        seed=_seed(int(study.user_attrs[MADE_WITH]["seed"]), trial.number, again),
+        trial=trial.number,
     )
 
 
-def retrain_best(
-    workshop: Workshop, study: optuna.Study, data: Dataset, files: RunFiles, epochs: int
-) -> ModelRow | None:
-    """Retrain the study's best trial for up to ``epochs`` epochs and hand it over at ``files``.
+def _seed(seed: int, number: int, again: int) -> int:
+    """The trial's own seed first, then others, unlike that of any trial."""
+    if not again:
+        return trial_seed(seed, number)
+    return int(np.random.SeedSequence((seed, number, again)).generate_state(1)[0])
+
+
+def retrain(
+    workshop: Workshop, study: optuna.Study, data: Dataset, layout: Layout, orders: Sequence[Order]
+) -> Report | None:
+    """Train orders of ``orders_of_best``, compare them, and hand the best one over.
 
     Returns:
-        The model; None if the training was interrupted, to be gone on with by the same call.
+        The report; None if a training was interrupted, to be gone on with by the same call.
 
     Raises:
-        NothingToTrainError: No trial is complete.
-        TrainingFailedError: The training broke.
+        TrainingFailedError: All trainings broke, or none can go on.
     """
-    order = order_of_best(study, space_of(study, data), epochs)
-    row = workshop.make(order, data, files)
-    if row is not None:
-        write_atomically(files.card, card(row, data, files))
-    return row
+    places = [layout.run(study.study_name, order.run(data)) for order in orders]
+    made = workshop.make_all(list(zip(orders, places, strict=True)), data)
+    if None in made:
+        return None
+    rows = [row for row in made if isinstance(row, ModelRow)]
+    failures = tuple(
+        f"{order.title}: {end.reason}"
+        for order, end in zip(orders, made, strict=True)
+        if isinstance(end, Failed)
+    )
+    if not rows:
+        raise TrainingFailedError(failures[0])
+    trials = study.get_trials(deepcopy=False)
+    numbers = list(dict.fromkeys(order.trial for order in orders))
+    failed = [o.trial for o, end in zip(orders, made, strict=True) if isinstance(end, Failed)]
+    report = compare([trials[n] for n in numbers if n is not None], rows, failed, failures)
+    best = layout.best(study.study_name)
+    _hand_over(layout.run(study.study_name, report.model.run), best)
+    write_atomically(best.card, card(report, data, best))
+    return report
 
 
-def card(row: ModelRow, data: Dataset, files: RunFiles) -> str:
-    """A page about a handed-over model, in Markdown."""
+def compare(
+    trials: Sequence[FrozenTrial],
+    rows: Sequence[ModelRow],
+    failed: Sequence[int | None] = (),
+    failures: Sequence[str] = (),
+) -> Report:
+    """Put what trainings of trials came to side by side.
+
+    Args:
+        trials: The trials, best first in the search.
+        rows: The models, one or more of them.
+        failed: The trial of each training that broke.
+        failures: Why each of them did.
+    """
+    of = {trial.number: [row for row in rows if row.trial == trial.number] for trial in trials}
+    kept = [trial for trial in trials if of[trial.number]]
+
+    def rank(trial: FrozenTrial) -> tuple[bool, float]:
+        return trial.number in failed, statistics.fmean(r.val_loss for r in of[trial.number])
+
+    ranked = sorted(kept, key=rank)
+    first, *others = [[row.val_loss for row in of[trial.number]] for trial in ranked]
+    pairs = list(combinations(kept, 2))
+    return Report(
+        configurations=tuple(
+            Retrained(
+                trial=trial.number,
+                search_rank=1 + kept.index(trial),
+                search_loss=lowest(trial),
+                search_epochs=len(trial.intermediate_values),
+                rank=1 + place,
+                seeds=len(of[trial.number]),
+                failed=list(failed).count(trial.number),
+                val_loss=_spread([row.val_loss for row in of[trial.number]]),
+                val_accuracy=_spread([row.val_accuracy for row in of[trial.number]]),
+                test_accuracy=_spread([row.test_accuracy for row in of[trial.number]]),
+            )
+            for place, trial in enumerate(ranked)
+        ),
+        pairs=len(pairs),
+        flips=sum(ranked.index(worse) < ranked.index(better) for better, worse in pairs),
+        lead=statistics.fmean(others[0]) - statistics.fmean(first) if others else None,
+        interval=welch(others[0], first) if others else None,
+        failures=tuple(failures),
+        model=min(of[ranked[0].number], key=lambda row: row.val_loss),
+    )
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the difference of the means of ``a`` and ``b``.
+
+    Of unequal variances (Welch, The generalization of "Student's" problem, 1947). None where one
+    of them has a single value.
+    """
+    if min(len(a), len(b)) < 2:
+        return None
+    difference = statistics.fmean(a) - statistics.fmean(b)
+    shares = [statistics.variance(values) / len(values) for values in (a, b)]
+    error = math.sqrt(sum(shares))
+    if not error:
+        return difference, difference
+    parts = (share**2 / (len(v) - 1) for share, v in zip(shares, (a, b), strict=True))
+    freedom = sum(shares) ** 2 / sum(parts)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return difference - half, difference + half
+
+
+def table(report: Report) -> Table:
+    """The configurations for a terminal, in 80 columns, best first; figures over the seeds."""
+    drawn = Table(box=None, padding=(0, 0, 0, 2))
+    drawn.add_column("trial", justify="right", no_wrap=True)
+    for heading in ("search", "rank", "val_loss", "val_acc", "test_acc"):
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    for row in report.configurations:
+        drawn.add_row(
+            str(row.trial),
+            f"{row.search_loss:.4f} ({row.search_epochs})",
+            f"{row.search_rank} → {row.rank}",
+            str(row.val_loss),
+            str(row.val_accuracy),
+            str(row.test_accuracy),
+        )
+    return drawn
+
+
+def verdict(report: Report) -> list[str]:
+    """What the comparison says, a line each; nothing where there was nothing to compare."""
+    lines = [f"failed: {line}" for line in report.failures]
+    if report.lead is None:
+        return lines
+    first, second = report.configurations[:2]
+    pairs = plural(report.pairs, "pair")
+    lines.append(f"rank flips between search and full length: {report.flips} of {pairs}")
+    names = f"trial {first.trial} and trial {second.trial}"
+    if report.interval is None:
+        lines.append(f"{names}: with one seed it cannot be told which is better: try --seeds 3")
+        return lines
+    low, high = report.interval
+    word = "can" if report.apart else "cannot"
+    lines.append(
+        f"{names} {word} be told apart: {report.lead:.4f} apart in val_loss, "
+        f"95 % interval {low:.4f} to {high:.4f}"
+    )
+    return lines
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(statistics.fmean(values), deviation)
+
+
+def _hand_over(made: RunFiles, best: RunFiles) -> None:
+    """Copy a model with all that belongs to it; the model last, as what makes the rest true."""
+    for source, target in (
+        (made.history, best.history),
+        (made.curves, best.curves),
+        (made.confusion, best.confusion),
+        (made.spec, best.spec),
+        (made.model, best.model),
+    ):
+        write_atomically(target, source.read_bytes())
+
+
+def card(report: Report, data: Dataset, files: RunFiles) -> str:
+    """A page about the handed-over model, in Markdown."""
+    row = report.model
     images = len(data.test.labels)
     # Half of the 95 % interval of a share (normal approximation).
     share = 1.96 * math.sqrt(row.test_accuracy * (1 - row.test_accuracy) / images)
@@ -94,7 +343,7 @@ def card(row: ModelRow, data: Dataset, files: RunFiles) -> str:
 
 ![curves]({files.curves.name})
 ![confusion]({files.confusion.name})
-
+{_compared(report)}
 The model takes raw images, (n, {", ".join(map(str, data.input_shape))}) with values 0 to 255, and
 returns the probabilities of the classes in the order above:
 
@@ -108,3 +357,22 @@ probabilities = model.predict(images)
 [{files.spec.name}]({files.spec.name}) is what was trained and with which versions,
 [{files.history.name}]({files.history.name}) every epoch's figures.
 """
+
+
+def _compared(report: Report) -> str:
+    """What the model was chosen from; nothing if it was the only one."""
+    if len(report.configurations) == report.configurations[0].seeds == 1 and not report.failures:
+        return ""
+    rows = "".join(
+        f"| {row.trial} | {row.search_loss:.4f} | {row.search_rank} | {row.rank} | {row.seeds} "
+        f"| {row.val_loss} | {row.val_accuracy} | {row.test_accuracy} |\n"
+        for row in report.configurations
+    )
+    lines = "".join(f"- {line}\n" for line in verdict(report))
+    return f"""
+Chosen by validation loss from these, each trained in full; mean ± standard deviation over seeds:
+
+| trial | search | rank there | rank | seeds | val_loss | val_accuracy | test_accuracy |
+|---|---|---|---|---|---|---|---|
+{rows}
+{lines}"""

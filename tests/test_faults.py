@@ -161,6 +161,8 @@ def test_a_retrain_that_is_killed_goes_on_where_it_was(place: Place) -> None:
     broken = (place.folder / "var/images/best/history.csv").read_text().splitlines()
     assert len(broken) == 9
     shutil.rmtree(place.folder / "var/images/best")
+    for folder in (place.folder / "var/images/runs").glob("*-retrained-*"):
+        shutil.rmtree(folder)
     place.run("retrain-best", "--epochs", "8")
     through = (place.folder / "var/images/best/history.csv").read_text().splitlines()
 

@@ -1,0 +1,168 @@
+"""Trainings outside the study, as many at once as there are workers."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from models.history import EpochFigures, best_epoch
+from search.backends.base import Backend
+from search.errors import TrainingFailedError
+from search.interruption import Interruption
+from search.jobs import Done, End, EpochDone, Failed, Job, Message, Paused, Resumed, Verdict
+from search.progress import Display
+from search.scheduler import PATIENCE
+from search.tuner import TURN
+from search.watchdog import Watchdog
+from storage.tables import Records
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training to be done: its job, and what people call it."""
+
+    title: str
+    job: Job
+
+
+@dataclass
+class _Running:
+    task: Task
+    history: list[EpochFigures] = field(default_factory=list)
+    deaths: int = 0
+    reached: int = 0  # epochs at its worker's last death
+
+
+class Crew:
+    """Trains tasks on all slots of a backend, with a record of every epoch."""
+
+    def __init__(
+        self,
+        study: str,
+        *,
+        backend: Backend,
+        records: Records,
+        display: Display,
+        interruption: Interruption,
+        every_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Train what belongs to ``study``."""
+        self._study = study
+        self._backend = backend
+        self._records = records
+        self._display = display
+        self._interruption = interruption
+        self._every_turn = every_turn
+        self._running: dict[int, _Running] = {}
+        self._watchdog = Watchdog()
+        self._trouble = ""
+
+    def train(
+        self,
+        supply: Callable[[], Task | None],
+        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+    ) -> None:
+        """Train what ``supply`` gives until it gives nothing, or the user interrupts.
+
+        Args:
+            supply: Asked for the next task whenever a worker is free; None for nothing now.
+            ended: Told of each task that has come to its end, before ``supply`` is asked again.
+                One that was broken off by the user is not at its end.
+
+        Raises:
+            TrainingFailedError: The disk is full, or the like: no training can go on.
+        """
+        killed = False
+        while True:
+            for slot in range(self._backend.slots):
+                if slot not in self._running and not self._closing:
+                    task = supply()
+                    if task is not None:
+                        self._start(slot, _Running(task))
+            if not self._running:
+                break
+            for slot, message in self._backend.wait(TURN):
+                self._handle(slot, message, ended)
+            if self._interruption.now and not killed:
+                killed = True
+                for slot in self._running:
+                    self._backend.kill(slot, "stopped by the user")
+            for slot, reason in self._watchdog.hung(time.monotonic()).items():
+                self._watchdog.ended(slot)
+                self._backend.kill(slot, reason)
+            self._every_turn()
+        if self._trouble:
+            raise TrainingFailedError(self._trouble)
+
+    @property
+    def _closing(self) -> bool:
+        return self._interruption.asked or bool(self._trouble)
+
+    def _start(self, slot: int, running: _Running) -> None:
+        running.history = []
+        self._running[slot] = running
+        self._watchdog.started(slot, time.monotonic())
+        self._display.job_started(slot, running.task.title, running.task.job.training.epochs)
+        self._backend.start(slot, running.task.job)
+
+    def _handle(
+        self,
+        slot: int,
+        message: Message,
+        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+    ) -> None:
+        running = self._running[slot]
+        if isinstance(message, Resumed | EpochDone):
+            told = (message.figures,) if isinstance(message, EpochDone) else message.history
+            self._watchdog.heard(slot, time.monotonic())
+            for figures in told:
+                self._watchdog.heard(slot, time.monotonic(), figures.seconds)
+                running.history.append(figures)
+                self._records.record_epoch(self._study, running.task.job.run, figures.to_dict())
+                self._display.job_at(slot, figures)
+            pause = self._closing and not message.last
+            self._backend.answer(slot, Verdict.PAUSE if pause else Verdict.GO_ON)
+            return
+        del self._running[slot]
+        self._watchdog.ended(slot)
+        self._display.job_ended(slot, _how_it_ended(running, message))
+        if isinstance(message, Failed) and message.kind == "surroundings":
+            self._trouble = message.reason
+        elif isinstance(message, Failed) and message.kind == "died":
+            self._after_death(slot, running, message, ended)
+        elif isinstance(message, Done | Failed):
+            ended(running.task, running.history, message)
+
+    def _after_death(
+        self,
+        slot: int,
+        running: _Running,
+        death: Failed,
+        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+    ) -> None:
+        """Go on from the last epoch, unless the training itself is what kills its workers."""
+        on_the_same = len(running.history) == running.reached
+        running.deaths = running.deaths + 1 if on_the_same else 1
+        running.reached = len(running.history)
+        if self._closing:
+            return
+        if running.deaths >= PATIENCE:
+            ended(running.task, running.history, death)
+        else:
+            self._start(slot, running)
+
+
+def _how_it_ended(running: _Running, end: End) -> str:
+    title, epochs = running.task.title, len(running.history)
+    if isinstance(end, Failed):
+        return f"{title}: {end.reason}"
+    if isinstance(end, Paused):
+        return f"{title}: paused after epoch {epochs}"
+    best = best_epoch(running.history)
+    assert best is not None  # a training without a finite val_loss ends as Failed
+    line = (
+        f"{title}: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}  "
+        f"at epoch {best.epoch} of {epochs}"
+    )
+    if isinstance(end, Done) and end.test is not None:
+        line += f"  test_accuracy {end.test.accuracy:.4f}"
+    return line

@@ -1,0 +1,274 @@
+"""Recorded curves: from a study to a file, back, and searched on."""
+
+import json
+import math
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.trial import TrialState
+
+from search import curves
+from search.coordinates import Coordinates
+from search.curves import Curve, Curves
+from search.errors import TreinoError
+from search.tabular import LEAST, TabularTask, check, table
+from search.trials import UNFIT, run_name
+from storage.engine import open_storage
+from storage.study import create_or_check
+from storage.tables import Records
+from tests.pictures import image_folder
+from tests.test_faults import read_until
+from tests.test_search_cli import Place
+
+RANGES = {
+    "blocks": IntDistribution(2, 5),
+    "rate": FloatDistribution(1e-4, 1e-2, log=True),
+    "kind": CategoricalDistribution(("adam", "sgd", "adamw")),
+    "norm": CategoricalDistribution((True, False)),
+}
+EPOCHS = 6
+
+
+def made(configurations: tuple[Curve, ...]) -> Curves:
+    return Curves(
+        data="images 5f1e",
+        space="a space: ç",
+        epochs=EPOCHS,
+        seed=0,
+        versions={"keras": "3"},
+        distributions={
+            name: json.loads(distribution_to_json(range_)) for name, range_ in RANGES.items()
+        },
+        configurations=configurations,
+    )
+
+
+def params(seed: int) -> dict[str, object]:
+    coordinates = Coordinates(RANGES)
+    return coordinates.params(coordinates.uniform(1, np.random.default_rng(seed))[0])
+
+
+def curve(seed: int) -> Curve:
+    """Better the nearer the rate is to its upper end; some diverge, some stop early."""
+    random = np.random.default_rng(seed)
+    mine = params(seed)
+    start = 0.5 - math.log(mine["rate"])
+    ends = EPOCHS if seed % 4 else int(random.integers(1, EPOCHS + 1))
+    losses = start + np.sort(random.random(ends))[::-1]
+    return Curve(
+        trial=seed,
+        params=mine,
+        val_loss=tuple(round(float(loss), 5) for loss in losses),
+        val_accuracy=tuple(round(float(a), 5) for a in random.random(ends)),
+        diverged=ends < EPOCHS and bool(seed % 8),
+    )
+
+
+TABLE = made(tuple(curve(seed) for seed in range(30)))
+
+curve_strategy = st.integers(0, 10_000).flatmap(
+    lambda seed: st.builds(
+        lambda figures, diverged: Curve(
+            trial=seed,
+            params=params(seed),
+            val_loss=tuple(loss for loss, _ in figures),
+            val_accuracy=tuple(accuracy for _, accuracy in figures),
+            diverged=diverged or not figures,
+        ),
+        st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1)), max_size=EPOCHS),
+        st.booleans(),
+    )
+)
+
+
+@settings(deadline=None)
+@given(st.lists(curve_strategy, min_size=1, max_size=5))
+def test_a_file_gives_back_what_was_written(configurations: list[Curve]) -> None:
+    before = made(tuple(configurations))
+    text = before.to_text()
+    after = Curves.from_json(text)
+    assert after == before
+    assert after.to_text() == text
+    assert after.ranges == RANGES
+    # A line each, so that two files can be compared.
+    assert sum(line.startswith('    {"trial"') for line in text.splitlines()) == len(configurations)
+
+
+def test_written_and_read(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "curves.json"
+    curves.write(TABLE, file)
+    assert curves.read(file) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"format": 1', '"format": 2', "format"),
+        ('"format": 1,', '"shape": 1,', "shape"),
+        ('"epochs": 6', '"epochs": 2', "expected at most 2 epochs of trial 0"),
+        ('"epochs": 6', '"epochs": "6"', "epochs"),
+        ('"blocks": 2', '"blocks": 9', "in their ranges"),
+        ('"kind": "sgd"', '"kind": "lion"', "not in"),
+        ('"kind": "sgd"', '"sort": "sgd"', "in their ranges"),
+        ('"IntDistribution"', '"ListDistribution"', "as Optuna writes them"),
+        ('"val_loss": [', '"val_loss": [1.0, ', "expected as many losses as accuracies of trial 0"),
+        ('"val_loss": [', '"val_loss": [NaN, ', "finite"),
+        ('"configurations": [', '"configurations": ', "JSON"),
+    ],
+)
+def test_another_file_is_one_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = TABLE.to_text()
+    assert old in text
+    file = tmp_path / "curves.json"
+    file.write_text(text.replace(old, new))
+    with pytest.raises(TreinoError, match=r"is no file of curves") as error:
+        curves.read(file)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TreinoError, match="No such file"):
+        curves.read(tmp_path / "curves.json")
+    with pytest.raises(TreinoError, match="Is a directory"):
+        curves.read(tmp_path)
+    (tmp_path / "bytes").write_bytes(bytes(range(256)))
+    with pytest.raises(TreinoError, match="is no file of curves"):
+        curves.read(tmp_path / "bytes")
+
+
+def test_a_recorded_configuration_has_its_own_curve() -> None:
+    task = TabularTask(TABLE, "mine")
+    losses = table(TABLE)
+    for row, known in zip(losses, TABLE.configurations, strict=True):
+        assert np.array_equal(task.curve(known.params), row)
+    assert task.best == losses.min()
+    assert task.middle == np.median(losses.min(axis=1))
+
+
+def test_every_other_configuration_has_a_recorded_one_too_and_a_similar_one() -> None:
+    task = TabularTask(TABLE, "mine")
+    losses = table(TABLE)
+    rates, lowest = [], []
+    for seed in range(1000, 1200):
+        asked = params(seed)
+        found = task.curve(asked)
+        assert (losses == found).all(axis=1).any()
+        rates.append(asked["rate"])
+        lowest.append(found.min())
+    # The rate alone decides in this table, and that is found out.
+    assert np.corrcoef(-np.log(rates), lowest)[0, 1] > 0.9
+    again = TabularTask(TABLE, "mine")
+    assert all(np.array_equal(again.curve(params(s)), task.curve(params(s))) for s in range(9))
+
+
+def test_a_short_curve_goes_on_as_it_ended() -> None:
+    stopped = Curve(trial=0, params=params(0), val_loss=(2.0, 1.0), val_accuracy=(0.1, 0.2))
+    diverged = stopped.model_copy(update={"diverged": True})
+    losses = table(made((stopped, diverged)))
+    assert losses.tolist() == [[2.0, 1.0, 1.0, 1.0, 1.0, 1.0], [2.0, 1.0, *[math.inf] * 4]]
+
+
+def test_a_table_too_small_or_too_even_is_refused() -> None:
+    check(TABLE, "mine")
+    with pytest.raises(TreinoError, match=f"9 whole trainings; a replay needs {LEAST}"):
+        check(made(TABLE.configurations[:9]), "mine")
+    with pytest.raises(TreinoError, match="as good as the best"):
+        check(made(TABLE.configurations[1:2] * 20), "mine")
+    lost = Curve(trial=0, params=params(0), val_loss=(), val_accuracy=(), diverged=True)
+    with pytest.raises(TreinoError, match="as good as the best, or none is"):
+        check(made((*TABLE.configurations[:9], *[lost] * 20)), "mine")
+
+
+def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path / 'treino.db'}", write=True)
+    records = Records(storage.engine)
+    made_with = {"data": "images 5f1e", "space": "s", "epochs": str(EPOCHS), "seed": "3"}
+    study, _ = create_or_check(storage, "mine", made_with, {"keras": "3", "decoded": "/secret"})
+    assert curves.of_study(study, records) is None
+
+    def trained(*losses: float) -> optuna.Trial:
+        trial = study.ask(RANGES)
+        for epoch, loss in enumerate(losses, 1):
+            figures = dict.fromkeys(
+                ("loss", "accuracy", "penalised_loss", "penalised_val_loss", "learning_rate"), 0.5
+            )
+            figures |= {"val_loss": loss, "val_accuracy": 0.25, "seconds": 1.0, "epoch": epoch}
+            records.record_epoch("mine", run_name(trial.number), figures)
+            trial.report(loss, epoch)
+        return trial
+
+    study.tell(trained(2.0, 1.0, 1.5), 1.0)  # stopped early
+    study.tell(trained(2.0, 3.0), state=TrialState.PRUNED)
+    bad = trained(7.123456789)
+    bad.set_user_attr(UNFIT, value=True)
+    study.tell(bad, state=TrialState.PRUNED)
+    study.tell(trained(1.0), state=TrialState.FAIL)
+    trained(1.0)
+    found = curves.of_study(study, records)
+    storage.engine.dispose()
+    assert found is not None
+    assert [(c.trial, c.val_loss, c.diverged) for c in found.configurations] == [
+        (0, (2.0, 1.0, 1.5), False),
+        (2, (7.12346,), True),
+    ]
+    assert found.ranges == RANGES
+    assert found.versions == {"keras": "3"}
+    assert "secret" not in found.to_text()
+
+
+def test_a_recording_broken_off_and_continued_ends_in_the_same_file(tmp_path: Path) -> None:
+    image_folder(tmp_path / "images", each=20, side=16)
+    place = Place(tmp_path)
+    arguments = ("record", "--data", "images", "--images", "30", "--image-size", "16")
+    arguments += ("--configurations", "2", "--epochs", "3", "--workers", "1")
+    process = place.start(*arguments)
+    read_until(process, "trial 1: epoch 1/3")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 130, err
+    assert "1 of 2 configurations recorded in var/images-curves/curves.json" in out
+    place.run(*arguments)
+    file = tmp_path / "var/images-curves/curves.json"
+    broken = file.read_bytes()
+    assert list(tmp_path.glob("var/images-curves/runs/*/checkpoint*")) == []
+    shutil.rmtree(tmp_path / "var")
+    out = place.run(*arguments, "--out", "through.json")
+    assert "2 of 2 configurations recorded in through.json" in out
+    assert (tmp_path / "through.json").read_bytes() == broken
+    found = curves.read(file.parents[2] / "through.json")
+    assert [len(c.val_loss) for c in found.configurations] == [3, 3]
+    assert found.data.startswith("images (30 images) ")
+    said = place.run("replay", code=1)
+    assert (
+        f"study 'images-curves' has the curves of 2 whole trainings; a replay needs {LEAST}" in said
+    )
+
+
+def test_replay_on_files_of_curves(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    curves.write(TABLE, tmp_path / "a.json")
+    arguments = ("replay", "--curves", "a.json", "--strategies", "promote-random", "--seeds", "2")
+    results = json.loads(place.run(*arguments, "--json"))
+    assert {(r["strategy"], r["budget"]) for r in results} == {
+        ("promote-random", budget) for budget in (3, 5, 10, 20, 40)
+    }
+    regret = [r["regret"] for r in results]
+    assert regret == sorted(regret, reverse=True)
+    assert regret[-1] < 0.2
+    assert "expected one of them" in place.run(*arguments, "--lcbench", "x", code=2)
+    assert "--tasks" in place.run(*arguments, "--tasks", "3945", code=2)
+    (tmp_path / "b.json").write_text("{}")
+    assert "b.json is no file of curves" in place.run(*arguments, "--curves", "b.json", code=1)
