@@ -212,6 +212,73 @@ def leaderboard(settings: Settings) -> None:
 
 
 @app.command()
+@with_settings("study", "storage", "workers", "settle_epochs")
+def claims(
+    settings: Settings,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Claims to settle, by name; all by default.")
+    ] = None,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="First train the pairs that the claims lack.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
+    import json
+
+    from rich.console import Console
+
+    from search import claim_plots, claim_text, launch, pairs
+    from search.claims import judge
+    from search.statements import CLAIMS
+    from search.workspace import Workspace, data_of, space_of
+
+    known = {claim.name: claim for claim in CLAIMS}
+    for name in names or ():
+        if name not in known:
+            raise SettingsError(f"no claim {name!r}; there are: {', '.join(known)}")
+    if (names or settings.settle_epochs is not None) and not settle:
+        raise SettingsError("names of claims and --budget-epochs go with --settle")
+    interruption = None
+    failed: list[str] = []
+    with Workspace.open(settings, write=settle) as place:
+        study = place.study(settings.study)
+        if settle:
+            with _progress() as progress:
+                data = data_of(study, progress)
+            with launch.settler(
+                place,
+                study,
+                space_of(study, data),
+                data,
+                claims=[known[name] for name in names or known],
+                workers=settings.workers,
+                epochs=settings.settle_epochs,
+                on_stderr=as_json,
+            ) as (settler, interruption):
+                settler.run()
+                failed = settler.failed
+        view = pairs.view_of(study, place.records)
+        verdicts = judge(view)
+        files = {name: place.layout.claims(study.study_name, name) for name in known}
+    for verdict in verdicts:
+        claim_plots.draw(verdict, view, files[verdict.claim.name])
+    if as_json:
+        found = [v.to_dict() | {"figure": str(files[v.claim.name])} for v in verdicts]
+        print(json.dumps(found, indent=2, ensure_ascii=False))  # noqa: T201
+    else:
+        console = Console(highlight=False)
+        for line in claim_text.paragraphs(verdicts, view, files):
+            console.print(line, soft_wrap=True)
+    if interruption is not None:
+        _leave_if(interruption)
+    if failed:
+        raise TreinoError(
+            f"{len(failed)} trainings failed, so their pairs are missing; the first: {failed[0]}"
+        )
+
+
+@app.command()
 @with_settings("storage", "host", "port", "writable")
 def dashboard(settings: Settings) -> None:
     """Show the studies in optuna-dashboard, on this machine alone and read-only."""

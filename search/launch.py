@@ -5,7 +5,7 @@ workers, the display.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,12 +15,15 @@ from optuna.exceptions import ExperimentalWarning
 from data.dataset import Dataset
 from search import messages, scheduler
 from search.backends.local import LocalBackend
+from search.crew import Crew
 from search.interruption import Interruption
 from search.machine import lacks_bfloat16, memory, slots
 from search.outside import Workshop
 from search.progress import make_display
 from search.settings import Settings
+from search.settle import Limits, Settler
 from search.space import Space, make_space
+from search.statements import Claim
 from search.tuner import Outcome, Plan, Tuner
 from search.workspace import Workspace, made_by, made_with, study_name
 from storage.lease import StudyLease
@@ -115,6 +118,56 @@ def workshop(
                 display=display,
                 interruption=interruption,
                 every_turn=lease.renew,
+            ),
+            interruption,
+        )
+
+
+@contextmanager
+def settler(
+    place: Workspace,
+    study: optuna.Study,
+    space: Space,
+    data: Dataset,
+    *,
+    claims: Sequence[Claim],
+    workers: int,
+    epochs: int | None,
+    on_stderr: bool = False,
+) -> Iterator[tuple[Settler, Interruption]]:
+    """All workers, for the paired trainings that ``claims`` lack; see Settler.
+
+    Raises:
+        LeaseHeld: Another process trains pairs of that study now.
+    """
+    name = study.study_name
+    all_slots = slots(workers)
+    with (
+        StudyLease(place.storage.engine, f"{name}/pairs") as lease,
+        Interruption() as interruption,
+        LocalBackend(all_slots, place.layout.logs(name)) as backend,
+        make_display(stderr=on_stderr) as display,
+    ):
+        crew = Crew(
+            name,
+            backend=backend,
+            records=place.records,
+            display=display,
+            interruption=interruption,
+            every_turn=lease.renew,
+        )
+        limits = Limits(epochs=epochs, memory=memory(all_slots))
+        yield (
+            Settler(
+                study=study,
+                space=space,
+                data=data,
+                records=place.records,
+                layout=place.layout,
+                display=display,
+                claims=claims,
+                crew=crew,
+                limits=limits,
             ),
             interruption,
         )

@@ -52,7 +52,7 @@ def rows(study: optuna.Study | None, records: Records, most_trials: int | None =
         records: Our tables.
         most_trials: How many of the best trials to list; None for all.
     """
-    models = records.models()
+    models = [model for model in records.models() if model.kind != "pair"]
     found: list[Row] = []
     if study is not None:
         fingerprint = study.user_attrs[MADE_WITH]["data"].rpartition(" ")[2]

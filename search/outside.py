@@ -38,7 +38,7 @@ class Order:
     """
 
     study: str
-    kind: Literal["retrain", "baseline"]
+    kind: Literal["retrain", "baseline", "pair"]
     name: str
     title: str
     model: ModelSpec

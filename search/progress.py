@@ -187,9 +187,9 @@ class LiveDisplay(Display):
         return table
 
 
-def make_display() -> Display:
-    """The display that fits what standard output is."""
-    console = Console()
+def make_display(*, stderr: bool = False) -> Display:
+    """The display that fits what standard output, or standard error, is."""
+    console = Console(stderr=stderr)
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
 
 

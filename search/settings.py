@@ -99,6 +99,12 @@ class Settings:
     baseline_epochs: int | None = _setting(
         None, "The most epochs that baseline trains [default: the run's own].", flag="--epochs"
     )
+    settle_epochs: int | None = _setting(
+        None,
+        "Epochs that the paired trainings of claims --settle are to have in all "
+        "[default: no limit].",
+        flag="--budget-epochs",
+    )
     host: str = _setting("127.0.0.1", "Address that the dashboard listens on.")
     port: int = _setting(8080, "Port that the dashboard listens on; 0: any free one.")
     writable: bool = _setting(False, "Let the dashboard change and delete studies.")
@@ -119,6 +125,7 @@ class Settings:
             "max_params",
             "retrain_epochs",
             "baseline_epochs",
+            "settle_epochs",
         )
         self._one_of("sampler", SAMPLERS)
         self._one_of("pruner", PRUNERS)

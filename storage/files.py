@@ -129,6 +129,10 @@ class Layout:
         """The file of the learning curves recorded by ``study``."""
         return self._study(study, "curves.json")
 
+    def claims(self, study: str, claim: str) -> Path:
+        """The picture, a PNG, of one of the documents' claims put to the test by ``study``."""
+        return self._study(study, "claims", f"{claim}.png")
+
     def used(self) -> int:
         """Bytes of all files below the root."""
         files = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)

@@ -148,10 +148,13 @@ class EpochRow:
 class ModelRow:
     """A trained and tested model: a retrained best, or a documented baseline.
 
+    Or a training made to be compared with others, of kind ``pair``: its model is neither kept nor
+    tested, so that ``path`` is empty and the figures of the test images are NaN.
+
     Attributes:
         study: The study it belongs to.
         run: The training that made it; one model a run.
-        kind: ``retrain`` or ``baseline``.
+        kind: ``retrain``, ``baseline`` or ``pair``.
         title: What to call it in a table.
         spec: What it was trained with, as JSON.
         trial: Number of the trial its configuration came from, if it came from one.
@@ -193,7 +196,7 @@ class ModelRow:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
 
 
-KINDS = ("retrain", "baseline")
+KINDS = ("retrain", "baseline", "pair")
 _EPOCH_COLUMNS = tuple(field.name for field in fields(EpochRow))
 _MODEL_COLUMNS = tuple(field.name for field in fields(ModelRow))
 

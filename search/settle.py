@@ -1,0 +1,180 @@
+"""Trains the pairs that the documents' claims lack, on all workers, within a budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import optuna
+
+from data.dataset import Dataset
+from models.history import EpochFigures
+from models.spec import SpecError, count_parameters, estimate_memory
+from search import pairs
+from search.claims import Key
+from search.crew import Crew, Task
+from search.errors import NothingToTrainError
+from search.jobs import Done, Failed, Job
+from search.outside import Order
+from search.pairs import Work
+from search.progress import Display, Overall, plural
+from search.scheduler import PATIENCE
+from search.space import Space
+from search.statements import Claim
+from storage.files import Layout, write_atomically
+from storage.study import MADE_WITH
+from storage.tables import Records
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What paired trainings may use.
+
+    Attributes:
+        epochs: Epochs that the study's paired trainings are to have in all; None for no limit.
+        memory: Bytes that one worker may use; None for no limit.
+    """
+
+    epochs: int | None = None
+    memory: int | None = None
+
+
+@dataclass
+class Settler:
+    """Supplies a crew with the trainings that are needed next, and records what came of them.
+
+    Attributes:
+        study: The study.
+        space: Its space.
+        data: Its images.
+        records: Our tables.
+        layout: Where files are.
+        display: Hears of progress.
+        claims: The claims to settle.
+        crew: Trains.
+        limits: What may be used.
+        failed: Titles of the trainings that broke.
+    """
+
+    study: optuna.Study
+    space: Space
+    data: Dataset
+    records: Records
+    layout: Layout
+    display: Display
+    claims: Sequence[Claim]
+    crew: Crew
+    limits: Limits = Limits()
+    failed: list[str] = field(default_factory=list, init=False)
+    _busy: dict[str, tuple[Work, Order]] = field(default_factory=dict, init=False)
+    _in_a_row: int = field(default=0, init=False)
+    _given_up: set[tuple[Key, int]] = field(default_factory=set, init=False)
+
+    def run(self) -> None:
+        """Train until the claims are settled, cannot be, the budget is used up or the user stops.
+
+        Run again, it goes on.
+
+        Raises:
+            NothingToTrainError: There is no configuration to train around.
+            TrainingFailedError: No training can go on.
+        """
+        self._anchors = pairs.anchors_of(self.study, self.space, self.records)
+        if not self._anchors:
+            raise NothingToTrainError(
+                f"study {self.study.study_name!r} has no trial of the documents' space to train "
+                "pairs around: continue the search first (make search)"
+            )
+        self._view = pairs.view_of(self.study, self.records)
+        self._seed = int(self.study.user_attrs[MADE_WITH]["seed"])
+        self.display.say(self._plan())
+        self.crew.train(self.supply, self.ended)
+
+    def supply(self) -> Task | None:
+        """The next training, None if there is none for now."""
+        while self._in_a_row < PATIENCE:
+            work = pairs.next_work(
+                self._view,
+                self._anchors,
+                self._seed,
+                claims=self.claims,
+                busy={work.key for work, _ in self._busy.values()},
+                given_up=self._given_up,
+            )
+            if work is None:
+                return None
+            order = work.order(self.study.study_name, self.space)
+            run = order.run(self.data)
+            self._tell()
+            if self.limits.epochs is not None and self._spent(run) > self.limits.epochs:
+                return None
+            try:
+                self._check_room(order)
+            except SpecError as error:
+                self.display.say(f"{work.title}: not trained: {error}")
+                self._given_up.add(work.key)
+                continue
+            files = self.layout.run(order.study, run)
+            write_atomically(files.spec, pairs.spec_of(order, work, self.data))
+            self._busy[run] = (work, order)
+            job = Job(
+                run=run,
+                model=order.model,
+                training=order.training,
+                data=self.data.path,
+                seed=order.seed,
+                checkpoint=files.checkpoint,
+            )
+            return Task(order.title, job)
+        return None  # they all fail: the fault is not the networks'
+
+    def ended(self, task: Task, history: list[EpochFigures], end: Done | Failed) -> None:
+        """Record a training; one that diverged counts with the epochs before."""
+        run = task.job.run
+        work, order = self._busy.pop(run)
+        row = None
+        if isinstance(end, Done) or end.kind == "diverged":
+            row = pairs.row_of(order, work, self.data, history)
+        if row is None:
+            self._given_up.add(work.key)
+            self.failed.append(task.title)
+            self._in_a_row += 1
+        else:
+            self.records.record_model(row)
+            self._in_a_row = 0
+        self.layout.run(order.study, run).remove_checkpoint()
+        self._view = pairs.view_of(self.study, self.records)
+        self._tell()
+
+    def _check_room(self, order: Order) -> None:
+        """Raise SpecError if the images or the machine have no room for the network."""
+        shape, classes = self.data.input_shape, len(self.data.classes)
+        count_parameters(order.model, shape, classes)
+        needed = estimate_memory(order.model, shape, classes, order.training.batch_size)
+        if needed > (self.limits.memory or needed):
+            raise SpecError(f"needs about {needed / 2**30:.1f} GiB, more than a worker has")
+
+    def _spent(self, starting: str = "") -> int:
+        """Epochs of paired trainings so far, those under way and ``starting`` counted in full."""
+        under_way = {*self._busy, starting} - {""}
+        return sum((self._recorded() | dict.fromkeys(under_way, self._view.epochs)).values())
+
+    def _recorded(self) -> dict[str, int]:
+        """How many epochs each paired training has so far."""
+        found = self.records.epochs_of_study(self.study.study_name)
+        return {run: len(e) for run, e in found.items() if run.startswith(f"{pairs.KIND}-")}
+
+    def _tell(self) -> None:
+        if self.limits.epochs is not None:
+            spent = sum(self._recorded().values())
+            self.display.overall(Overall(spent, self.limits.epochs, "epochs"))
+
+    def _plan(self) -> str:
+        around = " and ".join(anchor.name for anchor in self._anchors)
+        first = pairs.most_work(self._view, self._anchors, self._seed, self.claims)
+        limit = (
+            "" if self.limits.epochs is None else f"; up to {self.limits.epochs:,} epochs in all"
+        )
+        done = plural(len(self._view.pairs), "paired training")
+        return (
+            f"{done} so far; a first look at every open claim takes {first} more of "
+            f"{plural(self._view.epochs, 'epoch')} each, around {around}{limit}"
+        )
