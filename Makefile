@@ -48,6 +48,10 @@ dashboard: $(BIN)/installed ## Show the studies in the browser
 leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in one table
 	@$(BIN)/treino leaderboard $(STUDY_FLAGS) $(ARGS)
 
+.PHONY: claims
+claims: $(BIN)/installed ## Put the documents' claims to the test: make claims ARGS=--settle
+	@$(BIN)/treino claims $(STUDY_FLAGS) $(call flag,WORKERS,workers) $(ARGS)
+
 .PHONY: baseline
 baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RUN=run-10
 	@$(BIN)/treino baseline $(call quote,$(or $(RUN),run-10)) $(DATA_FLAGS) \

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.space import Space
+from search.space import Documents
 
 Params = Mapping[str, Any]
 
@@ -18,7 +18,7 @@ STRONG_L2 = 1e-2  # stronger ones are another thing than the documents' 0.001
 NO_L2 = 1e-8  # the weakest of the space
 FEWEST_DROPPED = 0.1  # lower rates of dropout are none
 
-_run_10 = Space(epochs=1, image_side=32).of_documented_run()
+_run_10 = Documents(epochs=1, image_side=32).of_documented_run()
 assert _run_10 is not None
 RUN_10: Params = _run_10
 """The documents' run 10 as a configuration."""
