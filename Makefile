@@ -52,6 +52,10 @@ leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in 
 claims: $(BIN)/installed ## Put the documents' claims to the test: make claims ARGS=--settle
 	@$(BIN)/treino claims $(STUDY_FLAGS) $(call flag,WORKERS,workers) $(ARGS)
 
+.PHONY: report
+report: $(BIN)/installed ## Write a page about the study: what is best, why, what to try next
+	@$(BIN)/treino report $(STUDY_FLAGS) $(ARGS)
+
 .PHONY: baseline
 baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RUN=run-10
 	@$(BIN)/treino baseline $(call quote,$(or $(RUN),run-10)) $(DATA_FLAGS) \

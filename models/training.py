@@ -17,6 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from models.checkpoint import Checkpoint, load_newest, restore_state, state_of
+from models.evaluation import Mistake, most_confident_mistakes
 from models.history import EpochFigures, best_epoch
 from models.network import build
 from models.pipeline import Images, TrainingBatches, evaluation_batches
@@ -66,11 +67,13 @@ class Evaluation:
         loss: Mean cross-entropy, in nats.
         accuracy: Share classified correctly, 0 to 1.
         confusion: (classes, classes) counts: rows are true classes, columns predicted ones.
+        mistakes: The wrongly classified images that it was surest of.
     """
 
     loss: float
     accuracy: float
     confusion: npt.NDArray[np.int64]
+    mistakes: tuple[Mistake, ...]
 
 
 class DivergedError(Exception):
@@ -172,6 +175,7 @@ def evaluate(model: keras.Model, split: Images) -> Evaluation:
         loss=float(-np.log(np.maximum(of_truth, keras.backend.epsilon())).mean()),
         accuracy=float((predicted == labels).mean()),
         confusion=confusion,
+        mistakes=most_confident_mistakes(probabilities, labels),
     )
 
 

@@ -172,12 +172,14 @@ def retrain_best(
         with _progress() as progress:
             data = data_of(study, progress)
         orders = retrain.orders_of_best(
-            study, space_of(study, data), epochs=settings.retrain_epochs, top=top, seeds=seeds
+            study, space_of(study), epochs=settings.retrain_epochs, top=top, seeds=seeds
         )
         workers = min(len(orders), settings.workers or len(slots(0)))
         with launch.workshop(place, study.study_name, workers=workers) as (workshop, interruption):
             report = retrain.retrain(workshop, study, data, place.layout, orders)
         best = place.layout.best(study.study_name)
+        if report is not None:
+            launch.attach(place, study)
     if report is not None:
         if len(orders) > 1:
             from rich.console import Console
@@ -249,7 +251,7 @@ def claims(
             with launch.settler(
                 place,
                 study,
-                space_of(study, data),
+                space_of(study),
                 data,
                 claims=[known[name] for name in names or known],
                 workers=settings.workers,
@@ -276,6 +278,18 @@ def claims(
         raise TreinoError(
             f"{len(failed)} trainings failed, so their pairs are missing; the first: {failed[0]}"
         )
+
+
+@app.command()
+@with_settings("study", "storage")
+def report(settings: Settings) -> None:
+    """Write a page about the study, with its figures: what is best, why, what to try next."""
+    from search import report
+    from search.workspace import Workspace
+
+    with Workspace.open(settings, write=False) as place:
+        path = report.write(place, place.study(settings.study))
+    print(f"report: {path} (figures beside it as PNG and SVG)")  # noqa: T201
 
 
 @app.command()

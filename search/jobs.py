@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from models.evaluation import Mistake
 from models.history import EpochFigures
 from models.spec import ModelSpec, TrainingSpec
 
@@ -74,11 +75,13 @@ class TestFigures:
         loss: Mean cross-entropy, in nats.
         accuracy: Share classified correctly, 0 to 1.
         confusion: Counts; rows are true classes, columns predicted ones.
+        mistakes: The wrongly classified images that it was surest of.
     """
 
     loss: float
     accuracy: float
     confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Mistake, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ workers, the display.
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from data.dataset import Dataset
-from search import messages, scheduler
+from search import messages, notes, scheduler
 from search.backends.local import LocalBackend
 from search.crew import Crew
 from search.interruption import Interruption
@@ -26,7 +26,7 @@ from search.space import Space, make_space
 from search.statements import Claim
 from search.tuner import Outcome, Plan, Tuner
 from search.workspace import Workspace, made_by, made_with, study_name
-from storage.lease import StudyLease
+from storage.lease import LeaseHeld, StudyLease
 from storage.study import create_or_check
 
 
@@ -92,7 +92,10 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 interruption=interruption,
                 every_turn=lease.renew,
             )
-            return Searched(study, tuner.run(), interruption)
+            outcome = tuner.run()
+            if not outcome.trouble:
+                notes.finish(place, study)
+            return Searched(study, outcome, interruption)
 
 
 @contextmanager
@@ -171,6 +174,15 @@ def settler(
             ),
             interruption,
         )
+
+
+def attach(place: Workspace, study: optuna.Study) -> None:
+    """Show what was handed over among the study's artifacts.
+
+    That writes to the study: while a search is at work on it, it is left to that search's end.
+    """
+    with suppress(LeaseHeld), StudyLease(place.storage.engine, study.study_name):
+        notes.attach_best(study, place.layout)
 
 
 def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:

@@ -64,10 +64,15 @@ def rows(study: optuna.Study | None, records: Records, most_trials: int | None =
             if model.study == study.study_name
             or (model.kind == "baseline" and model.fingerprint == fingerprint)
         ]
-        if set(json.loads(study.user_attrs[MADE_BY]["classes"])) == CIFAR_CLASSES:
+        if is_of_cifar10(study):
             found += _reported()
     found += [_of_model(model) for model in models]
     return sorted(found, key=_rank)
+
+
+def is_of_cifar10(study: optuna.Study) -> bool:
+    """Whether the documents' figures belong beside the study's: the classes are the same."""
+    return set(json.loads(study.user_attrs[MADE_BY]["classes"])) == CIFAR_CLASSES
 
 
 def table(found: Sequence[Row], title: str) -> Table:

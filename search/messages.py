@@ -58,7 +58,7 @@ def closing(
     if paused:
         lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")
     elif best is not None and not interrupted:
-        lines.append("next: make retrain-best, make dashboard, make leaderboard")
+        lines.append("next: make retrain-best, make report, make dashboard, make leaderboard")
     return lines
 
 

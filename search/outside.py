@@ -18,6 +18,7 @@ from search.interruption import Interruption
 from search.jobs import Done, Failed, Job, TestFigures
 from search.progress import Display, Overall
 from search.provenance import document
+from search.tested import Tested, draw_mistakes
 from storage.files import Layout, RunFiles, write_atomically
 from storage.tables import ModelRow, Records
 
@@ -183,6 +184,9 @@ class Workshop:
         title = f"{order.study}, {order.title}"
         plots.draw_curves(history, paths.curves, title)
         plots.draw_confusion(np.array(test.confusion), data.classes, paths.confusion, title)
+        tested = Tested.of(test, data)
+        write_atomically(paths.tested, tested.to_json())
+        draw_mistakes(tested, paths.mistakes, title)
         row = ModelRow(
             study=order.study,
             run=order.run(data),

@@ -7,7 +7,7 @@ Matplotlib is imported when the first picture is drawn.
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # From the palette of Okabe and Ito, told apart with any kind of colour vision.
-_TRAINING = "#0072B2"
-_VALIDATION = "#D55E00"
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+GREY = "#9AA0A6"
+INK = "#1B1F24"
+MUTED = "#6A6F76"
+LINES = "#E6E6E6"
+_TRAINING = BLUE
+_VALIDATION = VERMILION
 _DROP: dict[str, Any] = {"color": "#B0B0B0", "linewidth": 1, "linestyle": (0, (2, 2))}
 _RING: dict[str, Any] = {
     "marker": "o",
@@ -85,8 +93,25 @@ def draw_curves(
     Raises:
         StorageError: The picture cannot be written.
     """
-    figure = _figure(10, 4)
+    figure = new_figure(10, 4)
     _head(figure, title, subtitle)
+    draw_panels(
+        figure, dict(zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True)), history
+    )
+    save(figure, path)
+
+
+def draw_panels(
+    figure: "Figure", panels: Mapping[str, "Axes"], history: Sequence[EpochLike], columns: int = 9
+) -> None:
+    """Draw ``loss`` or ``accuracy`` over the epochs, a panel each, with a common legend below.
+
+    Args:
+        figure: What the panels are part of.
+        panels: Where each goes.
+        history: The epochs in their order; may be empty.
+        columns: Entries of the legend in a line, at the most.
+    """
     best = min(
         (figures for figures in history if math.isfinite(figures.val_loss)),
         key=lambda figures: figures.val_loss,
@@ -94,7 +119,7 @@ def draw_curves(
     )
     drops = _drops(history)
     gaps = False
-    for name, axes in zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True):
+    for name, axes in panels.items():
         values = {key: [float(getattr(e, key)) for e in history] for key in (name, f"val_{name}")}
         finite = [value for line in values.values() for value in line if math.isfinite(value)]
         gaps = gaps or len(finite) < 2 * len(history)
@@ -106,8 +131,7 @@ def draw_curves(
         _line(axes, epochs, values[f"val_{name}"], _VALIDATION, crosses_at=0.02)
         if best is not None:
             _mark(axes, best.epoch, float(getattr(best, f"val_{name}")))
-    _legend(figure, drops=bool(drops), best=best is not None, gaps=gaps)
-    _save(figure, path)
+    _legend(figure, columns, drops=bool(drops), best=best is not None, gaps=gaps)
 
 
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title: str) -> None:
@@ -126,6 +150,13 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title
         ValueError: Matrix and classes do not fit together.
         StorageError: The picture cannot be written.
     """
+    save(confusion_figure(matrix, classes, title), path)
+
+
+def confusion_figure(
+    matrix: np.ndarray, classes: Sequence[str], title: str, width: float | None = None
+) -> "Figure":
+    """What `draw_confusion` draws; with a ``width`` in inches, as large and without the scale."""
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 
@@ -140,20 +171,21 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title
     right = f"{np.trace(matrix) / images:.2%} of {images:,} images" if images else "no images"
 
     side = min(10.0, 3.6 + 0.42 * count)
-    figure = _figure(side + 1, side)
+    figure = new_figure(side + 1, side) if width is None else new_figure(width, width + 0.2)
     _head(figure, title, f"{right} classified correctly" if images else right)
     axes = figure.add_subplot()
     colours = colormaps["Blues"].with_extremes(bad="#E4E4E4")
     # The square root: most of a good classifier's confusions are a few per cent.
     scale = PowerNorm(0.5, vmin=0, vmax=1)
     image = axes.imshow(shares, cmap=colours, norm=scale, interpolation="nearest")
-    marks = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 1)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=marks, format="{x:.0%}")
-    bar.set_label("share of the true class's images")
-    bar.outline.set_visible(False)
+    if width is None:
+        marks = (0, 0.01, 0.05, 0.1, 0.2, 0.5, 1)
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=marks, format="{x:.0%}")
+        bar.set_label("share of the true class's images")
+        bar.outline.set_visible(False)
     step = math.ceil(count / _LABELLED_CLASSES)
     ticks = range(0, count, step)
-    names = [_shortened(classes[tick], 18) for tick in ticks]
+    names = [shortened(classes[tick], 18) for tick in ticks]
     small = 9 if count <= _COUNTED_CLASSES else 7
     axes.set_xticks(ticks, names, rotation=90, fontsize=small, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=small, parse_math=False)
@@ -164,10 +196,10 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title
     if count <= _COUNTED_CLASSES:
         for (row, column), number in np.ndenumerate(matrix):
             dark = shares[row, column] is not np.ma.masked and shares[row, column] > 0.3
-            colour = "white" if dark else "black"
+            colour = "white" if dark else "#101010"  # on the map, whatever the page's colours
             text = f"{int(number)}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    _save(figure, path)
+    return figure
 
 
 def _drops(history: Sequence[EpochLike]) -> list[int]:
@@ -186,7 +218,7 @@ def _frame(axes: "Axes", name: str, finite: Sequence[float]) -> None:
     axes.set_title(name, fontsize=10, loc="left")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
+    axes.grid(axis="y", color=LINES, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(y=0.12)
@@ -219,7 +251,7 @@ def _mark(axes: "Axes", epoch: int, value: float) -> None:
     axes.set_title(f"validation {shown} at epoch {epoch}", fontsize=9, loc="right")
 
 
-def _legend(figure: "Figure", *, drops: bool, best: bool, gaps: bool) -> None:
+def _legend(figure: "Figure", columns: int, *, drops: bool, best: bool, gaps: bool) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
@@ -234,29 +266,41 @@ def _legend(figure: "Figure", *, drops: bool, best: bool, gaps: bool) -> None:
         label = "not a finite number"
         entries.append(Line2D([], [], color="black", marker="x", linestyle="", label=label))
     figure.legend(
-        handles=entries, loc="outside lower center", ncols=len(entries), frameon=False, fontsize=9
+        handles=entries,
+        loc="outside lower center",
+        ncols=min(len(entries), columns),
+        frameon=False,
+        fontsize=9,
     )
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float, *, fitted: bool = True) -> "Figure":
+    """A figure of its own, sizes in inches; ``fitted`` makes room for whatever is written."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
+    layout: Any = "constrained" if fitted else "none"
+    return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=layout)
 
 
 def _head(figure: "Figure", title: str, subtitle: str) -> None:
     width = int(figure.get_figwidth() * 11)  # characters of the title's size
-    lines = [_shortened(title, width), _shortened(subtitle, width)]
+    lines = [shortened(title, width), shortened(subtitle, width)]
     text = "\n".join(line for line in lines if line)
     figure.suptitle(text, fontsize=11, x=0.01, ha="left", parse_math=False)
 
 
-def _shortened(text: str, length: int) -> str:
+def shortened(text: str, length: int) -> str:
+    """The text in one line of at most ``length`` characters."""
     text = " ".join(text.split())
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG with a palette.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
     from PIL import Image
 
     drawn, packed = io.BytesIO(), io.BytesIO()

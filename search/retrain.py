@@ -343,6 +343,7 @@ def card(report: Report, data: Dataset, files: RunFiles) -> str:
 
 ![curves]({files.curves.name})
 ![confusion]({files.confusion.name})
+![mistakes]({files.mistakes.name})
 {_compared(report)}
 The model takes raw images, (n, {", ".join(map(str, data.input_shape))}) with values 0 to 255, and
 returns the probabilities of the classes in the order above:

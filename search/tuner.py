@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from data.dataset import Dataset
 from models.history import EpochFigures, best_epoch
 from models.spec import SpecError, count_parameters, estimate_memory
-from search import scheduler
+from search import notes, scheduler
 from search.backends.base import Backend
 from search.interruption import Interruption
 from search.jobs import Done, End, EpochDone, Job, Message, Paused, Resumed, Stopped, Verdict
@@ -30,6 +30,7 @@ from search.watchdog import Watchdog
 from storage.files import Layout, write_atomically
 from storage.tables import Records
 
+NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
 TURN = 0.2  # seconds the loop waits for messages at the most: how soon it sees Ctrl-C
 
 
@@ -131,7 +132,7 @@ class Tuner:
         self._trouble = ""
         self._epochs = 0
         self._epoch_seconds = 0.0
-        self._begun = time.monotonic()
+        self._begun = self._noted = time.monotonic()
 
     def run(self) -> Outcome:
         """Search until the plan is fulfilled, time is up or the user interrupts."""
@@ -261,6 +262,9 @@ class Tuner:
 
     def _end_trial(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
         self._book.end(live, state, reason)
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            notes.note(self._study)
+            self._noted = time.monotonic()
         if state is TrialState.FAIL:
             self._lineup.failed(live.number)
         else:

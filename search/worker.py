@@ -161,7 +161,7 @@ def _train(job: Job, channel: Channel) -> End:
     model = keras.saving.load_model(job.hand_over, safe_mode=True)
     result = training.evaluate(model, data.test)
     confusion = tuple(tuple(int(n) for n in row) for row in result.confusion)
-    return Done(TestFigures(result.loss, result.accuracy, confusion))
+    return Done(TestFigures(result.loss, result.accuracy, confusion, result.mistakes))
 
 
 def _first_line(error: BaseException) -> str:

@@ -23,6 +23,11 @@ from storage.files import Layout
 from storage.tables import Records
 
 VAR = Path("var")
+# Settings that a search may be continued with others of; the report gives the commands again.
+HOW_SEARCHED = (
+    *("trials", "budget_epochs", "timeout", "workers", "sampler", "pruner"),
+    *("documented", "max_params"),
+)
 BASELINES = "baselines"  # where trainings of documented runs belong: to no study, but to their data
 
 
@@ -111,6 +116,7 @@ def made_by(settings: Settings, data: Dataset) -> dict[str, str]:
         "skip_bad_images": str(settings.skip_bad_images),
         "images": str(settings.images or ""),
         "classes": json.dumps(data.classes, ensure_ascii=False),
+        **{name: str(getattr(settings, name)) for name in HOW_SEARCHED},
         **versions(),
     }
 
@@ -143,14 +149,14 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
     return data
 
 
-def space_of(study: optuna.Study, data: Dataset) -> Space:
+def space_of(study: optuna.Study) -> Space:
     """The space that a study was made with."""
     with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
     name, _, order = with_["space"].partition(":")[0].partition(", ")
     return make_space(
         name,
         epochs=int(with_["epochs"]),
-        image_side=data.input_shape[0],
+        image_side=int(study.user_attrs[studies.MADE_BY]["image_size"]),
         train_order=order,
         augment="augment" in with_,
         precision=with_.get("precision", "float32"),

@@ -93,6 +93,16 @@ class RunFiles:
         return _inside(self.root, self.folder / "confusion.png")
 
     @property
+    def tested(self) -> Path:
+        """How the model did on the test images, with some it got wrong."""
+        return _inside(self.root, self.folder / "test.json")
+
+    @property
+    def mistakes(self) -> Path:
+        """The picture of the images that it got wrong and was surest of."""
+        return _inside(self.root, self.folder / "mistakes.png")
+
+    @property
     def card(self) -> Path:
         """A page about the model, for people."""
         return _inside(self.root, self.folder / "README.md")
@@ -132,6 +142,10 @@ class Layout:
     def claims(self, study: str, claim: str) -> Path:
         """The picture, a PNG, of one of the documents' claims put to the test by ``study``."""
         return self._study(study, "claims", f"{claim}.png")
+
+    def report(self, study: str) -> Path:
+        """The folder of the page about ``study``, and of its figures."""
+        return self._study(study, "report")
 
     def used(self) -> int:
         """Bytes of all files below the root."""

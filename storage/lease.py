@@ -123,6 +123,18 @@ class StudyLease:
             row.acquired = row.renewed = now
 
 
+def is_held(engine: Engine, study: str) -> bool:
+    """Whether a process that lives, or is believed to, has the lease of ``study``."""
+    with explained(str(engine.url)), Session(engine) as session, session.begin():
+        row = session.get(Lease, study)
+        try:
+            if row is not None:
+                _check_gone(row, _now(session))
+        except LeaseHeld:
+            return True
+    return False
+
+
 def _check_gone(row: Lease, now: datetime) -> None:
     held = f"study {row.study!r} is being searched by {_named(row)}"
     if row.host == socket.gethostname():

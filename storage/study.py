@@ -32,9 +32,18 @@ _SHOWN = 80
 # Optuna's own call for a summary loads every trial whole, seconds for a long study.
 _TRIALS = table(
     "trials",
+    column("trial_id"),
+    column("number"),
     column("study_id"),
     column("state", String),
     column("datetime_start", DateTime),  # naive UTC
+)
+# Optuna does not tell in which order the epochs of several trials were reported: its rows do.
+_REPORTS = table(
+    "trial_intermediate_values",
+    column("trial_intermediate_value_id"),
+    column("trial_id"),
+    column("step"),
 )
 
 
@@ -147,6 +156,18 @@ def summaries(storage: RDBStorage) -> list[StudySummaryRow]:
             )
             for name, study_id in ids.items()
         ]
+
+
+def reports(storage: RDBStorage, name: str) -> list[tuple[int, int]]:
+    """Trial number and epoch of everything that was reported to a study, in the order it was."""
+    query = (
+        select(_TRIALS.c.number, _REPORTS.c.step)
+        .join(_REPORTS, _REPORTS.c.trial_id == _TRIALS.c.trial_id)
+        .where(_TRIALS.c.study_id == storage.get_study_id_from_name(name))
+        .order_by(_REPORTS.c.trial_intermediate_value_id)
+    )
+    with explained(storage.url), storage.engine.begin() as connection:
+        return [(number, step) for number, step in connection.execute(query)]
 
 
 def _names(storage: RDBStorage) -> list[str]:

@@ -31,7 +31,7 @@ def test_a_study_knows_its_space(name: str, order: str, augment: bool, precision
     )
     study = optuna.create_study()
     study.set_user_attr(MADE_WITH, remembered(space))
-    assert space_of(study, DATA) == space
+    assert space_of(study) == space
 
 
 def test_studies_of_other_spaces_are_told_apart() -> None:

@@ -1,0 +1,351 @@
+"""The report of a study: what it says of any study, and how it looks in a real browser."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.evaluation import most_confident_mistakes
+from search import notes, report
+from search.advice import advice
+from search.cli import main
+from search.settings import Settings
+from search.snapshot import look
+from search.workspace import Workspace
+from storage.lease import StudyLease
+from tests import studies
+from tests.studies import COMPLETE, FAIL, PRUNED, RUNNING
+from tests.test_search_dashboard import browser
+
+ROOT = Path(__file__).parents[1]
+MARKUP = "<script>alert(1)</script>"
+NASTY = f"açúcar & {MARKUP.replace('/', '-')} $x_{{"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.chdir(tmp_path)
+    with Workspace.open(Settings(), write=True) as place:
+        yield place
+
+
+class Text(HTMLParser):
+    """The words of a page, without markup, scripts and styles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._inside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._inside:
+            self._inside.remove(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._inside:
+            self.words += data.split()
+
+
+def words(path: Path) -> str:
+    parser = Text()
+    parser.feed(path.read_text(encoding="utf-8"))
+    return " ".join(parser.words)
+
+
+def figures(path: Path) -> set[str]:
+    return set(re.findall(r'<figure id="([^"]+)"', path.read_text(encoding="utf-8")))
+
+
+def test_an_empty_study_says_so(place: Workspace) -> None:
+    study, _ = studies.begin(place, "empty")
+    path = report.write(place, study)
+    said = words(path)
+    assert path == Path("var/empty/report/report.html")
+    assert "0 trials; 0 epochs" in said
+    assert "No trial was begun yet" in said
+    assert "treino search --data cifar10 --study empty" in said
+    assert figures(path) == set()
+
+
+def test_a_study_of_failures_gives_their_reasons(place: Workspace) -> None:
+    study, space = studies.begin(place, "failed")
+    studies.add(place, study, space, [FAIL] * 3, "its worker process died: SIGSEGV")
+    path = report.write(place, study)
+    said = words(path)
+    assert "3 trials: 3 failed" in said
+    assert "Every trial failed" in said
+    assert said.count("its worker process died: SIGSEGV") == 3
+    assert figures(path) == set()
+
+
+def test_a_running_study_says_that_it_is_and_when_it_was_looked_at(place: Workspace) -> None:
+    study, space = studies.begin(place, "running")
+    studies.add(place, study, space, [COMPLETE, PRUNED, RUNNING, RUNNING])
+    said = words(report.write(place, study))
+    assert "2 paused" in said
+    assert "no search is at work on it" in said
+    with StudyLease(place.storage.engine, "running"):
+        said = words(report.write(place, study))
+    assert "a search is at work on it" in said
+    assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d", said)
+    # After 5 epochs of 20 a trial trains; after 7, which is a rung, it waits.
+    assert "1 running" in said
+    assert "1 paused" in said
+
+
+def test_a_full_study_has_it_all(place: Workspace) -> None:
+    study, space = studies.begin(place, "full")
+    studies.add(place, study, space, [COMPLETE] * 8 + [PRUNED] * 15 + [RUNNING] * 2 + [FAIL])
+    row = studies.hand_over(place, study, space)
+    studies.baseline(place)
+    path = report.write(place, study)
+    said = words(path)
+    for figure in (f"{row.test_accuracy:.4f}", "0.8439", "0.7998", "8 complete", "15 pruned"):
+        assert figure in said
+    assert "treino retrain-best --study full --epochs 100" in said
+    assert "f1a9e7" in said
+    assert "pruned by median after epoch" in said
+    shown = figures(path)
+    assert shown >= {
+        *("best-over-epochs", "best-over-time", "curves", "epochs-spent", "overfitting"),
+        *("importances", "retrained-loss", "retrained-accuracy", "confusion"),
+        *("accuracy-by-class", "mistakes", "slice-10-learning_rate"),
+    }
+    for name in shown:
+        ElementTree.parse(path.with_name(f"{name}.svg"))  # noqa: S314 - our own
+        with Image.open(path.with_name(f"{name}.png")) as picture:
+            assert picture.format == "PNG"
+    curves = path.with_name("curves.svg").read_text(encoding="utf-8")
+    assert curves.count("pruned by median after epoch") == 15
+
+
+def test_figures_of_an_earlier_report_go(place: Workspace) -> None:
+    study, space = studies.begin(place, "shrinking")
+    studies.add(place, study, space, [COMPLETE] * 2)
+    folder = report.write(place, study).parent
+    (folder / "slice-99-gone.png").touch()
+    report.write(place, study)
+    assert not (folder / "slice-99-gone.png").exists()
+
+
+def test_other_images_than_the_documents_are_called_so(place: Workspace) -> None:
+    data = studies.dataset(("dark", "light"), "pictures")
+    study, space = studies.begin(place, "pictures", data)
+    studies.add(place, study, space, [COMPLETE])
+    said = words(report.write(place, study))
+    assert "The images are pictures, not CIFAR-10" in said
+    assert "Nothing was retrained and tested yet; make retrain-best" in said
+    assert "make baseline" in said
+
+
+def test_names_and_reasons_are_no_markup(place: Workspace) -> None:
+    data = studies.dataset((MARKUP, "$x_{", "&amp;"), MARKUP)
+    study, space = studies.begin(place, NASTY, data)
+    studies.add(place, study, space, [COMPLETE, PRUNED, FAIL], MARKUP)
+    studies.hand_over(place, study, space, data)
+    path = report.write(place, study)
+    page = path.read_text(encoding="utf-8")
+    assert page.count("<script>") == 1
+    assert MARKUP in words(path)
+    assert NASTY in words(path)
+
+
+def test_advice_rests_on_the_study(place: Workspace) -> None:
+    study, space = studies.begin(place, "a b")
+    studies.add(place, study, space, [COMPLETE] * 12)
+    said = {piece.text: piece.command for piece in advice(look(place, study))}
+    assert "make retrain-best STUDY='a b'" in said.values()
+    assert "make baseline RUN=run-10 DATA=cifar10" in said.values()
+    studies.hand_over(place, study, space)
+    said = {piece.text: piece.command for piece in advice(look(place, study))}
+    assert any(text.startswith("The model handed over comes from trial 0") for text in said)
+
+
+def test_the_most_confident_mistakes_come_first() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    found = most_confident_mistakes(probabilities, np.array([1, 1, 1, 0], np.int32), most=2)
+    assert [(m.image, m.truth, m.predicted) for m in found] == [(0, 1, 0), (3, 0, 1)]
+    assert found[0].probability == pytest.approx(0.9)
+    assert most_confident_mistakes(probabilities, np.array([0, 1, 0, 1], np.int32)) == ()
+
+
+def test_the_command_writes_it_and_says_where(
+    place: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, space = studies.begin(place, "named")
+    studies.add(place, study, space, [COMPLETE, PRUNED])
+    with pytest.raises(SystemExit) as left:
+        main(["report", "--study", "named"])
+    assert left.value.code == 0
+    assert "report: var/named/report/report.html" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        main(["report", "--study", "absent"])
+    assert left.value.code == 1
+    assert "no study 'absent'" in capsys.readouterr().err
+
+
+def test_two_hundred_trials_are_quick_and_small(place: Workspace) -> None:
+    study, space = studies.begin(place, "many")
+    studies.add(place, study, space, [COMPLETE] * 60 + [PRUNED] * 120 + [FAIL] * 20)
+    studies.hand_over(place, study, space)
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from search.cli import main; main()"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", program, ROOT, "report", "--study", "many"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of the processor, which is what it takes on an idle machine; a busy one makes it up to twice
+    # that, and no test is to fail for it. Measured: docs/decisions/0010-report.md.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+    folder = Path("var/many/report")
+    assert (folder / "report.html").stat().st_size < 10e6
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 10e6
+
+
+# The page fetches nothing, says nothing to the console, and can be read: every text has a contrast
+# of 4.5 with the page (WCAG 2.2, success criterion 1.4.3) and, in a chart, 6 pixels or more.
+LOOK = """
+const lines = [];
+const channels = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+const light = colour => {
+  const [r, g, b] = channels(colour).map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const page = light(getComputedStyle(document.body).backgroundColor);
+const contrast = colour => {
+  const [a, b] = [page, light(colour)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+};
+for (const text of document.querySelectorAll('p, td, th, h1, h2, figcaption, .tile span')) {
+  const found = contrast(getComputedStyle(text).color);
+  if (found < 4.5) lines.push('contrast ' + found + ': ' + text.textContent);
+}
+for (const text of document.querySelectorAll('.chart text')) {
+  const height = text.getBoundingClientRect();
+  if (Math.max(height.width, height.height) < 1) continue;
+  const size = Math.min(height.width, height.height);
+  if (size < 6 && text.textContent.length > 2) lines.push('size ' + size + ': ' + text.textContent);
+  const fill = getComputedStyle(text).fill;
+  if (!text.closest('#confusion') && contrast(fill) < 4.5)
+    lines.push('contrast ' + contrast(fill) + ': ' + text.textContent);
+}
+const charts = [...document.querySelectorAll('.chart')];
+for (const chart of charts) {
+  const box = chart.getBoundingClientRect();
+  if (box.width < 100 || box.height < 80) lines.push('small: ' + chart.getAttribute('aria-label'));
+  if (!chart.querySelector('path, use, image')) lines.push('empty');
+}
+return {
+  lines, charts: charts.length, width: document.documentElement.scrollWidth,
+  background: getComputedStyle(document.body).backgroundColor,
+};
+"""
+
+
+def test_browser_shows_it_at_any_width_in_both_themes(place: Workspace, tmp_path: Path) -> None:
+    study, space = studies.begin(place, NASTY)
+    studies.add(place, study, space, [COMPLETE] * 8 + [PRUNED] * 15 + [RUNNING] * 2 + [FAIL])
+    studies.hand_over(place, study, space)
+    path = report.write(place, study).resolve()
+    with browser(tmp_path) as chrome:
+        backgrounds = set()
+        for width, height in ((390, 844), (1280, 900)):
+            for theme in ("light", "dark"):
+                screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+                chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+                media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+                chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+                chrome.get(path.as_uri())
+                seen = chrome.execute_script(LOOK)
+                assert seen["lines"] == []
+                assert seen["charts"] == len(figures(path))
+                assert seen["width"] <= width
+                backgrounds.add((theme, seen["background"]))
+                if folder := os.environ.get("SCREENSHOTS"):
+                    chrome.save_screenshot(str(Path(folder) / f"report-{width}-{theme}.png"))
+        assert len(backgrounds) == 2  # one a theme
+
+        chrome.execute_script("document.getElementById('theme').click()")
+        assert chrome.execute_script(LOOK)["background"] == dict(backgrounds)["light"]
+
+        tip = chrome.execute_script(
+            "const line = document.querySelector('#curves [data-tip*=pruned]');"
+            "line.dispatchEvent(new PointerEvent('pointermove', {bubbles: true}));"
+            "return document.getElementById('tip').innerText"
+        )
+        assert "pruned by median after epoch" in tip
+
+        assert chrome.get_log("browser") == []
+        logged = [
+            json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")
+        ]
+        requested = {
+            message["params"]["request"]["url"].split(",")[0]
+            for message in logged
+            if message["method"] == "Network.requestWillBeSent"
+        }
+        assert {url for url in requested if not url.startswith(("data:", "chrome"))} == {
+            path.as_uri()
+        }
+
+
+def test_the_study_carries_note_and_figures_for_the_dashboard(place: Workspace) -> None:
+    from optuna_dashboard import get_note
+
+    study, space = studies.begin(place, "noted")
+    notes.note(study)
+    assert "none yet" in get_note(study)
+    studies.add(place, study, space, [COMPLETE] * 2 + [PRUNED] * 3)
+    notes.finish(place, study)
+    assert f"trial {report.look(place, study).best.number}" in get_note(study)
+    assert "5 trials (2 complete, 3 pruned)" in get_note(study)
+    assert "treino search --data cifar10 --study noted" in get_note(study)
+    before = study._storage.get_study_system_attrs(study._study_id)
+    kept = {key: value for key, value in before.items() if "plot_data" in key}
+    assert {key.split(":")[2] for key in kept} == {"overfitting", "epochs-spent"}
+    assert "pruned by median" in "".join(kept.values())
+    assert sum(map(len, kept.values())) < 10_000
+    notes.note(study)  # nothing changed: nothing is written
+    assert study._storage.get_study_system_attrs(study._study_id) == before
+
+
+def test_what_is_handed_over_is_among_the_artifacts_once(place: Workspace) -> None:
+    from optuna.artifacts import get_all_artifact_meta
+
+    study, space = studies.begin(place, "made")
+    studies.add(place, study, space, [COMPLETE])
+    studies.hand_over(place, study, space)
+    files = place.layout.best("made")
+    for content in (b"first", b"second"):
+        files.model.write_bytes(content)
+        notes.attach_best(study, place.layout)
+        found = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
+        assert found.keys() == {"model.keras", "mistakes.png"}
+        assert (place.layout.artifacts / found["model.keras"]).read_bytes() == content
+    assert len(list(place.layout.artifacts.iterdir())) == 2
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_report_names_the_command() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "report", "STUDY=a b"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "treino report --study 'a b'" in done.stdout
