@@ -14,13 +14,13 @@ import numpy as np
 from search.coordinates import Coordinates
 from search.promotion import ETA, Choice, Seen, next_rung, rungs
 from search.scheduler import make_chooser
-from search.space import Space
+from search.space import Documents
 
 TRIALS = (100, 2000)
 EPOCHS = 100
 DECISIONS = 30
 LIMIT = 0.05  # seconds
-DISTRIBUTIONS = Space(epochs=EPOCHS, image_side=32).distributions()
+DISTRIBUTIONS = Documents(epochs=EPOCHS, image_side=32).distributions()
 COORDINATES = Coordinates(DISTRIBUTIONS)
 STEPS = rungs(EPOCHS)
 

@@ -42,17 +42,18 @@ DATA = ("data", "image_size", "skip_bad_images", "images", "seed")
         "epochs",
         "workers",
         "timeout",
+        "stop_when_flat",
         "sampler",
         "pruner",
         "space",
     ),
     *("monitor", "train_order", "augment", "precision", "early_stopping"),
-    *("documented", "keep", "max_params"),
+    *("documented", "keep", "audit", "max_params"),
 )
 def search(settings: Settings) -> None:
     """Run a study, or go on with it, until it has its trials or its budget."""
     data = _load(settings).dataset
-    from search import launch, messages
+    from search import audit, launch, messages
     from search.workspace import Workspace
 
     with Workspace.open(settings, write=True) as place:
@@ -60,6 +61,8 @@ def search(settings: Settings) -> None:
         asked = searched.interruption.asked
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=asked):
+            print(line)  # noqa: T201
+        for line in audit.told(study, searched.audited) if searched.audited else ():
             print(line)  # noqa: T201
     if outcome.trouble:
         raise TreinoError(f"the search had to stop: {outcome.trouble}")

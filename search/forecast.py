@@ -20,32 +20,6 @@ LEADERS = 5
 KNOWN = 256  # losses the model is conditioned on at the most: its cost grows with their cube
 WEIGHED = 100  # paused trials that are weighed at the most
 REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
-MOST_FORESEEN = 20  # full trainings that a forecast looks ahead at the most
-DRAWS = 500  # of the losses that a forecast imagines
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What further epochs are likely to bring.
-
-    Attributes:
-        epochs: How many.
-        now: The lowest loss so far.
-        expected: The lowest loss expected after them.
-        low: With a probability of 5 % it is lower than this.
-        high: With a probability of 5 % it is higher than this.
-    """
-
-    epochs: int
-    now: float
-    expected: float
-    low: float
-    high: float
-
-    @property
-    def gain(self) -> float:
-        """The expected gain as a share of the loss so far, 0 to 1."""
-        return 1 - self.expected / self.now if self.now > 0 else 0.0
 
 
 class ByForecast:
@@ -66,7 +40,6 @@ class ByForecast:
         """Choose for trials of at most ``epochs`` epochs; ``memory`` is that of an earlier one."""
         self._coordinates = Coordinates(distributions)
         self._rungs = rungs(epochs)
-        self._epochs = epochs
         self._length = math.log(max(epochs, 2))
         self._seed = seed
         memory = memory or {}
@@ -108,42 +81,6 @@ class ByForecast:
             if choice is not None:
                 return choice
         return None
-
-    def forecast(self, seen: Sequence[Seen], epochs: int) -> Forecast | None:
-        """What so many further epochs of the search are likely to bring.
-
-        The best of as many full trainings as they pay for, of what looks best now. A search
-        chooses each in the light of those before, so it may well do a little better.
-
-        Args:
-            seen: All trials that were begun.
-            epochs: Further epochs, of all workers together.
-
-        Returns:
-            The forecast; None while too little is known.
-        """
-        if sum(bool(trial.losses) for trial in seen) < STARTUP or not math.isfinite(
-            min(trial.best for trial in seen)
-        ):
-            return None
-        random = self._random(seen)
-        scale = self._learn(seen)
-        may = self._worth_weighing([trial for trial in seen if trial.state != "over"])
-        wanted = self._in_full(may, self._candidates(seen, random))
-        now = min(trial.best for trial in seen)
-        goal = scale.to_model(now)
-        gain = _expected_improvement(goal, *self._surrogate.predict(wanted))
-        full = min(max(1, round(epochs / self._epochs)), MOST_FORESEEN)
-        chosen = wanted[np.argsort(-gain, kind="stable")[:full]]
-        lowest = self._surrogate.sample(chosen, DRAWS, random).min(axis=1)
-        after = scale.to_loss(np.minimum(lowest, goal))
-        return Forecast(
-            epochs=epochs,
-            now=now,
-            expected=float(after.mean()),
-            low=float(np.quantile(after, 0.05)),
-            high=float(np.quantile(after, 0.95)),
-        )
 
     def _random(self, seen: Sequence[Seen]) -> np.random.Generator:
         """Random numbers that depend on what is known alone."""

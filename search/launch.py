@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from threadpoolctl import threadpool_limits
 
 from data.dataset import Dataset
 from search import messages, notes, scheduler
+from search.audit import Audited, audit
 from search.backends.local import LocalBackend
 from search.crew import Crew
 from search.interruption import Interruption
@@ -27,7 +29,7 @@ from search.statements import Claim
 from search.tuner import Outcome, Plan, Tuner
 from search.workspace import Workspace, made_by, made_with, study_name
 from storage.lease import LeaseHeld, StudyLease
-from storage.study import create_or_check
+from storage.study import create_or_check, reports
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Searched:
     study: optuna.Study
     outcome: Outcome
     interruption: Interruption
+    audited: Sequence[Audited] = ()
 
 
 def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
@@ -72,8 +75,10 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 pruner=settings.pruner,
                 budget=settings.budget_epochs,
                 timeout=settings.timeout,
+                stop_when_flat=settings.stop_when_flat,
                 monitor=settings.monitor,
                 keep=settings.keep,
+                audit=settings.audit,
                 max_parameters=settings.max_params,
                 memory=memory(workers),
             )
@@ -91,11 +96,33 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 display=display,
                 interruption=interruption,
                 every_turn=lease.renew,
+                reported=reports(place.storage, name),
             )
-            outcome = tuner.run()
+            # The tuner's sums are small: more threads would only take the workers' cores.
+            with threadpool_limits(1):
+                outcome = tuner.run()
+            audited: list[Audited] = []
+            if settings.audit and not (outcome.trouble or interruption.asked):
+                crew = Crew(
+                    name,
+                    backend=backend,
+                    records=place.records,
+                    display=display,
+                    interruption=interruption,
+                    every_turn=lease.renew,
+                )
+                audited = audit(
+                    study,
+                    space,
+                    data,
+                    crew=crew,
+                    layout=place.layout,
+                    monitor=settings.monitor,
+                    count=settings.audit,
+                )
             if not outcome.trouble:
                 notes.finish(place, study)
-            return Searched(study, outcome, interruption)
+            return Searched(study, outcome, interruption, audited)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ what the study holds decides as the one that saw it happen.
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Lineup:
         used_up: Whether every further configuration was trained before.
         rungs: Epochs after which trials are paused; empty where they are not.
         epochs: The most epochs a trial trains.
+        lowest: The lowest loss after each epoch of all trials, in order of time.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Lineup:
         self.unfinished: deque[int] = deque()
         self.used_up = False
         self.epochs = epochs
+        self.lowest: list[float] = []
         self.rungs = rungs(epochs) if pausing else ()
         self._chooser = chooser
         self._most = most_trials
@@ -100,6 +102,14 @@ class Lineup:
         """An epoch of a trial is known; told again, it is known already."""
         if epoch > len(self._seen[number].losses):
             self._seen[number] = self._seen[number].after(loss)
+            self.lowest.append(min([loss, *self.lowest[-1:]]))
+
+    def recall(self, reported: Sequence[tuple[int, int]]) -> None:
+        """Learn in which order trials had their epochs: (number, epoch) of each."""
+        for number, epoch in reported:
+            losses = self._seen[number].losses if number in self._seen else ()
+            if epoch <= len(losses):
+                self.lowest.append(min([losses[epoch - 1], *self.lowest[-1:]]))
 
     def let_go(self, number: int) -> None:
         """A worker has let a trial go before its end."""

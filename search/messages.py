@@ -53,6 +53,8 @@ def closing(
                 f"{attributes['parameters']:,} parameters"
             )
         lines.append(line)
+    if outcome.outlook is not None and not outcome.flat:
+        lines.append(str(outcome.outlook))
     lines.append(f"{layout.root}/ holds {layout.used() / 2**20:,.0f} MiB")
     paused = outcome.states.get("paused", 0)
     if paused:

@@ -38,6 +38,7 @@ class Overall:
         what: What is counted.
         best: The best trial so far, in a few words; empty while there is none.
         seconds_left: Estimate of the time still needed; None while it cannot be told.
+        next_hour: What another hour is likely to bring; empty while it cannot be told.
     """
 
     done: int
@@ -45,6 +46,7 @@ class Overall:
     what: str = "trials"
     best: str = ""
     seconds_left: float | None = None
+    next_hour: str = ""
 
 
 class Display(ABC):
@@ -184,6 +186,8 @@ class LiveDisplay(Display):
                 Text(f"{o.done}/{o.total}"),
                 Text(o.best + left if o.best else left.removeprefix(", ")),
             )
+            if o.next_hour:
+                table.add_row(Text("next hour", style="dim"), "", "", Text(o.next_hour))
         return table
 
 

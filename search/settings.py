@@ -63,6 +63,9 @@ class Settings:
     timeout: float | None = _setting(
         None, "Seconds after which the search pauses, at the end of the epoch [default: none]."
     )
+    stop_when_flat: bool = _setting(
+        False, "End when another hour is likely to lower the loss by less than 1 %."
+    )
     sampler: str = _setting("gp", "How configurations are proposed: gp, tpe or random.")
     pruner: str = _setting(
         "promote",
@@ -90,6 +93,9 @@ class Settings:
     )
     seed: int = _setting(0, "Decides the trials' configurations, weights and order of images.")
     keep: int = _setting(5, "Finished trials that keep their checkpoint: the best ones.")
+    audit: int = _setting(
+        0, "Pruned trials that are trained to their end after the search, to see if it was right."
+    )
     max_params: int = _setting(
         100_000_000, "Networks with more weights are proposed but not trained."
     )
@@ -115,7 +121,7 @@ class Settings:
         Raises:
             SettingsError: A value is out of its range; the message names flag and value.
         """
-        self._at_least(0, "seed", "workers", "keep", "port")
+        self._at_least(0, "seed", "workers", "keep", "audit", "port")
         self._at_least(
             1,
             "images",

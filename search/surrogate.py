@@ -41,9 +41,6 @@ class Points:
     progress: Array
     owner: npt.NDArray[np.int64]
 
-    def __getitem__(self, which: npt.NDArray[np.intp]) -> "Points":
-        return Points(self.features[which], self.progress[which], self.owner[which])
-
     def __add__(self, other: "Points") -> "Points":
         return Points(
             np.concatenate([self.features, other.features]),
@@ -98,15 +95,6 @@ class Surrogate:
         a, c, b = np.exp(self.scales[-4:-1])
         variance = a + c + b - (explained**2).sum(axis=0)
         return mean, np.sqrt(np.maximum(variance, 1e-10))
-
-    def sample(self, points: Points, count: int, random: np.random.Generator) -> Array:
-        """Losses at ``points`` as they may come out together, (count, n)."""
-        covariance = self._kernel(points, self._points).total
-        explained = solve_triangular(self._factor, covariance.T, lower=True)
-        left = self._kernel(points, points).total - explained.T @ explained
-        left[np.diag_indices(len(left))] += 1e-6
-        draws = random.standard_normal((count, len(left)))
-        return np.asarray(covariance @ self._weights + draws @ _cholesky(left).T)
 
     def believe(self, points: Points) -> None:
         """Take the means at ``points`` as known too: trainings under way, as they are expected."""

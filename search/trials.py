@@ -2,10 +2,11 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.distributions import BaseDistribution
@@ -250,12 +251,15 @@ class TrialBook:
                 f"cannot keep artifacts in {self._layout.artifacts}: {error.strerror or error}"
             ) from error
 
-    def tidy(self) -> None:
-        """Bound the space: only the best finished trials, and the unfinished, keep theirs."""
+    def tidy(self, spared: Collection[int] = ()) -> None:
+        """Bound the space: only the best finished trials, and the unfinished, keep theirs.
+
+        So do the trials of the numbers ``spared``.
+        """
         finished = [t for t in self._study.get_trials(deepcopy=False) if t.state.is_finished()]
         for rank, trial in enumerate(sorted(finished, key=lowest)):
             files = self._layout.run(self._study.study_name, run_name(trial.number))
-            files.remove_checkpoint(but_the_newest=rank < self._keep)
+            files.remove_checkpoint(but_the_newest=rank < self._keep or trial.number in spared)
 
 
 def history(records: Records, study: str, run: str) -> list[EpochFigures]:
@@ -310,3 +314,11 @@ def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> Seen:
     if trial.state is TrialState.RUNNING:
         state = "paused" if len(losses) in steps[:-1] else "running"
     return Seen(trial.number, trial.params, losses, state)
+
+
+def sample_of_pruned(trials: Sequence[FrozenTrial], count: int, seed: int) -> list[FrozenTrial]:
+    """Up to ``count`` of the trials that were pruned while they were fit, drawn at random."""
+    pruned = [t for t in trials if t.state is TrialState.PRUNED and UNFIT not in t.user_attrs]
+    random = np.random.default_rng((seed, len(pruned)))
+    drawn = random.permutation(len(pruned))[:count]
+    return [pruned[n] for n in sorted(drawn)]

@@ -21,11 +21,12 @@ from search.backends.base import Backend
 from search.interruption import Interruption
 from search.jobs import Done, End, EpochDone, Job, Message, Paused, Resumed, Stopped, Verdict
 from search.lineup import Lineup
+from search.outlook import Outlook, outlook
 from search.progress import Display, Overall, plural
 from search.promotion import Choice
 from search.provenance import document
 from search.space import Space
-from search.trials import PRUNED, LiveTrial, TrialBook, seen, states
+from search.trials import PRUNED, LiveTrial, TrialBook, sample_of_pruned, seen, states
 from search.watchdog import Watchdog
 from storage.files import Layout, write_atomically
 from storage.tables import Records
@@ -45,8 +46,10 @@ class Plan:
         pruner: Name of the pruner; ``promote`` pauses trials at rungs and takes them up again.
         budget: Epochs that the study's trials are to have in all; None for no limit.
         timeout: Seconds after which nothing new is trained; None for no limit.
+        stop_when_flat: Whether to end when another hour is likely to bring hardly anything.
         monitor: The figure judged by, to be minimised.
         keep: How many finished trials keep their checkpoint: the best ones.
+        audit: How many pruned trials keep theirs, to be audited (``search.audit``).
         max_parameters: Networks with more weights are not trained; None for no limit.
         memory: Bytes that one worker may use; networks estimated to need more are not trained.
     """
@@ -57,8 +60,10 @@ class Plan:
     pruner: str = "promote"
     budget: int | None = None
     timeout: float | None = None
+    stop_when_flat: bool = False
     monitor: str = "val_loss"
     keep: int = 5
+    audit: int = 0
     max_parameters: int | None = None
     memory: int | None = None
 
@@ -73,6 +78,8 @@ class Outcome:
         epochs: Epochs trained by this process.
         images: Images those epochs trained on.
         seconds: Wall time.
+        outlook: What another hour is likely to bring; None while it cannot be told.
+        flat: Why the search ended before its time, empty if it did not.
         trouble: Why the search had to stop, empty if it did not have to.
     """
 
@@ -80,6 +87,8 @@ class Outcome:
     epochs: int
     images: int
     seconds: float
+    outlook: Outlook | None = None
+    flat: str = ""
     trouble: str = ""
 
 
@@ -100,8 +109,13 @@ class Tuner:
         interruption: Interruption,
         every_turn: Callable[[], None] = lambda: None,
         watchdog: Watchdog | None = None,
+        reported: Sequence[tuple[int, int]] = (),
     ) -> None:
-        """Prepare a search; ``every_turn`` is called each turn of the loop: the lease's renewal."""
+        """Prepare a search.
+
+        ``every_turn`` is called each turn of the loop: the lease's renewal. ``reported`` are number
+        and epoch of what the study's trials have had so far, in order of time.
+        """
         self._watchdog = watchdog or Watchdog()
         self._study = study
         # Configurations are drawn before their trials exist; a handle on a trial draws nothing.
@@ -128,8 +142,10 @@ class Tuner:
             pausing=pausing,
             most_trials=plan.trials,
         )
+        self._reported = reported
         self._running: dict[int, LiveTrial] = {}
         self._trouble = ""
+        self._flat = ""
         self._epochs = 0
         self._epoch_seconds = 0.0
         self._begun = self._noted = time.monotonic()
@@ -152,14 +168,16 @@ class Tuner:
             self._fill()
             self._every_turn()
             self._display.overall(self._overall())
-        if not self._closing or self._spent_all:
+        if not self._closing or self._is_over:
             self._leave_paused()
-        self._book.tidy()
+        self._book.tidy(self._to_audit())
         return Outcome(
             states=states(self._study),
             epochs=self._epochs,
             images=self._epochs * len(self._data.train.labels),
             seconds=time.monotonic() - self._begun,
+            outlook=self._outlook(),
+            flat=self._flat,
             trouble=self._trouble,
         )
 
@@ -167,13 +185,27 @@ class Tuner:
     def _closing(self) -> bool:
         timeout = self._plan.timeout
         late = timeout is not None and time.monotonic() - self._begun >= timeout
-        return late or self._interruption.asked or bool(self._trouble) or self._spent_all
+        return late or self._interruption.asked or bool(self._trouble) or self._is_over
 
     @property
-    def _spent_all(self) -> bool:
-        """Whether the study has its budget of epochs."""
+    def _is_over(self) -> bool:
+        """Whether the study has its budget of epochs, or has come to a stop."""
         budget = self._plan.budget
-        return budget is not None and self._lineup.spent >= budget
+        return bool(self._flat) or (budget is not None and self._lineup.spent >= budget)
+
+    def _outlook(self) -> Outlook | None:
+        """What another hour is likely to bring."""
+        if not self._epochs:
+            return None
+        epochs = round(3600 * self._backend.slots * self._epochs / self._epoch_seconds)
+        return outlook(self._lineup.lowest, epochs, self._lineup.epochs)
+
+    def _to_audit(self) -> list[int]:
+        """Pruned trials that are to be trained to their end when the search is over."""
+        trials = self._study.get_trials(deepcopy=False) if self._plan.audit else []
+        return [
+            trial.number for trial in sample_of_pruned(trials, self._plan.audit, self._plan.seed)
+        ]
 
     def _adopt(self) -> None:
         """Take over what an earlier tuner left in the study."""
@@ -190,6 +222,8 @@ class Tuner:
         if self._lineup.unfinished and not self._closing:
             many = plural(len(self._lineup.unfinished), "unfinished trial")
             self._display.say(f"taking up {many}")
+
+        self._lineup.recall(self._reported)
 
     def _fill(self) -> None:
         """Give every free slot its next job."""
@@ -249,12 +283,13 @@ class Tuner:
 
     def _leave_paused(self) -> None:
         """End the trials that were not taken up again: the search is over."""
+        ended = self._flat or f"the budget of {self._plan.budget} epochs was used up"
         reasons = {}
         for left in self._lineup.seen:
             if left.state == "paused":
                 reasons[left.number] = self._lineup.left(left.number)
             elif left.state == "running":
-                reasons[left.number] = f"the budget of {self._plan.budget} epochs was used up"
+                reasons[left.number] = ended
         for number, reason in reasons.items():
             live = self._live(self._book.handle(number))
             self._book.recall(live)
@@ -337,6 +372,7 @@ class Tuner:
             self._epochs += 1
             self._epoch_seconds += message.figures.seconds
             self._note(live, message.figures)
+            self._look_ahead()
             self._display.job_at(slot, message.figures)
             self._answer(slot, live, last=message.last)
         else:
@@ -348,6 +384,13 @@ class Tuner:
     def _note(self, live: LiveTrial, figures: EpochFigures) -> None:
         self._book.note(live, figures)
         self._lineup.epoch(live.number, figures.epoch, self._book.judged(figures))
+
+    def _look_ahead(self) -> None:
+        """End the search if it has come to a stop and is to end then."""
+        ahead = self._outlook() if self._plan.stop_when_flat and not self._flat else None
+        if ahead is not None and ahead.flat:
+            self._flat = f"the search was flat ({ahead})"
+            self._display.say(f"{self._flat}: it ends here")
 
     def _answer(self, slot: int, live: LiveTrial, *, last: bool) -> None:
         if self._lineup.rungs:
@@ -417,12 +460,14 @@ class Tuner:
             if lineup.best is None
             else f"best: {lineup.best.best:.4f}, trial {lineup.best.number}"
         )
+        ahead = self._outlook()
+        later = "" if ahead is None else f"{ahead.now:.4f} to about {ahead.then:.4f}"
         if plan.trials is None and plan.budget is not None:
-            return Overall(lineup.spent, plan.budget, "epochs", best, self._seconds_left())
+            return Overall(lineup.spent, plan.budget, "epochs", best, self._seconds_left(), later)
         done = len(lineup) - len(self._running) - len(lineup.unfinished)
         what = f"trials, {lineup.paused} paused" if lineup.paused else "trials"
         total = max(plan.trials or 0, len(lineup))
-        return Overall(done, total, what, best, self._seconds_left())
+        return Overall(done, total, what, best, self._seconds_left(), later)
 
     def _seconds_left(self) -> float | None:
         """Epochs left, at the seconds an epoch took so far."""

@@ -18,7 +18,7 @@ from models.history import EpochFigures
 from search.jobs import TestFigures
 from search.leaderboard import CIFAR_CLASSES
 from search.settings import Settings
-from search.space import Space
+from search.space import Documents, Space
 from search.tested import Tested, draw_mistakes
 from search.trials import DECISIONS, REASON, run_name
 from search.workspace import BASELINES, Workspace, made_by, made_with
@@ -60,7 +60,7 @@ def begin(
     """A study without trials, as `treino search` begins one."""
     data = data or dataset()
     settings = Settings(data=data.name, study=name, epochs=epochs)
-    space = Space(epochs, 32)
+    space = Documents(epochs, 32)
     made = made_with(settings, data, space), made_by(settings, data)
     return create_or_check(place.storage, name, *made)[0], space
 

@@ -83,7 +83,7 @@ def test_a_search_says_what_it_does_and_what_came_of_it(place: Place) -> None:
     out = (place.folder / "first search").read_text()
     first, second, *_ = out.splitlines()
     assert first.startswith("data: images (image folders in ")
-    assert second.startswith("new study 'images'; up to 3 trials, ")
+    assert second.startswith("new study 'images'; up to 3 trials; ")
     assert "trial 2: complete" in out
     assert "study 'images': 3 trials: 3 complete" in out
     assert "next: make retrain-best" in out

@@ -15,10 +15,10 @@ from optuna.distributions import (
 )
 
 from search.coordinates import Coordinates
-from search.space import Space
+from search.space import Documents
 
 SPACES: dict[str, Mapping[str, BaseDistribution]] = {
-    "documents": Space(20, 32).distributions(),
+    "documents": Documents(20, 32).distributions(),
     "odd": {
         "one": IntDistribution(3, 3),
         "steps": IntDistribution(0, 12, step=4),

@@ -4,7 +4,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -93,6 +93,7 @@ class Lab:
         sampler: str = "tpe",
         pruner: str = "none",
         budget: int | None = None,
+        stop_when_flat: bool = False,
         documented: bool = True,
         backend: SimulatedBackend | None = None,
         timeout: float | None = None,
@@ -121,6 +122,7 @@ class Lab:
                     sampler=sampler,
                     pruner=pruner,
                     budget=budget,
+                    stop_when_flat=stop_when_flat,
                     timeout=timeout,
                     keep=keep,
                 ),
@@ -238,7 +240,7 @@ def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
     lab: Lab, tmp_path: Path, after: int, sampler: str, pruner: str
 ) -> None:
     if pruner == "promote":
-        lab.space = Space(RUNGS[-1], 32)
+        lab.space = Documents(RUNGS[-1], 32)
     other = Lab(lab.data, tmp_path / "var undisturbed", lab.space, Said())
     other.search(bowl, trials=8, sampler=sampler, pruner=pruner)
     backend = SimulatedBackend(1, interrupting(after))
@@ -403,7 +405,7 @@ def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab
 
 
 def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> None:
-    lab.space = Space(RUNGS[-1], 32)
+    lab.space = Documents(RUNGS[-1], 32)
     outcome = lab.search(bowl, trials=12, sampler="gp", pruner="promote")
     assert outcome.states == {"complete": 4, "pruned": 8}
     assert outcome.epochs == 4 * 9 + 8 * 3
@@ -424,7 +426,7 @@ def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> Non
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
 def test_several_workers_promote_together(lab: Lab, sampler: str) -> None:
-    lab.space = Space(RUNGS[-1], 32)
+    lab.space = Documents(RUNGS[-1], 32)
     outcome = lab.search(bowl, trials=14, sampler=sampler, pruner="promote", workers=4)
     assert sum(outcome.states.values()) == 14
     assert outcome.states["complete"] >= 5
@@ -432,7 +434,7 @@ def test_several_workers_promote_together(lab: Lab, sampler: str) -> None:
 
 
 def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> None:
-    lab.space = Space(RUNGS[-1], 32)
+    lab.space = Documents(RUNGS[-1], 32)
 
     def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
         at.search(bowl, trials=4, sampler="gp", pruner="promote", backend=backend, writes=writes)
@@ -451,7 +453,7 @@ def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> N
 
 
 def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -> None:
-    lab.space = Space(RUNGS[-1], 32)
+    lab.space = Documents(RUNGS[-1], 32)
     outcome = lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote")
     assert outcome.epochs == 20
     assert "paused" not in outcome.states
@@ -463,8 +465,22 @@ def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -
     assert lab.search(bowl, trials=None, budget=26, sampler="gp", pruner="promote").epochs == 6
 
 
+def test_a_search_that_has_come_to_a_stop_ends_if_it_is_to(lab: Lab) -> None:
+    lab.space = Documents(1, 32)
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        return [replace(figures(1, 1.0 if job.run < "trial-00003" else 0.7), seconds=600.0)]
+
+    outcome = lab.search(curve, trials=20, stop_when_flat=True)
+    # Six epochs an hour: flat once S² / (S + 6) is 4 or more, the epoch of the last gain.
+    assert outcome.states == {"complete": 8}
+    assert "the search was flat (another hour, about 6 epochs: 0.7000 to " in outcome.flat
+    assert outcome.flat in "".join(lab.said.lines)
+    assert lab.search(curve, trials=20).states == {"complete": 20}
+
+
 def test_the_chooser_learns_that_a_configuration_diverges(lab: Lab) -> None:
-    lab.space = Space(RUNGS[-1], 32)
+    lab.space = Documents(RUNGS[-1], 32)
 
     def curve(job: Job) -> Sequence[EpochFigures | Failed]:
         if job.training.learning_rate > 1e-3:

@@ -10,7 +10,7 @@ from data.dataset import Dataset, Split
 from search.settings import Settings
 from search.space import SPACES, Space, make_space
 from search.workspace import made_with, space_of
-from storage.study import MADE_WITH
+from storage.study import MADE_BY, MADE_WITH
 
 SIDE = 16
 SPLIT = Split(np.zeros((2, SIDE, SIDE, 3), np.uint8), np.zeros(2, np.int32), (2,))
@@ -31,6 +31,7 @@ def test_a_study_knows_its_space(name: str, order: str, augment: bool, precision
     )
     study = optuna.create_study()
     study.set_user_attr(MADE_WITH, remembered(space))
+    study.set_user_attr(MADE_BY, {"image_size": str(SIDE)})
     assert space_of(study) == space
 
 
