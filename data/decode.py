@@ -3,10 +3,12 @@
 import hashlib
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +77,21 @@ def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
         raise ValueError(f"more pixels than the {MAX_PIXELS:,} allowed") from error
     except Exception as error:  # Pillow meets damaged files with almost anything
         raise ValueError(f"unreadable ({type(error).__name__}: {error})") from error
+
+
+def decode_file(path: Path, side: int) -> npt.NDArray[np.uint8]:
+    """One image file as (side, side, 3), with the limits and in the way of a data set's.
+
+    Raises:
+        ValueError: It is no file, no image that can be read, or too large; the message says which.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ValueError(f"unreadable ({error.strerror or error})") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
+        raise ValueError("no file of its own")
+    return decode(_content(path, status.st_size), side)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -162,19 +179,28 @@ def _decode_all(
 
 
 def _decode_one(file: ImageFile, place: npt.NDArray[np.uint8], side: int) -> tuple[bytes, str]:
-    if file.size > MAX_FILE_BYTES:
-        return b"", f"{file.size:,} bytes are more than the {MAX_FILE_BYTES:,} allowed"
     try:
-        content = file.path.read_bytes()
-    except PermissionError as error:
-        raise DataError(f"no permission to read {file.path}: change its permissions") from error
-    except OSError as error:
-        return b"", f"unreadable ({error.strerror or error})"
-    try:
+        content = _content(file.path, file.size)
         place[:] = decode(content, side)
     except ValueError as error:
+        if isinstance(error.__cause__, PermissionError):  # nothing that skipping should hide
+            raise DataError(f"no permission to read {file.path}: change its permissions") from error
         return b"", str(error)
     return hashlib.sha256(content).digest(), ""
+
+
+def _content(path: Path, size: int) -> bytes:
+    """A file's content.
+
+    Raises:
+        ValueError: It is too large, or cannot be read (the cause is the OSError).
+    """
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{size:,} bytes are more than the {MAX_FILE_BYTES:,} allowed")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"unreadable ({error.strerror or error})") from error
 
 
 def _check_classes_left(found: Scan, split: str, labels: npt.NDArray[np.int32]) -> None:

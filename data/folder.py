@@ -88,6 +88,18 @@ def scan(root: Path, seed: int) -> Scan:
     return _without_splits(root, seed)
 
 
+def images_below(folder: Path) -> Iterator[ImageFile]:
+    """The images in a folder and the folders in it, by name; hidden ones are left out.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    yield from _images(folder)
+    for subfolder in _subfolders(folder).values():
+        if not subfolder.is_symlink():  # which may lead back up
+            yield from images_below(subfolder)
+
+
 def class_names(folders: Sequence[str]) -> tuple[str, ...]:
     """Names for class folders, which may start with a number: ``000_airplane`` is ``airplane``.
 

@@ -97,6 +97,20 @@ class ModelSpec(Spec):
     input_side: int | None = Field(default=None, ge=8, le=1024)
 
 
+class OwnSpec(Spec):
+    """A network that a function of the user's builds.
+
+    Attributes:
+        code: The function: a file's absolute path, or a module, a colon and its name.
+        digest: Of the source, hexadecimal; it is not built from any other.
+        params: What its trial answers, by parameter.
+    """
+
+    code: str
+    digest: str
+    params: dict[str, bool | int | float | str | None]
+
+
 class EarlyStopping(Spec):
     """Stop when val_loss has not improved for ``patience`` epochs; the best weights come back."""
 
@@ -198,8 +212,12 @@ def map_sides(spec: ModelSpec, side: int) -> list[int]:
     return sides
 
 
-def count_parameters(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> int:
+def count_parameters(
+    spec: ModelSpec | OwnSpec, input_shape: tuple[int, int, int], classes: int
+) -> int:
     """Weights of the network as Keras counts them: batch normalisation's statistics included.
+
+    0 for a network of the user's own: only who builds it can count.
 
     Args:
         spec: The network.
@@ -209,6 +227,8 @@ def count_parameters(spec: ModelSpec, input_shape: tuple[int, int, int], classes
     Raises:
         SpecError: The network does not fit images of this size.
     """
+    if isinstance(spec, OwnSpec):
+        return 0
     side, _, channels = input_shape
     total = 0
     for block in spec.blocks:
@@ -249,9 +269,11 @@ def count_operations(spec: ModelSpec, input_shape: tuple[int, int, int], classes
 
 
 def estimate_memory(
-    spec: ModelSpec, input_shape: tuple[int, int, int], classes: int, batch_size: int
+    spec: ModelSpec | OwnSpec, input_shape: tuple[int, int, int], classes: int, batch_size: int
 ) -> int:
     """Bytes that a process needs to train the network; a rough estimate.
+
+    0 for a network of the user's own, of which nothing is known before it is built.
 
     Beside TensorFlow itself, four bytes a value: five values for each weight (itself, its
     gradient, Adam's two moments, the best epoch's copy), and for each image of a batch, every
@@ -263,6 +285,8 @@ def estimate_memory(
     Raises:
         SpecError: The network does not fit images of this size.
     """
+    if isinstance(spec, OwnSpec):
+        return 0
     side = spec.input_side or input_shape[0]
     channels = input_shape[2]
     maps = side * side * channels

@@ -20,8 +20,10 @@ from models.checkpoint import Checkpoint, load_newest, restore_state, state_of
 from models.evaluation import Mistake, most_confident_mistakes
 from models.history import EpochFigures, best_epoch
 from models.network import build
+from models.own_network import build as build_own
+from models.own_network import fresh
 from models.pipeline import Images, TrainingBatches, evaluation_batches
-from models.spec import WARM_UP, ModelSpec, TrainingSpec, warm_up_steps
+from models.spec import WARM_UP, ModelSpec, OwnSpec, TrainingSpec, warm_up_steps
 
 STEPS_AT_ONCE = 16  # that TensorFlow does in one call from Python
 MANY_STEPS = 200  # in an epoch: fewer do not earn back what the larger graph takes to build
@@ -81,12 +83,13 @@ class DivergedError(Exception):
 
 
 def fit(
-    model_spec: ModelSpec,
+    model_spec: ModelSpec | OwnSpec,
     training_spec: TrainingSpec,
     data: Data,
     *,
     seed: int,
     checkpoint: Path,
+    built: Callable[[keras.Model], None] = lambda _network: None,
     resumed: Callable[[tuple[EpochFigures, ...], bool], None] = lambda _history, _last: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Training:
@@ -101,6 +104,7 @@ def fit(
         data: The images.
         seed: Decides fresh weights, dropout and the order of the images; 0 to 2**32 - 1.
         checkpoint: File that holds the state of the training.
+        built: Called with the network before anything else. It may raise to refuse.
         resumed: Called once before training with the figures of the epochs already in
             ``checkpoint``, and whether they are all there will be. It may raise to refuse.
         callbacks: Further callbacks. They see an epoch when its checkpoint is safe, with logs
@@ -113,10 +117,16 @@ def fit(
     """
     keras.utils.set_random_seed(seed)
     shape, classes = data.train.images.shape[1:], len(data.classes)
-    network = build(model_spec, shape, classes, training_spec.precision, fused=True)
-    model = DataLossModel(network.inputs, network.outputs)
     steps = math.ceil(len(data.train.labels) / training_spec.batch_size)
+    if isinstance(model_spec, OwnSpec):
+        network = build_own(model_spec, shape, classes)
+    else:
+        network = build(model_spec, shape, classes, training_spec.precision, fused=True)
+    built(network)
+    model = DataLossModel(network.inputs, network.outputs)
     _compile(model, training_spec, steps)
+    if network.compiled:  # the user's own, with an optimiser of its own
+        model.optimizer = fresh(network.optimizer)
     model.optimizer.build(model.trainable_variables)
 
     saved = load_newest(checkpoint)
@@ -131,7 +141,7 @@ def fit(
             by_parts=training_spec.train_order == "folders",
             augment=training_spec.augment,
         )
-        recipe = _recipe(training_spec)
+        recipe = _recipe(training_spec, model.optimizer)
         model.fit(
             batches.dataset,
             epochs=training_spec.epochs,
@@ -150,7 +160,10 @@ def fit(
     best = best_epoch(keeper.figures)
     if best is None:
         raise DivergedError("no epoch had a finite val_loss")
-    network = build(model_spec, shape, classes)  # of stock layers, in float32
+    if isinstance(model_spec, OwnSpec):
+        network = keras.Model(network.input, network.output)  # without the user's optimiser
+    else:
+        network = build(model_spec, shape, classes)  # of stock layers, in float32
     network.set_weights(keeper.best)
     # For evaluate(): with an optimiser that remembers nothing, the file is the network alone, and
     # Keras loads it without a complaint about what the optimiser lacks.
@@ -343,11 +356,13 @@ def _smoothed(share: float) -> Callable[[Any, Any], Any]:
     return loss
 
 
-def _recipe(spec: TrainingSpec) -> list[keras.callbacks.Callback]:
+def _recipe(
+    spec: TrainingSpec, optimizer: keras.optimizers.Optimizer
+) -> list[keras.callbacks.Callback]:
     """The callbacks that the spec asks for. Best weights come back in any case: see _Keeper."""
     callbacks: list[keras.callbacks.Callback] = []
-    constant = spec.schedule == "constant"
-    if spec.reduce_lr and constant:  # a schedule has its own plan, and Keras lets nobody change it
+    scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
+    if spec.reduce_lr and not scheduled:  # Keras lets nobody change the rate of a schedule
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 monitor="val_loss",
@@ -365,7 +380,7 @@ def _recipe(spec: TrainingSpec) -> list[keras.callbacks.Callback]:
                 patience=spec.early_stopping.patience,
                 # At a schedule's high rates val_loss goes up and down, and says little: it is
                 # judged from the middle on.
-                start_from_epoch=0 if constant else spec.epochs // 2,
+                start_from_epoch=spec.epochs // 2 if scheduled else 0,
             )
         )
     return callbacks

@@ -3,10 +3,13 @@
 Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
 """
 
+import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +32,7 @@ app = typer.Typer(
 )
 
 DATA = ("data", "image_size", "skip_bad_images", "images", "seed")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 
 @app.command()
@@ -114,13 +118,14 @@ def record(
 def baseline(
     settings: Settings,
     run: Annotated[str, typer.Argument(help="A run of the documents: run-1, run-4, …, run-10.")],
+    as_json: AsJson = False,
 ) -> None:
     """Train one of the documents' runs as it stands, and put it on the leaderboard."""
     from models.documented import DOCUMENTED
 
     if run not in DOCUMENTED:
         raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
-    data = _load(settings).dataset
+    data = _load(settings, as_json=as_json).dataset
     from search import launch, messages
     from search.outside import Order
     from search.trials import history
@@ -141,12 +146,14 @@ def baseline(
     )
     with (
         Workspace.open(settings, write=True) as place,
-        launch.workshop(place, BASELINES) as (workshop, interruption),
+        launch.workshop(place, BASELINES, aside=as_json) as (workshop, interruption),
     ):
         files = place.layout.run(BASELINES, order.run(data))
         row = workshop.make(order, data, files)
         trained = history(place.records, BASELINES, order.run(data))
-    if row is not None:
+    if row is not None and as_json:
+        _print_json(messages.as_values(row) | {"history": [e.to_dict() for e in trained]})
+    elif row is not None:
         for line in messages.beside(documented, trained):
             print(line)  # noqa: T201
         reported = f"{documented.val_accuracy or '-'} / {documented.test_accuracy or '-'}"
@@ -154,7 +161,7 @@ def baseline(
             f"{run}: validation {row.val_accuracy:.4f}, test {row.test_accuracy:.4f} after "
             f"{row.epochs} epochs (the documents: {reported}); files in {files.folder}"
         )
-    _leave_if(interruption)
+    _leave_if(interruption, as_json=as_json)
 
 
 @app.command("retrain-best")
@@ -163,10 +170,11 @@ def retrain_best(
     settings: Settings,
     top: Annotated[int, typer.Option(help="How many of the best trials to train.", min=1)] = 1,
     seeds: Annotated[int, typer.Option(help="Seeds to train each with.", min=1)] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Train the study's best trials in full, compare them, and hand the best model over."""
     from models.documented import BEST_TEST_ACCURACY
-    from search import launch, retrain
+    from search import launch, messages, retrain
     from search.machine import slots
     from search.workspace import Workspace, data_of, space_of
 
@@ -178,12 +186,21 @@ def retrain_best(
             study, space_of(study), epochs=settings.retrain_epochs, top=top, seeds=seeds
         )
         workers = min(len(orders), settings.workers or len(slots(0)))
-        with launch.workshop(place, study.study_name, workers=workers) as (workshop, interruption):
+        with launch.workshop(place, study.study_name, workers=workers, aside=as_json) as (
+            workshop,
+            interruption,
+        ):
             report = retrain.retrain(workshop, study, data, place.layout, orders)
         best = place.layout.best(study.study_name)
         if report is not None:
             launch.attach(place, study)
-    if report is not None:
+    if report is not None and as_json:
+        _print_json(
+            messages.as_values(report.model)
+            | {"retrained": [asdict(each) for each in report.configurations]}
+            | {"rank_flips": report.flips, "lead": report.lead, "interval": report.interval}
+        )
+    elif report is not None:
         if len(orders) > 1:
             from rich.console import Console
 
@@ -195,12 +212,12 @@ def retrain_best(
             f"{row.title}: test accuracy {row.test_accuracy:.4f} (the documents' best on "
             f"CIFAR-10: {BEST_TEST_ACCURACY}); model, card and pictures in {best.folder}"
         )
-    _leave_if(interruption)
+    _leave_if(interruption, as_json=as_json)
 
 
 @app.command()
 @with_settings("study", "storage")
-def leaderboard(settings: Settings) -> None:
+def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
     """Show trials, baselines, retrained models and the documents' figures in one table."""
     from rich.console import Console
 
@@ -213,6 +230,9 @@ def leaderboard(settings: Settings) -> None:
         found = board.rows(study, place.records)
     if not found:
         raise TreinoError("nothing was trained yet: run `make search` first")
+    if as_json:
+        _print_json([asdict(row) for row in found])
+        return
     Console().print(board.table(found, title))
 
 
@@ -226,7 +246,7 @@ def claims(
     settle: Annotated[
         bool, typer.Option("--settle", help="First train the pairs that the claims lack.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
     import json
@@ -259,7 +279,7 @@ def claims(
                 claims=[known[name] for name in names or known],
                 workers=settings.workers,
                 epochs=settings.settle_epochs,
-                on_stderr=as_json,
+                aside=as_json,
             ) as (settler, interruption):
                 settler.run()
                 failed = settler.failed
@@ -296,6 +316,42 @@ def report(settings: Settings) -> None:
 
 
 @app.command()
+@with_settings()
+def predict(
+    _settings: Settings,
+    model: Annotated[Path, typer.Argument(help="A handed-over model, or its folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Classes to tell of each image [default: 1; all with --json]."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Classify images: probability, class and file, a line each."""
+    # A few images are not worth the memory of a GPU that a search may be using.
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from search.predict import Classifier, image_files
+
+    files = image_files(images)
+    classifier = Classifier(model)
+    found, bad = [], 0
+    for image in classifier.classify(files):
+        best = classifier.best(image, top if top or as_json else 1)
+        if image.fault:
+            bad += 1
+            _fault(f"{image.path}: {image.fault}", EXIT_ERROR)
+        for name, probability in () if as_json else best:
+            print(f"{probability:.4f}\t{name}\t{_printable(image.path)}")  # noqa: T201
+        classes = [{"class": name, "probability": round(p, 6)} for name, p in best]
+        found.append({"image": str(image.path), "classes": classes, "fault": image.fault or None})
+    if as_json:
+        _print_json(found)
+    if bad:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
 @with_settings("storage", "host", "port", "writable")
 def dashboard(settings: Settings) -> None:
     """Show the studies in optuna-dashboard, on this machine alone and read-only."""
@@ -315,19 +371,32 @@ def dashboard(settings: Settings) -> None:
 
 @app.command("data")
 @with_settings(*DATA)
-def show_data(settings: Settings) -> None:
+def show_data(settings: Settings, as_json: AsJson = False) -> None:
     """Say which images a search would use, and what is wrong with them."""
     from rich.console import Console
     from rich.table import Table
 
-    data = _load(settings).dataset
+    data = _load(settings, as_json=as_json).dataset
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    counts = {
+        name: {where: int((s.labels == number).sum()) for where, s in splits.items()}
+        for number, name in enumerate(data.classes)
+    }
+    if as_json:
+        about: dict[str, Any] = {
+            "name": data.name,
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+        }
+        about |= {"input_shape": data.input_shape, "warnings": data.warnings}
+        _print_json(about | {"classes": [{"class": name} | of for name, of in counts.items()]})
+        return
     table = Table(title=f"{data.name}, {data.input_shape[0]} pixels, {data.fingerprint}")
     table.add_column("class")
-    splits = {"training": data.train, "validation": data.validation, "test": data.test}
     for name in splits:
         table.add_column(name, justify="right")
-    for number, name in enumerate(data.classes):
-        table.add_row(name, *(f"{(s.labels == number).sum():,}" for s in splits.values()))
+    for name, of in counts.items():
+        table.add_row(name, *(f"{count:,}" for count in of.values()))
     table.add_section()
     table.add_row("all", *(f"{len(split.labels):,}" for split in splits.values()))
     Console().print(table)
@@ -335,7 +404,7 @@ def show_data(settings: Settings) -> None:
 
 @app.command()
 @with_settings("storage")
-def studies(settings: Settings) -> None:
+def studies(settings: Settings, as_json: AsJson = False) -> None:
     """List the studies."""
     from rich.console import Console
     from rich.table import Table
@@ -347,6 +416,9 @@ def studies(settings: Settings) -> None:
         found = summaries(place.storage)
     if not found:
         raise TreinoError("there is no study yet: run `make search` first")
+    if as_json:
+        _print_json([asdict(row) for row in found])
+        return
     table = Table()
     for heading in ("study", "trials", "best val_loss", "data", "epochs", "started"):
         table.add_column(heading, overflow="fold")
@@ -376,7 +448,7 @@ def replay(
         str, typer.Option(help="Ways to search, by commas; own, peers or all of them.")
     ] = "own",
     seeds: Annotated[int, typer.Option(help="Seeds of each on each task.", min=1)] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare ways to search on learning curves that are known, with simulated workers.
 
@@ -472,13 +544,34 @@ def _fault(message: str, code: int) -> int:
     return code
 
 
-def _leave_if(interruption: "Interruption") -> None:
+def _print_json(value: Any) -> None:
+    """A value as JSON, in ASCII, so that no name and no terminal can break it.
+
+    Times are in ISO 8601, with their zone; NaN and infinity, which JSON lacks, are null.
+    """
+    text = json.dumps(value, default=datetime.isoformat)
+    finite = json.loads(text, parse_constant=lambda _: None)
+    print(json.dumps(finite, indent=2))  # noqa: T201
+
+
+def _printable(path: Path) -> str:
+    """A path for one line of text, whatever is in its name."""
+    text = str(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _leave_if(interruption: "Interruption", *, as_json: bool = False) -> None:
     if interruption.asked:
-        print("interrupted; everything is saved: the same command goes on")  # noqa: T201
+        _say("interrupted; everything is saved: the same command goes on", as_json=as_json)
         raise typer.Exit(interruption.exit_code)
 
 
-def _load(settings: Settings) -> "Choice":
+def _say(line: str, *, as_json: bool) -> None:
+    """Print a line for people: aside, where standard output is for JSON alone."""
+    print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+
+
+def _load(settings: Settings, *, as_json: bool = False) -> "Choice":
     """The images that the settings name; says which they are, and what is wrong with them."""
     from data.catalog import load
 
@@ -491,7 +584,7 @@ def _load(settings: Settings) -> "Choice":
             images=settings.images,
             progress=progress,
         )
-    print(f"data: {choice.dataset.name} ({choice.reason})", flush=True)  # noqa: T201
+    _say(f"data: {choice.dataset.name} ({choice.reason})", as_json=as_json)
     for line in choice.dataset.warnings:
         print(f"treino: warning: {line}", file=sys.stderr)  # noqa: T201
     return choice

@@ -12,7 +12,7 @@ from typing import Literal
 
 from models.evaluation import Mistake
 from models.history import EpochFigures
-from models.spec import ModelSpec, TrainingSpec
+from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,18 @@ class Job:
         checkpoint: File of its state; trained on from there if it exists.
         monitor: The figure that the tuner judges by.
         hand_over: File for the trained model; with one, it is also tried on the test images.
+        max_parameters: A network that turns out to have more weights is not trained.
     """
 
     run: str
-    model: ModelSpec
+    model: ModelSpec | OwnSpec
     training: TrainingSpec
     data: Path
     seed: int
     checkpoint: Path
     monitor: str = "val_loss"
     hand_over: Path | None = None
+    max_parameters: int | None = None
 
 
 class Verdict(enum.Enum):
@@ -52,11 +54,13 @@ class Verdict(enum.Enum):
 class Resumed:
     """The epochs that the job's checkpoint already held; none for a training from the beginning.
 
-    ``last`` when they are all that the training will ever have.
+    ``last`` when they are all that the training will ever have. ``parameters`` is how many weights
+    the network has.
     """
 
     history: tuple[EpochFigures, ...]
     last: bool = False
+    parameters: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,14 @@ class TestFigures:
         loss: Mean cross-entropy, in nats.
         accuracy: Share classified correctly, 0 to 1.
         confusion: Counts; rows are true classes, columns predicted ones.
+        parameters: Number of the model's weights.
         mistakes: The wrongly classified images that it was surest of.
     """
 
     loss: float
     accuracy: float
     confusion: tuple[tuple[int, ...], ...]
+    parameters: int
     mistakes: tuple[Mistake, ...] = ()
 
 
@@ -106,10 +112,11 @@ class Failed:
     """The training broke.
 
     Attributes:
-        kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit;
-            ``error``: an exception; ``died``: the worker process ended, hung or lost its machine;
-            ``surroundings``: a checkpoint could not be written or the images were gone, which
-            is no fault of this job's and will meet the next one too.
+        kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit, or has more
+            weights than it may; ``error``: an exception; ``died``: the worker process ended,
+            hung or lost its machine; ``surroundings``: a checkpoint could not be written, the
+            images were gone or the user's code had changed, which is no fault of this job's and
+            will meet the next one too.
         reason: One line for people.
     """
 

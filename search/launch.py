@@ -8,23 +8,28 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from threadpoolctl import threadpool_limits
 
 from data.dataset import Dataset
-from search import messages, notes, scheduler
+from search import messages, notes, probe, scheduler
 from search.audit import Audited, audit
 from search.backends.local import LocalBackend
 from search.crew import Crew
+from search.errors import SettingsError
 from search.interruption import Interruption
 from search.machine import lacks_bfloat16, memory, slots
 from search.outside import Workshop
+from search.own_code import OwnNetworks
+from search.own_space import OwnRanges
 from search.progress import make_display
-from search.settings import Settings
+from search.settings import Settings, is_code, is_own
 from search.settle import Limits, Settler
-from search.space import Space, make_space
+from search.space import SPACES, Space, make_space
 from search.statements import Claim
 from search.tuner import Outcome, Plan, Tuner
 from search.workspace import Workspace, made_by, made_with, study_name
@@ -50,19 +55,11 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
         StorageError: It was made with other data, space or epochs; or the database fails.
     """
     name = study_name(settings)
-    space = make_space(
-        settings.space,
-        epochs=settings.epochs,
-        image_side=data.input_shape[0],
-        train_order=settings.train_order,
-        augment=settings.augment,
-        precision=settings.precision,
-        early_stopping=settings.early_stopping,
-    )
+    space, remarks = space_of_settings(settings, data, place.layout.logs(name))
     workers = slots(settings.workers)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         study, new = create_or_check(
-            place.storage, name, made_with(settings, data, space), made_by(settings, data)
+            place.storage, name, made_with(settings, data, space), made_by(settings, data, space)
         )
         if not study.get_trials(deepcopy=False):
             _prepare(study, space, settings)
@@ -82,6 +79,8 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 max_parameters=settings.max_params,
                 memory=memory(workers),
             )
+            for remark in remarks:
+                display.say(remark)
             display.say(messages.opening(study, new, plan, workers))
             if settings.precision == "bfloat16" and lacks_bfloat16():
                 display.say("no bfloat16 instructions here: --precision float32 would be quicker")
@@ -125,11 +124,50 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
             return Searched(study, outcome, interruption, audited)
 
 
+def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Space, list[str]]:
+    """The space that the settings name, and what there is to be said of it.
+
+    Raises:
+        SettingsError: It is the user's own, and cannot be used.
+    """
+    common: dict[str, Any] = {
+        "epochs": settings.epochs,
+        "image_side": data.input_shape[0],
+        "train_order": settings.train_order,
+        "augment": settings.augment,
+        "precision": settings.precision,
+        "early_stopping": settings.early_stopping,
+    }
+    if is_code(settings.space):
+        if settings.precision != "float32":
+            raise SettingsError(
+                f"--precision {settings.precision}: networks of your own decide that themselves "
+                "(keras.config.set_dtype_policy in your file)"
+            )
+        found = probe.find(
+            settings.space, data.input_shape, len(data.classes), logs / "own-network.log"
+        )
+        remarks = [f"{settings.space} asks for {', '.join(found.ranges)}"]
+        if not found.scales:
+            remarks.append(
+                "its networks do not seem to scale their images, which come as 0 to 255: "
+                "keras.layers.Rescaling(1 / 255) does"
+            )
+        own = OwnNetworks(**common, code=found.code, digest=found.digest, ranges=found.ranges)
+        return own, remarks
+    if is_own(settings.space):
+        bases = {name: make_space(name, **common) for name in SPACES}
+        return OwnRanges.read(Path(settings.space).expanduser(), bases), []
+    return make_space(settings.space, **common), []
+
+
 @contextmanager
 def workshop(
-    place: Workspace, study: str, *, workers: int = 1
+    place: Workspace, study: str, *, workers: int = 1, aside: bool = False
 ) -> Iterator[tuple[Workshop, Interruption]]:
     """Workers that share all of the machine, for trainings that belong beside ``study``.
+
+    What it says goes ``aside``, to standard error, where standard output is for something else.
 
     Raises:
         LeaseHeld: Another process trains such a thing now.
@@ -138,7 +176,7 @@ def workshop(
         StudyLease(place.storage.engine, f"{study}/best") as lease,
         Interruption() as interruption,
         LocalBackend(slots(workers), place.layout.logs(study)) as backend,
-        make_display() as display,
+        make_display(aside=aside) as display,
     ):
         yield (
             Workshop(
@@ -163,7 +201,7 @@ def settler(
     claims: Sequence[Claim],
     workers: int,
     epochs: int | None,
-    on_stderr: bool = False,
+    aside: bool = False,
 ) -> Iterator[tuple[Settler, Interruption]]:
     """All workers, for the paired trainings that ``claims`` lack; see Settler.
 
@@ -176,7 +214,7 @@ def settler(
         StudyLease(place.storage.engine, f"{name}/pairs") as lease,
         Interruption() as interruption,
         LocalBackend(all_slots, place.layout.logs(name)) as backend,
-        make_display(stderr=on_stderr) as display,
+        make_display(aside=aside) as display,
     ):
         crew = Crew(
             name,

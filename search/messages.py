@@ -1,6 +1,9 @@
 """What a search says before it begins and when it ends."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import optuna
 
@@ -12,6 +15,7 @@ from search.trials import best_trial, lowest, states
 from search.tuner import Outcome, Plan
 from storage.files import Layout
 from storage.study import MADE_WITH
+from storage.tables import ModelRow
 
 STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
 
@@ -62,6 +66,11 @@ def closing(
     elif best is not None and not interrupted:
         lines.append("next: make retrain-best, make report, make dashboard, make leaderboard")
     return lines
+
+
+def as_values(row: ModelRow) -> dict[str, Any]:
+    """A handed-over model for ``--json``: its row, with what it was trained with in full."""
+    return asdict(row) | {"spec": json.loads(row.spec)}
 
 
 def beside(run: DocumentedRun, history: Sequence[EpochFigures]) -> list[str]:

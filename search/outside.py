@@ -9,7 +9,7 @@ import numpy as np
 
 from data.dataset import Dataset
 from models.history import EpochFigures, best_epoch, to_csv
-from models.spec import ModelSpec, TrainingSpec, count_parameters
+from models.spec import ModelSpec, OwnSpec, TrainingSpec
 from search import plots
 from search.backends.base import Backend
 from search.crew import Crew, Task
@@ -42,7 +42,7 @@ class Order:
     kind: Literal["retrain", "baseline", "pair"]
     name: str
     title: str
-    model: ModelSpec
+    model: ModelSpec | OwnSpec
     training: TrainingSpec
     seed: int
     trial: int | None = None
@@ -194,7 +194,7 @@ class Workshop:
             title=order.title,
             spec=spec,
             trial=order.trial,
-            parameters=count_parameters(order.model, data.input_shape, len(data.classes)),
+            parameters=test.parameters,
             epochs=len(history),
             best_epoch=best.epoch,
             val_loss=best.val_loss,

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from data.dataset import DataError, Dataset
 from models.history import EpochFigures, best_epoch
-from models.spec import ModelSpec, TrainingSpec, count_parameters
+from models.spec import count_parameters
 from search import arms
 from search.arms import Params
 from search.claims import MOST_PAIRS, Key, StudyView, Training, judge, key
@@ -231,9 +231,7 @@ def row_of(
 
 def spec_of(order: Order, work: Work, data: Dataset) -> str:
     """What a paired training is trained with, and the configuration it stands for, as JSON."""
-    model: ModelSpec = order.model
-    training: TrainingSpec = order.training
-    content = json.loads(document(model, training, order.seed, data))
+    content = json.loads(document(order.model, order.training, order.seed, data))
     return json.dumps({**content, "params": dict(work.params)}, indent=2, ensure_ascii=False) + "\n"
 
 

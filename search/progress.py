@@ -191,9 +191,9 @@ class LiveDisplay(Display):
         return table
 
 
-def make_display(*, stderr: bool = False) -> Display:
-    """The display that fits what standard output, or standard error, is."""
-    console = Console(stderr=stderr)
+def make_display(*, aside: bool = False) -> Display:
+    """The display that fits what standard output is; ``aside``, what standard error is."""
+    console = Console(stderr=aside)
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
 
 

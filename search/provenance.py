@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from data.dataset import Dataset
-from models.spec import ModelSpec, TrainingSpec
+from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
 PACKAGES = ("tensorflow", "keras", "optuna", "numpy")
 
@@ -20,7 +20,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "treino": _commit()}
 
 
-def document(model: ModelSpec, training: TrainingSpec, seed: int, data: Dataset) -> str:
+def document(model: ModelSpec | OwnSpec, training: TrainingSpec, seed: int, data: Dataset) -> str:
     """What a network was trained with, as JSON text: enough to train it again."""
     content = {
         "model": model.model_dump(mode="json"),

@@ -72,7 +72,11 @@ class Settings:
         "What is done about bad trials: promote pauses all and takes up the promising; "
         "median, hyperband or halving end them early; none.",
     )
-    space: str = _setting("documents", "The search space: documents, or extended, which holds it.")
+    space: str = _setting(
+        "documents",
+        "The search space: documents; extended, which holds it; ranges of your own, space.toml; "
+        "or networks of your own, file.py:build.",
+    )
     monitor: str = _setting("val_loss", "The figure that is minimised.")
     train_order: str = _setting(
         "together", "together: all training images shuffled; folders: one folder after the other."
@@ -135,7 +139,8 @@ class Settings:
         )
         self._one_of("sampler", SAMPLERS)
         self._one_of("pruner", PRUNERS)
-        self._one_of("space", SPACES)
+        if not is_own(self.space):
+            self._one_of("space", SPACES)
         self._one_of("monitor", MONITORS)
         self._one_of("train_order", ("together", "folders"))
         self._one_of("precision", PRECISIONS)
@@ -164,6 +169,17 @@ class Settings:
         value = getattr(self, name)
         if value not in choices:
             raise SettingsError(f"{flag_of(name)} {value!r}: expected {' or '.join(choices)}")
+
+
+def is_own(space: str) -> bool:
+    """Whether a space is the user's own: ranges in a TOML file, or a function in Python."""
+    return space.endswith(".toml") or is_code(space)
+
+
+def is_code(space: str) -> bool:
+    """Whether a space is a function of the user's: file.py:build, or module:build."""
+    place, _, function = space.rpartition(":")
+    return bool(place) and function.isidentifier()
 
 
 def flag_of(name: str) -> str:

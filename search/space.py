@@ -98,10 +98,20 @@ class Space(ABC):
         params: dict[str, Any] = {}
         for name, distribution in self.distributions().items():
             if isinstance(distribution, IntDistribution):
-                params[name] = trial.suggest_int(name, distribution.low, distribution.high)
+                params[name] = trial.suggest_int(
+                    name,
+                    distribution.low,
+                    distribution.high,
+                    step=distribution.step,
+                    log=distribution.log,
+                )
             elif isinstance(distribution, FloatDistribution):
                 params[name] = trial.suggest_float(
-                    name, distribution.low, distribution.high, log=distribution.log
+                    name,
+                    distribution.low,
+                    distribution.high,
+                    step=distribution.step,
+                    log=distribution.log,
                 )
             elif isinstance(distribution, CategoricalDistribution):
                 params[name] = trial.suggest_categorical(name, distribution.choices)

@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.history import EpochFigures, best_epoch
-from models.spec import ModelSpec, TrainingSpec
+from models.spec import ModelSpec, OwnSpec, TrainingSpec
 from search import plots
 from search.coordinates import Params
 from search.promotion import Seen, State
@@ -41,7 +41,7 @@ class LiveTrial:
         model: Its network.
         training: How the network is trained.
         seed: The training's seed.
-        parameters: Number of weights.
+        parameters: Number of weights; 0 until it is known of a network of the user's own.
         history: Its epochs so far.
         goal: The epoch after which it is to be judged again, where trials are judged at rungs.
         reported: Epochs that the study knows.
@@ -49,7 +49,7 @@ class LiveTrial:
 
     trial: optuna.Trial
     params: Params
-    model: ModelSpec
+    model: ModelSpec | OwnSpec
     training: TrainingSpec
     seed: int
     parameters: int

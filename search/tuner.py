@@ -355,12 +355,14 @@ class Tuner:
                 seed=live.seed,
                 checkpoint=self._book.paths(live).checkpoint,
                 monitor=self._plan.monitor,
+                max_parameters=self._plan.max_parameters,
             ),
         )
 
     def _handle(self, slot: int, message: Message) -> None:
         live = self._running[slot]
         if isinstance(message, Resumed):
+            live.parameters = message.parameters or live.parameters
             self._watchdog.heard(slot, time.monotonic(), _longest(message.history))
             for figures in message.history:
                 self._note(live, figures)

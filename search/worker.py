@@ -11,6 +11,7 @@ from data.dataset import DataError, Dataset
 from models import training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
+from models.own_network import CodeChangedError, OwnCodeError
 from search.errors import SettingsError
 from search.jobs import (
     Done,
@@ -71,6 +72,11 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         self._channel = channel
         self._epochs = epochs
         self._run = run
+        self._parameters: int | None = None
+
+    def built(self, network: keras.Model) -> None:
+        """Count the network's weights, to tell the tuner."""
+        self._parameters = network.count_params()
 
     def resumed(self, history: tuple[EpochFigures, ...], last: bool) -> None:
         """Tell the tuner where the training starts.
@@ -78,7 +84,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         Raises:
             BrokenOffError: The verdict is not to train now.
         """
-        self._ask(Resumed(history, last))
+        self._ask(Resumed(history, last, self._parameters))
         if self.verdict is not Verdict.GO_ON and not last:
             raise BrokenOffError
 
@@ -98,6 +104,10 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
     def _ask(self, message: Message) -> None:
         self._channel.send(message)
         self.verdict = self._channel.recv()
+
+
+class TooLargeError(Exception):
+    """The network has more weights than it may; the message says how many."""
 
 
 class BrokenOffError(Exception):
@@ -122,8 +132,13 @@ def work(job: Job, channel: Channel) -> End:
         return _train(job, channel)
     except training.DivergedError as error:
         return Failed("diverged", str(error))
-    except (CheckpointWriteError, StorageError, DataError) as error:
+    except (CheckpointWriteError, CodeChangedError, StorageError, DataError) as error:
         return Failed("surroundings", str(error))
+    except TooLargeError as error:
+        return Failed("memory", str(error))
+    except OwnCodeError as error:
+        traceback.print_exc()
+        return Failed("error", str(error))
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         return Failed("memory", f"out of memory: {_first_line(error)}")
     except (BrokenPipeError, ConnectionResetError):
@@ -136,6 +151,13 @@ def work(job: Job, channel: Channel) -> End:
 def _train(job: Job, channel: Channel) -> End:
     data = Dataset.open(job.data)
     pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
+
+    def built(network: keras.Model) -> None:
+        count = network.count_params()
+        if count > (job.max_parameters or count):
+            raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
+        pruning.built(network)
+
     try:
         trained = training.fit(
             job.model,
@@ -143,6 +165,7 @@ def _train(job: Job, channel: Channel) -> End:
             data,
             seed=job.seed,
             checkpoint=job.checkpoint,
+            built=built,
             resumed=pruning.resumed,
             callbacks=[pruning],
         )
@@ -161,7 +184,15 @@ def _train(job: Job, channel: Channel) -> End:
     model = keras.saving.load_model(job.hand_over, safe_mode=True)
     result = training.evaluate(model, data.test)
     confusion = tuple(tuple(int(n) for n in row) for row in result.confusion)
-    return Done(TestFigures(result.loss, result.accuracy, confusion, result.mistakes))
+    return Done(
+        TestFigures(
+            result.loss,
+            result.accuracy,
+            confusion,
+            model.count_params(),
+            result.mistakes,
+        )
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -14,6 +15,7 @@ from data.catalog import load as load_data
 from data.dataset import DataError, Dataset
 from data.progress import Progress
 from search.errors import SettingsError, TreinoError
+from search.own_code import OwnNetworks
 from search.provenance import versions
 from search.settings import Settings
 from search.space import Space, make_space
@@ -104,8 +106,8 @@ def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]
     }
 
 
-def made_by(settings: Settings, data: Dataset) -> dict[str, str]:
-    """Where a study's images are, and the versions that made it: kept, never compared."""
+def made_by(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
+    """Where a study's images and code are, and the versions that made it: kept, never compared."""
     where = settings.data
     if where not in ("auto", *NAMES):  # a path is to be found again from another folder, too
         where = str(Path(where).expanduser().resolve())
@@ -115,6 +117,7 @@ def made_by(settings: Settings, data: Dataset) -> dict[str, str]:
         "image_size": str(settings.image_size),
         "skip_bad_images": str(settings.skip_bad_images),
         "images": str(settings.images or ""),
+        "code": space.code if isinstance(space, OwnNetworks) else "",
         "classes": json.dumps(data.classes, ensure_ascii=False),
         **{name: str(getattr(settings, name)) for name in HOW_SEARCHED},
         **versions(),
@@ -152,13 +155,16 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
 def space_of(study: optuna.Study) -> Space:
     """The space that a study was made with."""
     with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
+    by = [study.user_attrs[studies.MADE_BY], *study.user_attrs.get(studies.CONTINUED_BY, [])][-1]
     name, _, order = with_["space"].partition(":")[0].partition(", ")
-    return make_space(
-        name,
-        epochs=int(with_["epochs"]),
-        image_side=int(study.user_attrs[studies.MADE_BY]["image_size"]),
-        train_order=order,
-        augment="augment" in with_,
-        precision=with_.get("precision", "float32"),
-        early_stopping="early stopping" not in with_,
-    )
+    common: dict[str, Any] = {
+        "epochs": int(with_["epochs"]),
+        "image_side": int(by["image_size"]),
+        "train_order": order,
+        "augment": "augment" in with_,
+        "precision": with_.get("precision", "float32"),
+        "early_stopping": "early stopping" not in with_,
+    }
+    if by.get("code"):
+        return OwnNetworks.from_text(with_["space"], by["code"], **common)
+    return make_space(name, **common)

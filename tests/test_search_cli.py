@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import optuna
 import pytest
+import typer
 from optuna.trial import TrialState
 
+from search.cli import app
 from storage.engine import database_url, open_storage
 from tests.pictures import image_folder
 
@@ -166,6 +169,45 @@ def test_a_study_of_another_program_is_left_alone(tmp_path: Path) -> None:
 def test_data_and_studies_are_listed(place: Place) -> None:
     assert "grey" in place.run("data", "--data", "images")
     assert "images" in place.run("studies")
+
+
+JSON_COMMANDS = {
+    "leaderboard": (),
+    "studies": (),
+    "data": ("--data", "images"),
+    "retrain-best": ("--epochs", "3"),
+    "baseline": ("run-4", "--data", "images", "--epochs", "1"),
+}
+
+
+def test_every_command_with_json_is_tried() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    with_json = {n for n, c in commands.items() if any("--json" in p.opts for p in c.params)}
+    # predict is tried in test_search_predict.py; replay needs curves to replay.
+    assert with_json == {*JSON_COMMANDS, "predict", "replay"}
+
+
+@pytest.mark.parametrize(("command", "arguments"), JSON_COMMANDS.items())
+def test_json_is_all_that_is_on_stdout(
+    place: Place, command: str, arguments: tuple[str, ...]
+) -> None:
+    process = place.start(command, *arguments, "--json")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    told = json.loads(out)
+    if command == "leaderboard":
+        (first,) = [row for row in told if row["name"] == "trial 0"]
+        assert first["epochs"] == 2
+        assert 0 <= first["val_accuracy"] <= 1
+    elif command == "studies":
+        assert told[0]["name"] == "images"
+        assert datetime.fromisoformat(told[0]["started"]).tzinfo is not None
+    elif command == "data":
+        assert sum(row["training"] for row in told["classes"]) == 48
+        assert "data: images" in err
+    else:
+        assert told["epochs"] == told["spec"]["training"]["epochs"]
+        assert Path(place.folder / told["path"]).is_file()
 
 
 def test_a_search_interrupted_by_ctrl_c_goes_on_with_the_same_command(fresh: Place) -> None:

@@ -1,0 +1,160 @@
+"""Images classified with a handed-over model, in a process that trains nothing."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data.decode import decode_file
+from data.folder import images_below
+from search.errors import TreinoError
+from storage.files import RunFiles
+
+ANYWHERE = Path("/")  # a model may have been taken anywhere, and be a link
+TOGETHER = 64  # images decoded and classified at a time
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What a model made of one image.
+
+    Attributes:
+        path: The image.
+        probabilities: Of the classes, in the model's order; empty if the image is bad.
+        fault: Why the image could not be classified; empty if it could.
+    """
+
+    path: Path
+    probabilities: tuple[float, ...]
+    fault: str = ""
+
+
+class Classifier:
+    """A handed-over model with what its spec says of images and classes.
+
+    Attributes:
+        classes: Names of the classes, in the order of the probabilities.
+
+    Args:
+        path: The model file, or the folder that it was handed over in.
+
+    Raises:
+        TreinoError: There is no model, no spec beside it, or they do not belong together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        file = RunFiles(ANYWHERE, path).model if path.is_dir() else path
+        if not file.is_file():
+            what = f"no {file.name} in {path}" if path.is_dir() else f"no file {path}"
+            raise TreinoError(f"{what}: name a model.keras, or the folder that holds one")
+        if file.suffix != ".keras":  # older formats have no safe mode worth the name
+            raise TreinoError(f"{file}: expected a .keras file, as `treino retrain-best` writes")
+        self.classes, self._shape = _read_spec(file)
+        self._model = _load(file, self._shape, len(self.classes))
+
+    def classify(self, paths: Sequence[Path]) -> Iterator[Classified]:
+        """Classify image files; those that cannot be read are among what comes, with the fault."""
+        with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+            warnings.simplefilter("ignore")  # of odd images; what matters is an error here
+            for start in range(0, len(paths), TOGETHER):
+                some = paths[start : start + TOGETHER]
+                decoded = list(pool.map(self._decode, some))
+                good = [image for image in decoded if not isinstance(image, str)]
+                rows = iter(self._model.predict_on_batch(np.stack(good)) if good else ())
+                for path, image in zip(some, decoded, strict=True):
+                    if isinstance(image, str):
+                        yield Classified(path, (), image)
+                    else:
+                        yield Classified(path, tuple(float(p) for p in next(rows)))
+
+    def best(self, of: Classified, count: int | None) -> list[tuple[str, float]]:
+        """The ``count`` likeliest classes with their probabilities, likeliest first.
+
+        None of a bad image; all where ``count`` is None.
+        """
+        named = zip(self.classes, of.probabilities, strict=not of.fault)
+        return sorted(named, key=lambda pair: -pair[1])[:count]
+
+    def _decode(self, path: Path) -> npt.NDArray[np.uint8] | str:
+        try:
+            return decode_file(path, self._shape[0])
+        except ValueError as error:
+            return str(error)
+
+
+def image_files(named: Sequence[Path]) -> list[Path]:
+    """The images that are named, folders replaced by the images in and below them.
+
+    Raises:
+        TreinoError: A folder holds none.
+        DataError: A folder cannot be read.
+    """
+    files: list[Path] = []
+    for path in named:
+        found = [file.path for file in images_below(path)] if path.is_dir() else [path]
+        if not found:
+            raise TreinoError(f"{path} holds no images (PNG, JPEG, BMP or WebP)")
+        files += found
+    return files
+
+
+def _read_spec(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
+    """Classes and input shape (height, width, channels) of a model, from the spec beside it."""
+    path = RunFiles(ANYWHERE, file.parent).spec
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))["data"]
+        classes = tuple(str(name) for name in data["classes"])
+        height, width, channels = (int(size) for size in data["input_shape"])
+    except FileNotFoundError as error:
+        raise TreinoError(
+            f"no {path.name} beside {file}: it says the classes and the size of the images; "
+            "copy it along with the model"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TreinoError(f"{path} does not say classes and input_shape ({error!r})") from error
+    return classes, (height, width, channels)
+
+
+def _load(file: Path, shape: tuple[int, int, int], classes: int) -> Any:
+    """The model, loaded without running code from it."""
+    try:
+        with _without_stderr():  # TensorFlow greets there, whatever its log level
+            import keras
+
+            model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise TreinoError(
+            f"{file} could not be loaded; it is damaged, or needs code, which is never run from "
+            f"a file ({type(error).__name__}: {reason})"
+        ) from error
+    expected = ((None, *shape), (None, classes))
+    if (model.input_shape, model.output_shape) != expected:
+        raise TreinoError(
+            f"{file} takes {model.input_shape} and returns {model.output_shape}, but the spec "
+            f"beside it says {expected[0]} and {expected[1]}: they do not belong together"
+        )
+    return model
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Let nothing through to standard error, from C++ neither."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - not a path
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)

@@ -1,0 +1,115 @@
+"""Finds out what a user's own function asks for, in a process of its own.
+
+The tuner runs no code of the user's, and no Keras: it learns the ranges and nothing else.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from models.own_trial import RANGES, OwnTrial, Range, explore
+from search.errors import SettingsError, TreinoError
+
+_spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a user's function is.
+
+    Attributes:
+        code: The file's absolute path, or the module, a colon and the function's name.
+        digest: Of the source.
+        ranges: What it asks for, by parameter.
+        scales: Whether its networks seem to scale their images, which come as 0 to 255.
+    """
+
+    code: str
+    digest: str
+    ranges: Mapping[str, Range]
+    scales: bool
+
+
+def reference(space: str) -> str:
+    """The user's function as any process finds it: a file by its absolute path."""
+    place, _, function = space.rpartition(":")
+    if place.endswith(".py"):
+        place = str(Path(place).expanduser().resolve())
+    return f"{place}:{function}"
+
+
+def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path) -> Found:
+    """Try the function that ``space`` names until nothing new comes of it.
+
+    Args:
+        space: The function, as the setting names it.
+        input_shape: Height, width and channels of an image.
+        classes: Number of classes.
+        log: Where what it prints goes.
+
+    Raises:
+        SettingsError: It cannot be used; the message has the user's lines.
+        TreinoError: The process in which it was tried died.
+    """
+    ours, theirs = _spawn.Pipe(duplex=False)
+    process = _spawn.Process(
+        target=_find,
+        args=(theirs, reference(space), input_shape, classes, log),
+        name="treino probe",
+        daemon=True,
+    )
+    process.start()
+    theirs.close()  # so that a dead process reads as an end of file
+    try:
+        answer = ours.recv()
+    except EOFError:
+        process.join()
+        raise TreinoError(
+            f"--space {space}: the process that tried it died (exit code {process.exitcode}); "
+            f"see {log}"
+        ) from None
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    if isinstance(answer, str):
+        raise SettingsError(f"--space {space}: {answer}")
+    code, digest, ranges, scales = answer
+    return Found(code, digest, RANGES.validate_json(ranges), scales)
+
+
+def _find(
+    channel: Connection, code: str, input_shape: tuple[int, int, int], classes: int, log: Path
+) -> None:
+    """What runs in the process: answers with what was found, or with a line of what is wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tuner's to understand
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing is trained, and the GPU may be busy
+    import keras
+
+    from models import own_network
+
+    scales = True
+
+    def call(trial: OwnTrial) -> None:
+        nonlocal scales
+        keras.backend.clear_session()
+        model = own.call(trial, input_shape, classes)
+        scales = scales and own_network.scales(model)
+        own_network.check_loadable(own_network.network(model, input_shape, classes))
+
+    try:
+        own = own_network.load(code)
+        ranges = explore(call)
+    except (own_network.OwnCodeError, ValueError) as error:
+        channel.send(str(error))
+    else:
+        channel.send((code, own.digest, RANGES.dump_json(ranges), scales))

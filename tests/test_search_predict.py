@@ -1,0 +1,185 @@
+"""Classifying with a handed-over model: what comes out, and what is said of what cannot."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.decode import decode
+from models.network import build
+from models.spec import Block, Dense, ModelSpec
+from search.errors import TreinoError
+from search.predict import Classifier, image_files
+
+TREINO = str(Path(sys.executable).with_name("treino"))
+CLASSES = ["dark", "grey", "light"]
+SPEC = {"data": {"classes": CLASSES, "input_shape": [8, 8, 3]}}
+
+
+@pytest.fixture(scope="module")
+def handed_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model with fresh weights."""
+    folder = tmp_path_factory.mktemp("model") / "best of all"
+    folder.mkdir()
+    keras.utils.set_random_seed(3)
+    spec = ModelSpec(blocks=(Block(filters=2),), dense=Dense(units=4))
+    build(spec, (8, 8, 3), 3).save(folder / "model.keras")
+    (folder / "spec.json").write_text(json.dumps(SPEC))
+    return folder
+
+
+def copied(folder: Path, to: Path, *names: str) -> Path:
+    to.mkdir()
+    for name in names:
+        (to / name).write_bytes((folder / name).read_bytes())
+    return to
+
+
+def images(folder: Path) -> list[Path]:
+    """Of all sorts: large, grey, with transparency, named to make trouble."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (30, 20, 4), np.uint8)
+    made = {
+        "large.png": Image.fromarray(pixels[..., :3]),
+        "grey.jpg": Image.fromarray(pixels[..., 0]),
+        "clear.webp": Image.fromarray(pixels),
+        "tab\tand\nline.bmp": Image.fromarray(pixels[::-1, ..., :3]),
+    }
+    for name, image in made.items():
+        image.save(folder / name)
+    return [folder / name for name in made]
+
+
+def treino(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
+    done = subprocess.run(
+        [TREINO, "predict", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def test_probabilities_are_those_of_the_model_on_the_images_as_data_sets_decode_them(
+    handed_over: Path, tmp_path: Path
+) -> None:
+    files = images(tmp_path / "images")
+    model = keras.saving.load_model(handed_over / "model.keras")
+    expected = model.predict(np.stack([decode(file.read_bytes(), 8) for file in files]), verbose=0)
+    out, err = treino(handed_over, *files, "--json")
+    assert err == ""
+    for image, file, row in zip(json.loads(out), files, expected, strict=True):
+        assert image["image"] == str(file)
+        assert image["fault"] is None
+        told = {c["class"]: c["probability"] for c in image["classes"]}
+        assert [told[name] for name in CLASSES] == pytest.approx(row.tolist(), abs=2e-6)
+        assert list(told.values()) == sorted(told.values(), reverse=True)
+
+
+def test_a_line_an_image_and_class_and_bad_images_do_not_keep_the_others_back(
+    handed_over: Path, tmp_path: Path
+) -> None:
+    files = images(tmp_path / "images")
+    (tmp_path / "images" / "broken.png").write_bytes(files[0].read_bytes()[:100])
+    out, err = treino(
+        handed_over / "model.keras", tmp_path / "images", tmp_path / "none.png", "--top", 2, code=1
+    )
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [len(row) for row in rows] == [3] * 8
+    assert [Path(row[2]).name for row in rows[::2]] == [
+        "clear.webp",
+        "grey.jpg",
+        "large.png",
+        "tab\\tand\\nline.bmp",
+    ]
+    assert all(row[1] in CLASSES and 0 <= float(row[0]) <= 1 for row in rows)
+    broken, missing = err.splitlines()
+    assert broken.startswith("treino: ")
+    assert "broken.png: unreadable" in broken
+    assert "none.png: unreadable (No such file or directory)" in missing
+
+
+def test_folders_are_gone_through_and_many_images_come_in_order(
+    handed_over: Path, tmp_path: Path
+) -> None:
+    for folder in ("a", "b/c"):
+        (tmp_path / "many" / folder).mkdir(parents=True)
+        for number in range(40):
+            shade = Image.new("L", (8, 8), 6 * number)
+            shade.save(tmp_path / "many" / folder / f"{number:02d}.png")
+    (tmp_path / "many" / "a" / "notes.txt").write_text("no image")
+    files = image_files([tmp_path / "many"])
+    assert len(files) == 80
+    classifier = Classifier(handed_over)
+    found = list(classifier.classify(files))
+    assert [image.path for image in found] == files
+    for first, second in zip(found[:40], found[40:], strict=True):
+        assert first.probabilities == pytest.approx(second.probabilities, abs=1e-6)
+
+
+def test_what_is_no_file_is_not_read(handed_over: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (image,) = Classifier(handed_over).classify([tmp_path / "pipe.png"])
+    assert image.fault == "no file of its own"
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TreinoError, match="holds no images"):
+        image_files([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (None, "no spec.json beside .*: it says the classes"),
+        ("{", "does not say classes and input_shape"),
+        ("[]", "does not say classes and input_shape"),
+        (json.dumps({"data": {"classes": CLASSES}}), "does not say .*input_shape"),
+        (json.dumps({"data": SPEC["data"] | {"classes": ["a", "b"]}}), "do not belong together"),
+        (json.dumps({"data": SPEC["data"] | {"input_shape": [16, 16, 3]}}), "not belong together"),
+    ],
+)
+def test_without_the_right_spec_there_are_no_classes(
+    handed_over: Path, tmp_path: Path, spec: str | None, said: str
+) -> None:
+    folder = copied(handed_over, tmp_path / "moved", "model.keras")
+    if spec is not None:
+        (folder / "spec.json").write_text(spec)
+    with pytest.raises(TreinoError, match=said):
+        Classifier(folder)
+
+
+def test_what_is_no_model_is_refused(handed_over: Path, tmp_path: Path) -> None:
+    with pytest.raises(TreinoError, match=r"no model\.keras in .*: name a model\.keras"):
+        Classifier(tmp_path)
+    with pytest.raises(TreinoError, match=r"no file .*nowhere"):
+        Classifier(tmp_path / "nowhere")
+    with pytest.raises(TreinoError, match=r"expected a \.keras file"):
+        Classifier(handed_over / "spec.json")
+    folder = copied(handed_over, tmp_path / "damaged", "model.keras", "spec.json")
+    whole = (folder / "model.keras").read_bytes()
+    (folder / "model.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TreinoError, match="could not be loaded; it is damaged"):
+        Classifier(folder)
+
+
+def test_code_in_a_model_is_not_run(handed_over: Path, tmp_path: Path) -> None:
+    folder = copied(handed_over, tmp_path / "with code", "spec.json")
+    inputs = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(keras.layers.Lambda(lambda x: x / 255)(inputs))
+    keras.Model(inputs, keras.layers.Dense(3)(flat)).save(folder / "model.keras")
+    with zipfile.ZipFile(folder / "model.keras") as file:
+        assert b"__lambda__" in file.read("config.json")
+    with pytest.raises(TreinoError, match="needs code, which is never run from a file"):
+        Classifier(folder)
