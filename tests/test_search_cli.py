@@ -131,7 +131,10 @@ def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(place: Plac
     out = place.run("retrain-best", "--epochs", "3")
     assert "the documents' best on CIFAR-10: 0.8439" in out
     best = place.folder / "var/images/best"
-    names = {"model.keras", "spec.json", "history.csv", "curves.png", "confusion.png", "README.md"}
+    names = {
+        *("model.keras", "spec.json", "history.csv", "test.json", "README.md"),
+        *("curves.png", "confusion.png", "mistakes.png"),
+    }
     assert {path.name for path in best.iterdir()} == names
     assert "0.8439" in (best / "README.md").read_text(encoding="utf-8")
     assert len((best / "history.csv").read_text().splitlines()) == 4
