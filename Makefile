@@ -28,6 +28,9 @@ SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag
 	$(call flag,TIMEOUT,timeout) $(call flag,PRUNER,pruner) $(call flag,SAMPLER,sampler) \
 	$(call flag,SPACE,space)
 
+# Test files beside one another, a process a core: most of them wait for processes of their own.
+BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -66,7 +69,7 @@ install: $(BIN)/installed ## Make .venv and install treino into it
 
 .PHONY: test
 test: $(BIN)/installed-dev ## Run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(BESIDE) $(ARGS)
 
 .PHONY: check
 check: $(BIN)/installed-dev ## Everything that CI checks
@@ -74,7 +77,7 @@ check: $(BIN)/installed-dev ## Everything that CI checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(BESIDE) $(ARGS)
 
 .PHONY: chaos
 chaos: $(BIN)/installed-dev ## Searches under fire, memory over 200 trials, bad input by the thousand

@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import median
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from search.coordinates import Coordinates
 from search.promotion import ETA, Choice, Seen, next_rung, rungs
@@ -68,6 +69,11 @@ def train(seen: list[Seen], choice: Choice) -> None:
 
 def main() -> None:
     """Print the seconds of decisions in a row, the first by a chooser that remembers nothing."""
+    with threadpool_limits(1):  # as in a search (search/launch.py)
+        _measure()
+
+
+def _measure() -> None:
     for count in TRIALS:
         seen = history(count)
         chooser = make_chooser("gp", DISTRIBUTIONS, EPOCHS, 0)

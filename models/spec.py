@@ -230,6 +230,7 @@ def count_parameters(
     if isinstance(spec, OwnSpec):
         return 0
     side, _, channels = input_shape
+    map_sides(spec, side)  # whether it fits: an average does not ask how large a map is
     total = 0
     for block in spec.blocks:
         for _ in range(block.convolutions):

@@ -17,7 +17,6 @@ from scipy.stats import beta
 from data.dataset import Dataset
 from models.history import EpochFigures
 from search.crew import Crew, Task
-from search.errors import NothingToTrainError
 from search.jobs import Done, Failed, Job
 from search.progress import plural
 from search.provenance import document
@@ -73,15 +72,10 @@ def audit(
         the same call.
 
     Raises:
-        NothingToTrainError: No trial was pruned.
         TrainingFailedError: No training can go on.
     """
     seed = int(study.user_attrs[MADE_WITH]["seed"])
     drawn = sample_of_pruned(study.get_trials(deepcopy=False), count, seed)
-    if not drawn:
-        raise NothingToTrainError(
-            f"study {study.study_name!r} has no pruned trial: there is nothing to audit"
-        )
     found: list[Audited] = []
     waiting = {_run(trial): trial for trial in drawn}
     left = list(waiting.values())
@@ -112,7 +106,8 @@ def told(study: optuna.Study, found: Sequence[Audited]) -> list[str]:
     The upper limit of the share is Clopper and Pearson's (1934), one-sided, 95 %.
     """
     best = best_trial(study)
-    assert best is not None
+    if best is None or not found:
+        return ["audit: no trial was pruned, so there is nothing to see"]
     wrong = [audited for audited in found if audited.after < lowest(best)]
     right = len(found) - len(wrong)
     most = float(beta.ppf(0.95, len(wrong) + 1, right)) if right else 1.0

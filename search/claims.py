@@ -8,7 +8,7 @@ Pure: ``judge`` sees plain values. Two kinds of evidence, never mixed within a c
   in ten of them reached half of the study's epochs or more. What a pruner leaves over was chosen
   by its losses, and an early epoch says little of a late one.
 
-See docs/decisions/0011-claims.md.
+See docs/decisions/0013-claims.md.
 """
 
 import math

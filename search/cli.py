@@ -66,7 +66,7 @@ def search(settings: Settings) -> None:
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=asked):
             print(line)  # noqa: T201
-        for line in audit.told(study, searched.audited) if searched.audited else ():
+        for line in audit.told(study, searched.audited) if settings.audit and not asked else ():
             print(line)  # noqa: T201
     if outcome.trouble:
         raise TreinoError(f"the search had to stop: {outcome.trouble}")

@@ -21,6 +21,7 @@ def search_command(study: str, made_with: Mapping[str, str], made_by: Mapping[st
         "data": made_by["data"],
         "study": study,
         "image-size": made_by["image_size"],
+        "images": made_by.get("images") or "None",
         "epochs": made_with["epochs"],
         "seed": made_with["seed"],
         "monitor": made_with["monitor"],

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class ByForecast:
         """See Chooser."""
         may = promotable(seen, self._rungs, new=new) if paused else []
         random = self._random(seen)
-        known = {frozenset(trial.params.items()) for trial in seen}
+        known = {trial.key for trial in seen}
         begun = sum(bool(trial.losses) for trial in seen)
         if new and (len(seen) < STARTUP or begun < len(self._rungs)):
             return self._first_new(self._coordinates.uniform(CANDIDATES, random), known, "")
@@ -194,13 +195,17 @@ class _Scale:
         return np.asarray(np.exp(self.middle + self.width * drawn_apart))
 
 
-def _looked_at(trial: Seen, steps: Sequence[int]) -> list[int]:
+def _looked_at(trial: Seen, steps: tuple[int, ...]) -> tuple[int, ...]:
     """The epochs of a trial that the model sees: its rungs, and where it stands."""
-    last = len(trial.losses)
-    return sorted({rung for rung in steps if rung <= last} | ({last} if last else set()))
+    return _looked_at_of(len(trial.losses), steps)
 
 
-def _worth_knowing(trials: Sequence[Seen], steps: Sequence[int]) -> list[Seen]:
+@cache
+def _looked_at_of(last: int, steps: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({rung for rung in steps if rung <= last} | ({last} if last else set())))
+
+
+def _worth_knowing(trials: Sequence[Seen], steps: tuple[int, ...]) -> list[Seen]:
     """Trials with KNOWN losses at the most: the far and good ones, and a sample of the others."""
     order = sorted(trials, key=lambda trial: (-reached(trial, steps), trial.best))
     sizes = np.cumsum([len(_looked_at(trial, steps)) for trial in order])

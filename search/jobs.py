@@ -28,6 +28,7 @@ class Job:
         checkpoint: File of its state; trained on from there if it exists.
         monitor: The figure that the tuner judges by.
         hand_over: File for the trained model; with one, it is also tried on the test images.
+        save: File for the trained model, where it is only to be kept.
         max_parameters: A network that turns out to have more weights is not trained.
     """
 
@@ -39,6 +40,7 @@ class Job:
     checkpoint: Path
     monitor: str = "val_loss"
     hand_over: Path | None = None
+    save: Path | None = None
     max_parameters: int | None = None
 
 

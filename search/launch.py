@@ -26,12 +26,13 @@ from search.machine import lacks_bfloat16, memory, slots
 from search.outside import Workshop
 from search.own_code import OwnNetworks
 from search.own_space import OwnRanges
-from search.progress import make_display
+from search.plan import Outcome, Plan
+from search.progress import Display, make_display
 from search.settings import Settings, is_code, is_own
 from search.settle import Limits, Settler
 from search.space import SPACES, Space, make_space
 from search.statements import Claim
-from search.tuner import Outcome, Plan, Tuner
+from search.tuner import Tuner
 from search.workspace import Workspace, made_by, made_with, study_name
 from storage.lease import LeaseHeld, StudyLease
 from storage.study import create_or_check, reports
@@ -102,14 +103,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 outcome = tuner.run()
             audited: list[Audited] = []
             if settings.audit and not (outcome.trouble or interruption.asked):
-                crew = Crew(
-                    name,
-                    backend=backend,
-                    records=place.records,
-                    display=display,
-                    interruption=interruption,
-                    every_turn=lease.renew,
-                )
+                crew = _crew(place, name, backend, display, interruption, lease)
                 audited = audit(
                     study,
                     space,
@@ -216,14 +210,7 @@ def settler(
         LocalBackend(all_slots, place.layout.logs(name)) as backend,
         make_display(aside=aside) as display,
     ):
-        crew = Crew(
-            name,
-            backend=backend,
-            records=place.records,
-            display=display,
-            interruption=interruption,
-            every_turn=lease.renew,
-        )
+        crew = _crew(place, name, backend, display, interruption, lease)
         limits = Limits(epochs=epochs, memory=memory(all_slots))
         yield (
             Settler(
@@ -239,6 +226,24 @@ def settler(
             ),
             interruption,
         )
+
+
+def _crew(
+    place: Workspace,
+    study: str,
+    backend: LocalBackend,
+    display: Display,
+    interruption: Interruption,
+    lease: StudyLease,
+) -> Crew:
+    return Crew(
+        study,
+        backend=backend,
+        records=place.records,
+        display=display,
+        interruption=interruption,
+        every_turn=lease.renew,
+    )
 
 
 def attach(place: Workspace, study: optuna.Study) -> None:

@@ -87,7 +87,7 @@ class Lineup:
 
     def add(self, seen: Seen) -> int:
         """Take a trial in; returns the number of the first one with its configuration."""
-        first = self._numbers.setdefault(frozenset(seen.params.items()), seen.number)
+        first = self._numbers.setdefault(seen.key, seen.number)
         if first == seen.number:
             self._seen[seen.number] = seen
         return first
@@ -129,10 +129,6 @@ class Lineup:
     def failed(self, number: int) -> None:
         """A trial broke by no fault of its configuration: nothing is learned from it."""
         self._seen[number] = replace(self._seen[number], losses=(), state="over")
-
-    def knows(self, params: Params) -> bool:
-        """Whether a configuration was trained, or is."""
-        return frozenset(params.items()) in self._numbers
 
     def choose(self) -> Choice | None:
         """What a free worker is to train; None for nothing."""

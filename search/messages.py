@@ -10,9 +10,9 @@ import optuna
 from models.documented import DocumentedRun
 from models.history import EpochFigures
 from search.backends.local import Slot
+from search.plan import Outcome, Plan
 from search.progress import duration, plural
 from search.trials import best_trial, lowest, states
-from search.tuner import Outcome, Plan
 from storage.files import Layout
 from storage.study import MADE_WITH
 from storage.tables import ModelRow

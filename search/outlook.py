@@ -3,7 +3,7 @@
 The lowest loss falls in jumps, ever more seldom: about as much from one multiple of the epochs to
 the next. So the gain of E more epochs after S is put at that of the last stretch of the same ratio,
 from S² / (S + E) to S. On LCBench that told searches that had come to a stop from those that had
-not, which the model that chooses trials could not (docs/decisions/0013-outlook.md).
+not, which the model that chooses trials could not (docs/decisions/0016-outlook.md).
 """
 
 from collections.abc import Sequence

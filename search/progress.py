@@ -181,7 +181,7 @@ class LiveDisplay(Display):
             o = self._overall
             left = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
             table.add_row(
-                Text(o.what, style="bold"),
+                Text(f"all {o.what}", style="bold"),
                 ProgressBar(total=o.total, completed=o.done, width=BAR),
                 Text(f"{o.done}/{o.total}"),
                 Text(o.best + left if o.best else left.removeprefix(", ")),

@@ -11,6 +11,7 @@ alone: a search broken off and continued decides as one that was not.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Any, Literal, Protocol
 
 from search.coordinates import Params
@@ -38,10 +39,16 @@ class Seen:
     losses: tuple[float, ...]
     state: State
 
-    @property
+    # Kept, because each decision asks for them of every trial, and few trials have changed.
+    @cached_property
     def best(self) -> float:
         """The lowest loss so far; infinite before the first epoch."""
         return min(self.losses, default=math.inf)
+
+    @cached_property
+    def key(self) -> frozenset[tuple[str, Any]]:
+        """The configuration, to look it up by."""
+        return frozenset(self.params.items())
 
     def after(self, loss: float) -> "Seen":
         """The trial after one more epoch."""
@@ -148,7 +155,12 @@ def promotable(seen: Sequence[Seen], steps: Sequence[int], *, new: bool) -> list
 
 def reached(trial: Seen, steps: Sequence[int]) -> int:
     """The last rung that a trial has reached; 0 before the first."""
-    return max((rung for rung in steps if rung <= len(trial.losses)), default=0)
+    return _rung_at(len(trial.losses), tuple(steps))
+
+
+@cache
+def _rung_at(epochs: int, steps: tuple[int, ...]) -> int:
+    return max((rung for rung in steps if rung <= epochs), default=0)
 
 
 class ByRank:

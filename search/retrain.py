@@ -315,10 +315,15 @@ def _hand_over(made: RunFiles, best: RunFiles) -> None:
         (made.history, best.history),
         (made.curves, best.curves),
         (made.confusion, best.confusion),
+        (made.tested, best.tested),
+        (made.mistakes, best.mistakes),
         (made.spec, best.spec),
         (made.model, best.model),
     ):
-        write_atomically(target, source.read_bytes())
+        if source.exists():
+            write_atomically(target, source.read_bytes())
+        else:  # it was made before treino kept that of a test
+            target.unlink(missing_ok=True)
 
 
 def card(report: Report, data: Dataset, files: RunFiles) -> str:

@@ -95,7 +95,7 @@ class Drawing:
         """See Chooser."""
         if not new:
             return None
-        known = {frozenset(trial.params.items()) for trial in seen}
+        known = {trial.key for trial in seen}
         sampler = make_sampler(self._sampler, self._seed, len(seen))
         params = propose(
             self._study, sampler, self._distributions, lambda p: frozenset(p.items()) in known
@@ -133,7 +133,7 @@ def make_chooser(
 
     def new(seen: Sequence[Seen], steps: Sequence[int]) -> Params | None:
         number = len(seen)
-        known = {frozenset(trial.params.items()) for trial in seen}
+        known = {trial.key for trial in seen}
         study = optuna.create_study()
         # A third at random, as in BOHB (Falkner et al., 2018).
         if sampler == "tpe" and np.random.default_rng((seed, number)).random() >= 1 / ETA:

@@ -175,7 +175,10 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     epochs = place.records.epochs_of_study(name)
     steps = rungs(int(with_["epochs"]))
     models = place.records.models()
-    retrained = next((m for m in reversed(models) if m.study == name and m.kind == "retrain"), None)
+    # Of several the one that was handed over; the last one if that cannot be told any more.
+    retrains = [m for m in reversed(models) if m.study == name and m.kind == "retrain"]
+    handed_over = (model for model in retrains if _tested(place, model) is not None)
+    retrained = next(handed_over, retrains[0] if retrains else None)
     baselines = [m for m in models if m.study == BASELINES and m.run.startswith("run-10-")]
     fingerprint = with_["data"].rpartition(" ")[2]
     return Snapshot(

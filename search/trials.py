@@ -91,12 +91,15 @@ class TrialBook:
         self._keep = keep
         self._ids: dict[int, int] = {}  # Optuna's, by number
         self._waiting: deque[int] = deque()
+        self._values: list[float] = []  # of the complete trials
         self._memory: Mapping[str, Any] | None = study.user_attrs.get(MEMORY)
 
     def adopt(self) -> list[FrozenTrial]:
         """What the study holds: its trials that were begun, duplicates left out."""
         trials = self._study.get_trials(deepcopy=False)
         self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - nobody else tells it
+        complete = (t for t in trials if t.state is TrialState.COMPLETE)
+        self._values = [lowest(trial) for trial in complete]
         self._waiting.extend(t.number for t in trials if t.state is TrialState.WAITING)
         return list(filter(counts, trials))
 
@@ -219,17 +222,21 @@ class TrialBook:
             attributes[REASON] = reason
         for key, value in attributes.items():
             live.trial.set_user_attr(key, value)
-        self._upload(live, state)
         value = None
         if state is TrialState.COMPLETE:
             judged = (self.judged(figures) for figures in live.history)
             value = min(figure for figure in judged if math.isfinite(figure))
+            self._values.append(value)
+        self._upload(live, state, with_model=value in sorted(self._values)[: self._keep])
         self._study.tell(live.trial, value, state=state)
-        if not self._keep:  # then what waits for ``tidy`` would only fill the disk
-            self.paths(live).remove_checkpoint()
+        # What waits for ``tidy`` fills the disk: no more of it than may be kept.
+        self.paths(live).remove_checkpoint(but_the_newest=self._keep > 0)
 
-    def _upload(self, live: LiveTrial, state: TrialState) -> None:
-        """Keep the trial's spec and the picture of its curves where the dashboard shows them."""
+    def _upload(self, live: LiveTrial, state: TrialState, *, with_model: bool) -> None:
+        """Keep spec, picture of the curves and model where the dashboard shows them.
+
+        The model only of a trial that is among the best when it ends: they get ever fewer.
+        """
         paths = self.paths(live)
         self._layout.artifacts.mkdir(parents=True, exist_ok=True)
         store = FileSystemArtifactStore(self._layout.artifacts)
@@ -238,6 +245,8 @@ class TrialBook:
             title = f"{self._study.study_name}, trial {live.number}"
             plots.draw_curves(live.history, paths.curves, title, subtitle=state.name.lower())
             files.append(paths.curves)
+        if with_model and paths.model.exists():
+            files.append(paths.model)
         try:
             for file in files:
                 upload_artifact(
@@ -250,6 +259,7 @@ class TrialBook:
             raise StorageError(
                 f"cannot keep artifacts in {self._layout.artifacts}: {error.strerror or error}"
             ) from error
+        paths.model.unlink(missing_ok=True)  # kept there, or not worth it
 
     def tidy(self, spared: Collection[int] = ()) -> None:
         """Bound the space: only the best finished trials, and the unfinished, keep theirs.

@@ -6,8 +6,7 @@ the trials. What to do next, and what an epoch means, scheduler.py decides.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -22,6 +21,7 @@ from search.interruption import Interruption
 from search.jobs import Done, End, EpochDone, Job, Message, Paused, Resumed, Stopped, Verdict
 from search.lineup import Lineup
 from search.outlook import Outlook, outlook
+from search.plan import Outcome, Plan
 from search.progress import Display, Overall, plural
 from search.promotion import Choice
 from search.provenance import document
@@ -33,63 +33,6 @@ from storage.tables import Records
 
 NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
 TURN = 0.2  # seconds the loop waits for messages at the most: how soon it sees Ctrl-C
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a search is to do.
-
-    Attributes:
-        trials: Trials the study is to have in all; None for no limit.
-        seed: The study's seed.
-        sampler: Name of the sampler.
-        pruner: Name of the pruner; ``promote`` pauses trials at rungs and takes them up again.
-        budget: Epochs that the study's trials are to have in all; None for no limit.
-        timeout: Seconds after which nothing new is trained; None for no limit.
-        stop_when_flat: Whether to end when another hour is likely to bring hardly anything.
-        monitor: The figure judged by, to be minimised.
-        keep: How many finished trials keep their checkpoint: the best ones.
-        audit: How many pruned trials keep theirs, to be audited (``search.audit``).
-        max_parameters: Networks with more weights are not trained; None for no limit.
-        memory: Bytes that one worker may use; networks estimated to need more are not trained.
-    """
-
-    trials: int | None
-    seed: int
-    sampler: str = "gp"
-    pruner: str = "promote"
-    budget: int | None = None
-    timeout: float | None = None
-    stop_when_flat: bool = False
-    monitor: str = "val_loss"
-    keep: int = 5
-    audit: int = 0
-    max_parameters: int | None = None
-    memory: int | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a search came to.
-
-    Attributes:
-        states: How many trials of the study are complete, pruned, fail (Optuna's words) and
-            paused, duplicates left out.
-        epochs: Epochs trained by this process.
-        images: Images those epochs trained on.
-        seconds: Wall time.
-        outlook: What another hour is likely to bring; None while it cannot be told.
-        flat: Why the search ended before its time, empty if it did not.
-        trouble: Why the search had to stop, empty if it did not have to.
-    """
-
-    states: Mapping[str, int]
-    epochs: int
-    images: int
-    seconds: float
-    outlook: Outlook | None = None
-    flat: str = ""
-    trouble: str = ""
 
 
 class Tuner:
@@ -355,6 +298,7 @@ class Tuner:
                 seed=live.seed,
                 checkpoint=self._book.paths(live).checkpoint,
                 monitor=self._plan.monitor,
+                save=self._book.paths(live).model,
                 max_parameters=self._plan.max_parameters,
             ),
         )

@@ -176,6 +176,9 @@ def _train(job: Job, channel: Channel) -> End:
     if pruning.verdict is Verdict.STOP:
         return Stopped()
     assert trained is not None
+    if job.save is not None:
+        with replacing(job.save) as path:
+            trained.model.save(path)
     if job.hand_over is None:
         return Done()
     with replacing(job.hand_over) as path:

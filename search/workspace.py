@@ -27,6 +27,7 @@ from storage.tables import Records
 VAR = Path("var")
 # Settings that a search may be continued with others of; the report gives the commands again.
 HOW_SEARCHED = (
+    *("space", "augment", "precision", "early_stopping"),
     *("trials", "budget_epochs", "timeout", "workers", "sampler", "pruner"),
     *("documented", "max_params"),
 )

@@ -61,7 +61,7 @@ def begin(
     data = data or dataset()
     settings = Settings(data=data.name, study=name, epochs=epochs)
     space = Documents(epochs, 32)
-    made = made_with(settings, data, space), made_by(settings, data)
+    made = made_with(settings, data, space), made_by(settings, data, space)
     return create_or_check(place.storage, name, *made)[0], space
 
 
@@ -117,7 +117,7 @@ def hand_over(
     accuracy = float(np.trace(confusion) / confusion.sum())
     mistakes = tuple(Mistake(n, n % count, (n + 1) % count, 0.99 - 0.01 * n) for n in range(16))
     table = tuple(tuple(int(n) for n in row) for row in confusion)
-    tested = Tested.of(TestFigures(0.5, accuracy, table, mistakes), data)
+    tested = Tested.of(TestFigures(0.5, accuracy, table, 922_314, mistakes), data)
     files = place.layout.best(study.study_name)
     files.folder.mkdir(parents=True)
     files.tested.write_text(tested.to_json(), encoding="utf-8")

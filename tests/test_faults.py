@@ -37,20 +37,20 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 120 MB."""
+    """A file system of its own, of 300 MB."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a file system")
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(disk)],
+        ["mount", "-t", "tmpfs", "-o", "size=300m", "tmpfs", str(disk)],
         capture_output=True,
         check=False,
     )
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # a failed test may still write
 
 
 def read_until(process: "subprocess.Popen[str]", text: str) -> None:

@@ -51,6 +51,12 @@ def test_what_is_said(after: tuple[float, ...], said: str) -> None:
     assert (expected if len(after) == 3 else "at most 100 %") in lines[0].replace("%", " %", 1)
 
 
+def test_a_search_that_pruned_nothing_has_nothing_to_audit() -> None:
+    assert told(optuna.create_study(), []) == [
+        "audit: no trial was pruned, so there is nothing to see"
+    ]
+
+
 def test_an_audit_goes_on_from_where_a_trial_was_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 import typer
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from search.cli import app
@@ -180,6 +182,7 @@ JSON_COMMANDS = {
     "data": ("--data", "images"),
     "retrain-best": ("--epochs", "3"),
     "baseline": ("run-4", "--data", "images", "--epochs", "1"),
+    "claims": (),
 }
 
 
@@ -208,13 +211,27 @@ def test_json_is_all_that_is_on_stdout(
     elif command == "data":
         assert sum(row["training"] for row in told["classes"]) == 48
         assert "data: images" in err
+    elif command == "claims":
+        assert {claim["verdict"] for claim in told} == {"not enough data"}
     else:
         assert told["epochs"] == told["spec"]["training"]["epochs"]
         assert Path(place.folder / told["path"]).is_file()
 
 
+def test_a_trial_keeps_what_the_documents_kept_of_theirs(place: Place) -> None:
+    storage = open_storage(database_url(str(place.folder / "var/treino.db")), write=False)
+    try:
+        found = get_all_artifact_meta(place.trials[0], storage=storage)
+    finally:
+        storage.engine.dispose()
+    files = {a.filename: place.folder / "var/artifacts" / a.artifact_id for a in found}
+    assert files.keys() == {"spec.json", "curves.png", "model.keras"}
+    assert zipfile.is_zipfile(files["model.keras"])
+    assert not list(place.folder.glob("var/images/runs/trial-0000?/model.keras"))
+
+
 def test_a_search_interrupted_by_ctrl_c_goes_on_with_the_same_command(fresh: Place) -> None:
-    arguments = ("--trials", "2", "--epochs", "10", "--workers", "1")
+    arguments = ("--trials", "2", "--epochs", "10", "--workers", "1", "--pruner", "none")
     process = fresh.start("search", "--data", "images", *arguments)
     assert process.stdout is not None
     for line in process.stdout:
@@ -236,7 +253,7 @@ def test_a_search_interrupted_by_ctrl_c_goes_on_with_the_same_command(fresh: Pla
 
 
 def test_a_killed_tuner_loses_no_epoch_and_no_trial(fresh: Place) -> None:
-    arguments = ("--trials", "2", "--epochs", "10", "--workers", "2")
+    arguments = ("--trials", "2", "--epochs", "10", "--workers", "2", "--pruner", "none")
     process = fresh.start("search", "--data", "images", *arguments)
     assert process.stdout is not None
     for line in process.stdout:
@@ -308,8 +325,8 @@ def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> N
         (("search", "--data", "nowhere"), 1, "no images 'nowhere'"),
         (("search", "--trials", "none"), 2, "--trials"),
         (("search", "--epochs", "0"), 2, "--epochs 0: expected 1 or more"),
-        (("search", "--sampler", "grid"), 2, "--sampler 'grid': expected tpe or random"),
-        (("search", "--pruner", "asha"), 2, "--pruner 'asha': expected median or hyperband"),
+        (("search", "--sampler", "grid"), 2, "--sampler 'grid': expected gp or tpe or random"),
+        (("search", "--pruner", "asha"), 2, "--pruner 'asha': expected promote or median"),
         (("search", "--monitor", "val_los"), 2, "--monitor 'val_los': expected"),
         (("search", "--timeout", "-1"), 2, "--timeout -1.0: expected more than 0"),
         (("search", "--image-size", "4"), 2, "--image-size 4: expected 8 to 1024"),

@@ -8,9 +8,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from models.spec import map_sides
 from search.errors import SettingsError
 from search.own_space import OwnRanges
-from search.space import Space
+from search.space import Documents
 
-BUILT_IN = Space(epochs=20, image_side=32)
+BUILT_IN = Documents(epochs=20, image_side=32)
 
 
 def read(folder: Path, text: str) -> OwnRanges:

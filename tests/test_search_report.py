@@ -208,7 +208,7 @@ def test_two_hundred_trials_are_quick_and_small(place: Workspace) -> None:
     subprocess.run([sys.executable, "-c", program, ROOT, "report", "--study", "many"], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     # Of the processor, which is what it takes on an idle machine; a busy one makes it up to twice
-    # that, and no test is to fail for it. Measured: docs/decisions/0010-report.md.
+    # that, and no test is to fail for it. Measured: docs/decisions/0012-report.md.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
     folder = Path("var/many/report")
     assert (folder / "report.html").stat().st_size < 10e6

@@ -20,10 +20,11 @@ from models.history import EpochFigures
 from search.backends.simulated import Curve, SimulatedBackend
 from search.interruption import Interruption
 from search.jobs import EpochDone, Failed, Job
+from search.plan import Outcome, Plan
 from search.progress import Display, Overall
 from search.scheduler import make_pruner
 from search.space import Documents, Space
-from search.tuner import Outcome, Plan, Tuner
+from search.tuner import Tuner
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from storage.study import create_or_check
@@ -469,10 +470,11 @@ def test_a_search_that_has_come_to_a_stop_ends_if_it_is_to(lab: Lab) -> None:
     lab.space = Documents(1, 32)
 
     def curve(job: Job) -> Sequence[EpochFigures]:
-        return [replace(figures(1, 1.0 if job.run < "trial-00003" else 0.7), seconds=600.0)]
+        loss = max(1.0 - int(job.run[-5:]) / 10, 0.7)
+        return [replace(figures(1, loss), seconds=600.0)]
 
     outcome = lab.search(curve, trials=20, stop_when_flat=True)
-    # Six epochs an hour: flat once S² / (S + 6) is 4 or more, the epoch of the last gain.
+    # Six epochs an hour: flat when S² / (S + 6) has come to 4, the epoch of the last gain.
     assert outcome.states == {"complete": 8}
     assert "the search was flat (another hour, about 6 epochs: 0.7000 to " in outcome.flat
     assert outcome.flat in "".join(lab.said.lines)
