@@ -1,5 +1,7 @@
 """ModelSpec -> keras.Model."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,6 +18,7 @@ def build(
     precision: str = "float32",
     *,
     fused: bool = False,
+    momentum: float = 0.99,
 ) -> keras.Model:
     """The network that ``spec`` describes, uncompiled, with fresh weights.
 
@@ -30,13 +33,15 @@ def build(
         precision: Of the arithmetic: ``float32``, or ``bfloat16`` for all but the softmax. The
             weights are float32 in either case, and those of one network fit the other.
         fused: Whether to be quick to train, with FusedNormalization. The weights fit, too.
+        momentum: How slowly the statistics of batch normalisation follow the batches, 0 to 1.
 
     Raises:
         SpecError: The network does not fit images of this size.
     """
     map_sides(spec, input_shape[0])  # a clear refusal, before Keras gives an unclear one
     dtype = "mixed_bfloat16" if precision == "bfloat16" else precision
-    normalise = FusedNormalization if fused else layers.BatchNormalization
+    norm = FusedNormalization if fused else layers.BatchNormalization
+    normalise = partial(norm, momentum=momentum, dtype=dtype)
     inputs = keras.Input(shape=input_shape, name="image")
     x = layers.Rescaling(1 / 255, dtype=dtype, name="scale")(inputs)
     if spec.input_side is not None:
@@ -63,7 +68,7 @@ def build(
             name="dense",
         )(x)
         if dense.batch_norm:
-            x = layers.BatchNormalization(dtype=dtype, name="norm_dense")(x)
+            x = layers.BatchNormalization(momentum=momentum, dtype=dtype, name="norm_dense")(x)
     if dense.dropout:
         x = layers.Dropout(dense.dropout, dtype=dtype, name="dropout_dense")(x)
     outputs = layers.Dense(
@@ -110,7 +115,7 @@ def _convolve(
     block: Block,
     name: str,
     dtype: str,
-    normalise: type[layers.BatchNormalization],
+    normalise: Callable[..., layers.BatchNormalization],
 ) -> keras.KerasTensor:
     """One convolution with what belongs to it, in the block's order."""
     norm_first = block.batch_norm and block.norm_first
@@ -124,7 +129,7 @@ def _convolve(
         name=f"conv_{name}",
     )(x)
     if block.batch_norm:
-        x = normalise(dtype=dtype, name=f"norm_{name}")(x)
+        x = normalise(name=f"norm_{name}")(x)
     if norm_first:
         x = layers.ReLU(dtype=dtype, name=f"relu_{name}")(x)
     return x

@@ -119,10 +119,11 @@ def test_a_training_taken_up_again_has_the_curve_of_one_that_ran_through(
     tmp_path: Path, stop: keras.callbacks.Callback
 ) -> None:
     # Both callbacks that steer have something to remember across the break.
+    # These images are learned by heart within a few epochs, and val_loss has nowhere to go.
     training = TrainingSpec(
         batch_size=16,
-        epochs=6,
-        learning_rate=0.05,
+        epochs=8,
+        learning_rate=0.3,
         early_stopping=EarlyStopping(patience=3),
         reduce_lr=ReduceLROnPlateau(patience=1, factor=0.5),
     )
@@ -403,3 +404,10 @@ def test_history_as_csv_has_a_row_an_epoch() -> None:
 
 def _rest(data):
     return data.validation, data.test
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 16, 125, 299, 300, 1250])
+def test_after_an_epoch_normalisation_knows_the_images(steps: int) -> None:
+    momentum = training_module.norm_momentum(steps)
+    assert momentum ** max(steps, 3) < 0.051
+    assert (momentum == 0.99) == (steps >= 300)  # the documents' runs, as they stand
