@@ -60,7 +60,9 @@ class ByForecast:
         known = {trial.key for trial in seen}
         begun = sum(bool(trial.losses) for trial in seen)
         if new and (len(seen) < STARTUP or begun < len(self._rungs)):
-            return self._first_new(self._coordinates.uniform(CANDIDATES, random), known, "")
+            # By number alone: what chance proposes is not for the faster worker to decide.
+            chance = np.random.default_rng((self._seed, len(seen)))
+            return self._first_new(self._coordinates.uniform(CANDIDATES, chance), known, "")
         if not may and not new:
             return None
         if begun < 2:
