@@ -8,6 +8,7 @@ import json
 import math
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from optuna.distributions import BaseDistribution
 
 from search.coordinates import Array, Params
 from search.promotion import Chooser, Seen, rungs
-from search.scheduler import make_chooser
+from search.scheduler import make_chooser, trial_seed
 
 BUDGETS = (3, 5, 10, 20, 40)  # full trainings
 
@@ -206,7 +207,7 @@ class Run:
     Attributes:
         strategy: Name of the strategy.
         task: Number of the task, from 0.
-        seed: Of the strategy.
+        seed: Makes, with the task's name, the seed of the strategy.
         workers: Simulated workers.
     """
 
@@ -351,7 +352,10 @@ def _regrets(
 ) -> Array:
     if run.task not in _TASKS:
         _TASKS[run.task] = make_task()
-    return regrets(_TASKS[run.task], make, seed=run.seed, workers=run.workers, budgets=budgets)
+    task = _TASKS[run.task]
+    # Not the same on every task, or the luck of one draw would count twelve times over.
+    seed = trial_seed(run.seed, zlib.crc32(task.name.encode()))
+    return regrets(task, make, seed=seed, workers=run.workers, budgets=budgets)
 
 
 def _quietly() -> None:
