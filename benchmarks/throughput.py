@@ -85,7 +85,8 @@ class Result:
         workers: treino's worker processes.
         treino: Images a second of all of them together, a figure a round.
         plain: The same of ``model.fit`` in one process.
-        keras_tuner: The same of a KerasTuner trial; empty where it is not installed.
+        keras_tuner: The same of a KerasTuner trial; empty where it, or the TensorBoard that its
+            loop needs, is not installed.
         ratio: Of the medians, treino to plain.
         matrix_float32: 1e9 operations a second of the largest product of matrices, all cores.
         matrix_bfloat16: The same in bfloat16.
@@ -159,7 +160,7 @@ def measure(data: Dataset, rounds: int) -> Result:
         for _ in range(rounds):
             ours.append(treino(data, Path(name)))
             plain.append(peer("fit", data, Path(name)))
-            if importlib.util.find_spec("keras_tuner"):
+            if all(map(importlib.util.find_spec, ("keras_tuner", "tensorboard"))):  # it needs both
                 tuner.append(peer("keras-tuner", data, Path(name)))
     float32, bfloat16 = _rates(MATRICES)
     # Forwards and backwards are three times forwards; validation is forwards alone.
