@@ -111,7 +111,7 @@ class Tuner:
             self._fill()
             self._every_turn()
             self._display.overall(self._overall())
-        if not self._closing or self._is_over:
+        if not self._trouble and (not self._closing or self._is_over):
             self._leave_paused()
         self._book.tidy(self._to_audit())
         return Outcome(
@@ -165,7 +165,6 @@ class Tuner:
         if self._lineup.unfinished and not self._closing:
             many = plural(len(self._lineup.unfinished), "unfinished trial")
             self._display.say(f"taking up {many}")
-
         self._lineup.recall(self._reported)
 
     def _fill(self) -> None:
