@@ -29,7 +29,7 @@ SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag
 	$(call flag,SPACE,space)
 
 # Test files beside one another, a process a core: most of them wait for processes of their own.
-BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+BESIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help
 help: ## Show this list

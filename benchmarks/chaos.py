@@ -167,7 +167,7 @@ def _training(tuner: int) -> dict[int, str]:
     """The workers of a tuner that are in the middle of an epoch, each with that epoch."""
     found = {}
     with suppress(psutil.NoSuchProcess, OSError):
-        for child in psutil.Process(tuner).children():
+        for child in psutil.Process(tuner).children(recursive=True):
             log = Path(f"/proc/{child.pid}/fd/1").resolve()
             last = log.read_text(errors="replace").rpartition("\n")[0].rpartition("\n")[2]
             if log.suffix == ".log" and _BEGUN.fullmatch(last):

@@ -13,9 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from models.own_trial import RANGES, OwnTrial, Range, explore
+from search import processes
 from search.errors import SettingsError, TreinoError
-
-_spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,11 @@ def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path)
         SettingsError: It cannot be used; the message has the user's lines.
         TreinoError: The process in which it was tried died.
     """
-    ours, theirs = _spawn.Pipe(duplex=False)
-    process = _spawn.Process(
-        target=_find,
-        args=(theirs, reference(space), input_shape, classes, log),
-        name="treino probe",
-        daemon=True,
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    processes.preload()
+    process = processes.start(
+        _find, theirs, reference(space), input_shape, classes, log, name="treino probe"
     )
-    process.start()
     theirs.close()  # so that a dead process reads as an end of file
     try:
         answer = ours.recv()

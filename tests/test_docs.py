@@ -1,6 +1,7 @@
 """The README says what is true: settings, commands, make targets, links, tree."""
 
 import re
+import signal
 import subprocess
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 import typer
 
 from models.documented import DOCUMENTED
-from search.cli import app
+from search.cli import app, main
+from search.errors import EXIT_ERROR, EXIT_USAGE
 from search.settings import Settings, flag_of
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +52,56 @@ def test_every_command_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)", README))))
 def test_every_make_target_in_the_readme_exists(target: str) -> None:
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("flag", sorted(set(re.findall(r"(?<![-\w])--[a-z][a-z-]+", README))))
+def test_every_flag_in_the_readme_exists(flag: str) -> None:
+    assert any(flag in flags_of(name) for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    sorted(set(re.findall(r"\btreino ([a-z][a-z-]*)([^`\n#]* --[^`\n#]*)[`#]", README))),
+)
+def test_every_command_in_the_readme_takes_its_flags(name: str, rest: str) -> None:
+    assert set(re.findall(r"--[a-z-]+", rest)) <= flags_of(name)
+
+
+def flags_of(name: str) -> set[str]:
+    options = COMMANDS[name].params
+    return {"--help", *(flag for option in options for flag in option.opts)}
+
+
+@pytest.mark.parametrize("variable", sorted(set(re.findall(r"\b([A-Z_]+)=", README))))
+def test_every_variable_in_the_readme_is_read(variable: str) -> None:
+    if variable.startswith("TREINO_"):
+        assert variable.removeprefix("TREINO_").lower() in {
+            field.name for field in fields(Settings)
+        }
+    else:
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"\$\({variable}\)|call flag,{variable},|call quote,{variable}", makefile)
+
+
+def test_every_exit_code_in_the_readme_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = re.search(r"Exit codes: (.*?)\.\n", README, re.DOTALL)
+    assert told is not None
+    # The last two after real signals: tests/test_search_cli.py.
+    interrupted = [128 + signal.SIGINT, 128 + signal.SIGTERM]
+    assert [int(code) for code in re.findall(r"\d+", told[1])] == [0, 1, 2, *interrupted]
+    asked = (["--help"], ["leaderboard", "--study", "none"], ["search", "--trials", "many"])
+    assert [exit_code(arguments) for arguments in asked] == [0, EXIT_ERROR, EXIT_USAGE]
+    assert (EXIT_ERROR, EXIT_USAGE) == (1, 2)
+
+
+def exit_code(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

@@ -202,6 +202,27 @@ def test_a_worker_that_dies_is_noticed_at_once_with_the_signal(
         assert number.name in end.reason
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_the_death_of_the_server_that_forks_workers_is_that_of_its_workers(
+    data: Dataset, logs: Path, tmp_path: Path
+) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+
+        def strike(slot: int, message: Message) -> None:
+            worker = psutil.Process(pid(backend))
+            server = worker.parent()
+            assert server is not None
+            assert server.parent() == psutil.Process()
+            server.kill()
+
+        backend.start(0, job(data, tmp_path, "orphan"))
+        end = watch(backend, answer=strike)[-1]
+        assert isinstance(end, Failed)
+        assert end.kind == "died"
+        backend.start(0, job(data, tmp_path, "orphan"))
+        assert isinstance(watch(backend)[-1], Done)
+
+
 def test_what_breaks_a_training_is_its_end_and_not_the_workers(
     data: Dataset, logs: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,5 @@
 """The report of a study: what it says of any study, and how it looks in a real browser."""
 
-import json
 import os
 import re
 import resource
@@ -17,7 +16,7 @@ import pytest
 from PIL import Image
 
 from models.evaluation import most_confident_mistakes
-from search import notes, report
+from search import report
 from search.advice import advice
 from search.cli import main
 from search.settings import Settings
@@ -26,7 +25,7 @@ from search.workspace import Workspace
 from storage.lease import StudyLease
 from tests import studies
 from tests.studies import COMPLETE, FAIL, PRUNED, RUNNING
-from tests.test_search_dashboard import browser
+from tests.test_search_dashboard import browser, requested
 
 ROOT = Path(__file__).parents[1]
 MARKUP = "<script>alert(1)</script>"
@@ -290,53 +289,7 @@ def test_browser_shows_it_at_any_width_in_both_themes(place: Workspace, tmp_path
         assert "pruned by median after epoch" in tip
 
         assert chrome.get_log("browser") == []
-        logged = [
-            json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")
-        ]
-        requested = {
-            message["params"]["request"]["url"].split(",")[0]
-            for message in logged
-            if message["method"] == "Network.requestWillBeSent"
-        }
-        assert {url for url in requested if not url.startswith(("data:", "chrome"))} == {
-            path.as_uri()
-        }
-
-
-def test_the_study_carries_note_and_figures_for_the_dashboard(place: Workspace) -> None:
-    from optuna_dashboard import get_note
-
-    study, space = studies.begin(place, "noted")
-    notes.note(study)
-    assert "none yet" in get_note(study)
-    studies.add(place, study, space, [COMPLETE] * 2 + [PRUNED] * 3)
-    notes.finish(place, study)
-    assert f"trial {report.look(place, study).best.number}" in get_note(study)
-    assert "5 trials (2 complete, 3 pruned)" in get_note(study)
-    assert "treino search --data cifar10 --study noted" in get_note(study)
-    before = study._storage.get_study_system_attrs(study._study_id)
-    kept = {key: value for key, value in before.items() if "plot_data" in key}
-    assert {key.split(":")[2] for key in kept} == {"overfitting", "epochs-spent"}
-    assert "pruned by median" in "".join(kept.values())
-    assert sum(map(len, kept.values())) < 10_000
-    notes.note(study)  # nothing changed: nothing is written
-    assert study._storage.get_study_system_attrs(study._study_id) == before
-
-
-def test_what_is_handed_over_is_among_the_artifacts_once(place: Workspace) -> None:
-    from optuna.artifacts import get_all_artifact_meta
-
-    study, space = studies.begin(place, "made")
-    studies.add(place, study, space, [COMPLETE])
-    studies.hand_over(place, study, space)
-    files = place.layout.best("made")
-    for content in (b"first", b"second"):
-        files.model.write_bytes(content)
-        notes.attach_best(study, place.layout)
-        found = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
-        assert found.keys() == {"model.keras", "mistakes.png"}
-        assert (place.layout.artifacts / found["model.keras"]).read_bytes() == content
-    assert len(list(place.layout.artifacts.iterdir())) == 2
+        assert requested(chrome) == {path.as_uri()}
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import psutil
 
+from search import processes
 from search.backends.base import Backend
 from search.jobs import Done, End, Failed, Job, Message, Paused, Stopped, Verdict
 
 GROWTH = 1.3  # a worker is replaced when its memory is this many times what its first job left
-
-_spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,8 @@ class _Worker:
 class LocalBackend(Backend):
     """A process a slot, started with the slot's first job and kept for the next ones.
 
-    Starting TensorFlow takes seconds, so a process trains many jobs; it is replaced when its
-    memory has grown, because repeated models in one process leak.
+    A process trains many jobs, because a network's first epoch is quicker where one like it was
+    trained before; it is replaced when its memory has grown, because models leak.
     """
 
     def __init__(self, slots: list[Slot], logs: Path) -> None:
@@ -57,6 +56,7 @@ class LocalBackend(Backend):
         self._slots = slots
         self._logs = logs
         self._workers: dict[int, _Worker] = {}
+        processes.preload()
 
     @property
     def slots(self) -> int:
@@ -104,27 +104,24 @@ class LocalBackend(Backend):
             self._end(slot)
 
     def _spawn(self, slot: int) -> _Worker:
-        ours, theirs = _spawn.Pipe()
-        log = self._logs / f"worker-{slot}.log"
-        process = _spawn.Process(
-            target=_worker_process,
-            args=(theirs, self._slots[slot], log),
+        ours, theirs = multiprocessing.Pipe()
+        process = processes.start(
+            _worker_process,
+            theirs,
+            self._slots[slot],
+            self._logs / f"worker-{slot}.log",
             name=f"treino worker {slot}",
-            daemon=True,
+            afresh=self._slots[slot].gpu is not None,
         )
-        # A Ctrl-C while Python starts in the child would end it, with a traceback on the terminal.
-        # Blocked signals stay blocked there, and reach us as soon as they no longer are.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that a dead worker reads as an end of file
         return _Worker(process, ours)
 
     def _receive(self, slot: int, worker: _Worker) -> Message:
         """The worker's next message; its death is one."""
         message: Message
+        if not worker.channel.poll() and (pid := worker.process.pid):
+            # Said to be dead, it would have closed its end: the server that watched it has died.
+            os.kill(pid, signal.SIGKILL)
         try:
             # What a dead worker had sent before it died is still in the channel, and comes first.
             message = worker.channel.recv()

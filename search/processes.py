@@ -1,0 +1,99 @@
+"""Processes that use TensorFlow, started without importing it again each time.
+
+Importing TensorFlow takes seconds and hundreds of megabytes. On Linux a server does it once, and
+every process is forked from it: a new one is there at once, and shares that memory. TensorFlow
+survives a fork as long as it has computed nothing, and the server never does.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+_FORKS = sys.platform == "linux"  # Apple's frameworks do not survive a fork
+_fork = multiprocessing.get_context("forkserver") if _FORKS else None
+_spawn = multiprocessing.get_context("spawn")
+
+
+def preload() -> None:
+    """Begin the import that processes will share; returns at once."""
+    if not _FORKS:
+        return
+    # Not our own modules: the server looks for modules in the working directory first, and a
+    # folder named data there is most likely one of images.
+    forkserver.set_forkserver_preload(["keras"])
+    with _no_interrupts(), _outputs_closed(), _environment():
+        forkserver.ensure_running()
+
+
+def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = False) -> BaseProcess:
+    """Start a process that ends with this one.
+
+    A Ctrl-C on the terminal does not reach it while it starts: it would end it with a traceback.
+
+    Args:
+        target: What runs in it.
+        args: Its arguments.
+        name: Of the process.
+        afresh: Whether it imports everything itself, as one that is to use a GPU does: nothing
+            of CUDA is to be shared.
+    """
+    with _no_interrupts():
+        if _fork is not None and not afresh:
+            process: BaseProcess = _fork.Process(target=target, args=args, name=name, daemon=True)
+            try:
+                process.start()
+            except (EOFError, OSError):
+                pass  # the server died: what it died of shows in a process with a log of its own
+            else:
+                return process
+        process = _spawn.Process(target=target, args=args, name=name, daemon=True)
+        process.start()
+        return process
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Blocked signals stay blocked in the processes started here; ours come when this is over."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _outputs_closed() -> Iterator[None]:
+    """The server keeps the outputs it is given: no terminal to write to, no pipe to hold open."""
+    null = os.open(os.devnull, os.O_RDWR)
+    before = [os.dup(output) for output in (1, 2)]
+    try:
+        for output in (1, 2):
+            os.dup2(null, output)
+        yield
+    finally:
+        for output, kept in enumerate(before, 1):
+            os.dup2(kept, output)
+        for file in (null, *before):
+            os.close(file)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """TensorFlow reads these when it is imported."""
+    before = {
+        name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL")
+    }
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "1"}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
