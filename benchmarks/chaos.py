@@ -16,13 +16,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import optuna
 import psutil
+from optuna.trial import FrozenTrial
 
+from search.trials import REASON
 from storage.engine import database_url, open_storage
 from tests.pictures import image_folder
 
@@ -64,14 +68,14 @@ class Result:
     limbo: int
     trained_twice: int
     begun_twice: int
-    same: bool
+    difference: str
 
     @property
     def kept(self) -> bool:
         """Whether every promise was kept."""
         struck = self.worker_kills + self.tuner_kills * self.scene.workers
         nothing = self.lost == self.limbo == self.trained_twice == 0
-        return nothing and self.begun_twice <= struck and self.same
+        return nothing and self.begun_twice <= struck and not self.difference
 
     def __str__(self) -> str:
         return (
@@ -79,7 +83,8 @@ class Result:
             f"{self.tuner_kills} times; trials lost {self.lost}, limbo {self.limbo}, "
             f"epochs trained twice {self.trained_twice}, broken off and begun again "
             f"{self.begun_twice}, "
-            f"curves equal to the undisturbed run's: {'yes' if self.same else 'NO'}"
+            f"curves equal to the undisturbed run's: {'no, ' * bool(self.difference)}"
+            f"{self.difference or 'yes'}"
         )
 
 
@@ -152,27 +157,30 @@ def _strike_workers(
             tuner.wait(timeout=0.1)
         if time.monotonic() < strike:
             continue
-        training = {pid: epoch for pid, epoch in _training(tuner.pid).items() if struck[epoch] < 2}
-        if training:
-            victim = chance.choice(sorted(training))
-            with suppress(psutil.NoSuchProcess):
-                psutil.Process(victim).kill()
-                struck[training[victim]] += 1
+        with suppress(psutil.NoSuchProcess, OSError):
+            workers = [w for w in psutil.Process(tuner.pid).children(recursive=True) if _epoch(w)]
+            if not workers:
+                continue
+            victim = chance.choice(sorted(workers, key=lambda worker: worker.pid))
+            victim.suspend()  # so that the epoch that is read is the one that is struck
+            epoch = _epoch(victim)
+            if epoch and struck[epoch] < 2:
+                victim.kill()
+                struck[epoch] += 1
                 kills += 1
-            strike = time.monotonic() + chance.uniform(*every)
+                strike = time.monotonic() + chance.uniform(*every)
+            else:
+                victim.resume()
     return kills
 
 
-def _training(tuner: int) -> dict[int, str]:
-    """The workers of a tuner that are in the middle of an epoch, each with that epoch."""
-    found = {}
-    with suppress(psutil.NoSuchProcess, OSError):
-        for child in psutil.Process(tuner).children(recursive=True):
-            log = Path(f"/proc/{child.pid}/fd/1").resolve()
-            last = log.read_text(errors="replace").rpartition("\n")[0].rpartition("\n")[2]
-            if log.suffix == ".log" and _BEGUN.fullmatch(last):
-                found[child.pid] = last
-    return found
+def _epoch(process: psutil.Process) -> str:
+    """The epoch that a worker is in the middle of; empty if it is not, or is no worker."""
+    log = Path(f"/proc/{process.pid}/fd/1").resolve()
+    if log.suffix != ".log":
+        return ""
+    last = log.read_text(errors="replace").rpartition("\n")[0].rpartition("\n")[2]
+    return last if _BEGUN.fullmatch(last) else ""
 
 
 def _compare(
@@ -189,24 +197,33 @@ def _compare(
         limbo=sum(not trial.state.is_finished() for trial in struck),
         trained_twice=sum(count - 1 for count in safe.values()),
         begun_twice=sum(count - 1 for count in begun.values()),
-        same=[_told(t) for t in quiet] == [_told(t) for t in struck],
+        difference=_difference(quiet, struck),
     )
+
+
+def _difference(quiet: Sequence[FrozenTrial], struck: Sequence[FrozenTrial]) -> str:
+    """What the first trial that differs differs in; empty if none does."""
+    for one, other in zip_longest(quiet, struck):
+        if one is None or other is None:
+            return f"{len(quiet)} trials and {len(struck)}"
+        for what in ("params", "intermediate_values", "state", "value"):
+            is_, was = getattr(other, what), getattr(one, what)
+            if is_ != was:
+                reason = other.user_attrs.get(REASON, "")
+                return f"trial {one.number}: {what} {was} in peace, then {is_} ({reason})"
+    return ""
 
 
 def _logs(place: Path) -> str:
     return "".join(log.read_text(errors="replace") for log in place.glob("var/s/logs/*.log"))
 
 
-def _trials(place: Path) -> list[optuna.trial.FrozenTrial]:
+def _trials(place: Path) -> list[FrozenTrial]:
     storage = open_storage(database_url(str(place / "var/treino.db")), write=False)
     try:
         return optuna.load_study(study_name="s", storage=storage).get_trials()
     finally:
         storage.engine.dispose()
-
-
-def _told(trial: optuna.trial.FrozenTrial) -> tuple[object, ...]:
-    return trial.state, trial.params, trial.value, trial.intermediate_values
 
 
 def main() -> None:

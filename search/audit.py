@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from data.dataset import Dataset
 from models.history import EpochFigures
@@ -110,7 +110,7 @@ def told(study: optuna.Study, found: Sequence[Audited]) -> list[str]:
         return ["audit: no trial was pruned, so there is nothing to see"]
     wrong = [audited for audited in found if audited.after < lowest(best)]
     right = len(found) - len(wrong)
-    most = float(beta.ppf(0.95, len(wrong) + 1, right)) if right else 1.0
+    most = float(betaincinv(len(wrong) + 1, right, 0.95)) if right else 1.0
     first = (
         f"audit: {len(wrong)} of {plural(len(found), 'pruned trial')} would have been better than "
         f"{lowest(best):.4f}, the best; of all of them at most {most:.0%} (95 %)"

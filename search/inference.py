@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtrit
 
 Array = npt.NDArray[np.float64]
 
@@ -82,7 +82,7 @@ def pairs_needed(effect: float, spread: float, comparisons: int = 1, most: int =
 
 def quantile(freedom: int, comparisons: int, level: float = LEVEL_OF_A_LOOK) -> float:
     """Student's quantile of a two-sided interval that shares its level among comparisons."""
-    return float(stats.t.ppf(1 - level / (2 * comparisons), freedom))
+    return float(stdtrit(freedom, 1 - level / (2 * comparisons)))
 
 
 def of_regression(

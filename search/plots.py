@@ -93,8 +93,10 @@ def draw_curves(
     Raises:
         StorageError: The picture cannot be written.
     """
-    figure = new_figure(10, 4)
+    # Each trial has this picture, and to find the room that texts need takes as long as to draw.
+    figure = new_figure(10, 4, fitted=False)
     _head(figure, title, subtitle)
+    figure.subplots_adjust(left=0.07, right=0.985, bottom=0.2, top=0.81, wspace=0.16)
     draw_panels(
         figure, dict(zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True)), history
     )
@@ -267,7 +269,7 @@ def _legend(figure: "Figure", columns: int, *, drops: bool, best: bool, gaps: bo
         entries.append(Line2D([], [], color="black", marker="x", linestyle="", label=label))
     figure.legend(
         handles=entries,
-        loc="outside lower center",
+        loc="lower center" if figure.get_layout_engine() is None else "outside lower center",
         ncols=min(len(entries), columns),
         frameon=False,
         fontsize=9,

@@ -24,9 +24,10 @@ def preload() -> None:
     """Begin the import that processes will share; returns at once."""
     if not _FORKS:
         return
-    # Not our own modules: the server looks for modules in the working directory first, and a
-    # folder named data there is most likely one of images.
-    forkserver.set_forkserver_preload(["keras"])
+    # The server looks for modules in the working directory first, where a folder named data is most
+    # likely one of images; before Python 3.11 it cannot be told not to.
+    ours = sys.version_info >= (3, 11)
+    forkserver.set_forkserver_preload(["search.preloaded" if ours else "keras"])
     with _no_interrupts(), _outputs_closed(), _environment():
         forkserver.ensure_running()
 
@@ -85,11 +86,10 @@ def _outputs_closed() -> Iterator[None]:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """TensorFlow reads these when it is imported."""
-    before = {
-        name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL")
-    }
-    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "1"}
+    """What TensorFlow reads when it is imported, and Python when it starts."""
+    ours = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 from rich.table import Table
-from scipy import stats
+from scipy.special import stdtrit
 
 from data.dataset import Dataset
 from models.documented import BEST_TEST_ACCURACY
@@ -261,7 +261,7 @@ def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
         return difference, difference
     parts = (share**2 / (len(v) - 1) for share, v in zip(shares, (a, b), strict=True))
     freedom = sum(shares) ** 2 / sum(parts)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
     return difference - half, difference + half
 
 

@@ -26,13 +26,29 @@ from tests.pictures import image_folder
 from tests.test_search_cli import Place
 from tests.test_search_local import NETWORK, pid, watch
 
-ARGUMENTS = ("--trials", "2", "--epochs", "6", "--workers", "1", "--pruner", "none")
+ARGUMENTS = ("--trials", "1", "--epochs", "4", "--workers", "1", "--pruner", "none")
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     image_folder(tmp_path / "images", each=20, side=16)
     return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A search of one trial and one epoch."""
+    folder = tmp_path_factory.mktemp("finished")
+    image_folder(folder / "images", each=20, side=16)
+    place = Place(folder)
+    place.search("--trials", "1", "--epochs", "1")
+    return place
+
+
+@pytest.fixture
+def searched(finished: Place, tmp_path: Path) -> Place:
+    """The same, for one test to damage."""
+    return Place(shutil.copytree(finished.folder, tmp_path / "searched"))
 
 
 @pytest.fixture
@@ -77,7 +93,7 @@ def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Pat
     image_folder(small_disk / "images", each=20, side=16)
     place = Place(small_disk)
     process = place.start("search", "--data", "images", *ARGUMENTS)
-    read_until(process, "trial 0: epoch 2/6")
+    read_until(process, "trial 0: epoch 2/4")
     filler = fill(small_disk)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, out + err
@@ -88,8 +104,8 @@ def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Pat
     (known,) = place.trials[:1]
     assert len(known.intermediate_values) >= 2
     out = place.search(*ARGUMENTS)
-    assert "trial 0: epoch 1/6" not in out
-    assert [len(trial.intermediate_values) for trial in place.trials] == [6, 6]
+    assert "trial 0: epoch 1/4" not in out
+    assert [len(trial.intermediate_values) for trial in place.trials] == [4]
     assert known.intermediate_values.items() <= place.trials[0].intermediate_values.items()
 
 
@@ -106,7 +122,7 @@ def test_a_checkpoint_too_large_for_the_quota_stops_the_search(
     assert "the search had to stop: cannot write " in said
     assert "checkpoint.npz: File too large" in said
     assert {trial.state for trial in place.trials} == {TrialState.RUNNING}
-    assert "trial 1: complete" in place.search(*ARGUMENTS)
+    assert "trial 0: complete" in place.search(*ARGUMENTS)
 
 
 def test_images_that_vanish_from_the_cache_are_decoded_again(place: Place) -> None:
@@ -131,15 +147,14 @@ def test_a_database_that_is_none_is_one_line(place: Place, content: bytes) -> No
     assert database.read_bytes() == content
 
 
-def test_a_finished_study_is_still_good_when_its_files_are_gone(place: Place) -> None:
-    place.search("--trials", "1", "--epochs", "1")
+def test_a_finished_study_is_still_good_when_its_files_are_gone(searched: Place) -> None:
+    place = searched
     shutil.rmtree(place.folder / "var/images")
     shutil.rmtree(place.folder / "var/artifacts")
     assert "trial 0" in place.run("leaderboard")
     assert "test accuracy" in place.run("retrain-best", "--epochs", "1")
     shutil.rmtree(place.folder / "var")
     assert "make search" in place.run("retrain-best", code=1)
-    assert "trial 0: complete" in place.search("--trials", "1", "--epochs", "1")
 
 
 def test_networks_too_large_are_not_trained_and_say_why(place: Place) -> None:
@@ -151,26 +166,26 @@ def test_networks_too_large_are_not_trained_and_say_why(place: Place) -> None:
         assert trial.intermediate_values == {}
 
 
-def test_a_retrain_that_is_killed_goes_on_where_it_was(place: Place) -> None:
-    place.search("--trials", "1", "--epochs", "1")
-    process = place.start("retrain-best", "--epochs", "8")
-    read_until(process, "epoch 3/8")
+def test_a_retrain_that_is_killed_goes_on_where_it_was(searched: Place) -> None:
+    place = searched
+    process = place.start("retrain-best", "--epochs", "5")
+    read_until(process, "epoch 3/5")
     process.kill()
     process.communicate(timeout=60)
-    out = place.run("retrain-best", "--epochs", "8")
+    out = place.run("retrain-best", "--epochs", "5")
     broken = (place.folder / "var/images/best/history.csv").read_text().splitlines()
-    assert len(broken) == 9
+    assert len(broken) == 6
     shutil.rmtree(place.folder / "var/images/best")
     for folder in (place.folder / "var/images/runs").glob("*-retrained-*"):
         shutil.rmtree(folder)
-    place.run("retrain-best", "--epochs", "8")
+    place.run("retrain-best", "--epochs", "5")
     through = (place.folder / "var/images/best/history.csv").read_text().splitlines()
 
     def curve(lines: list[str]) -> list[str]:
         return [line.rpartition(",")[0] for line in lines]  # the last column is the time it took
 
     assert curve(broken) == curve(through)
-    assert out.count("epoch 8/8") == 1
+    assert out.count("epoch 5/5") == 1
 
 
 def small_job(folder: Path, run: str, network: ModelSpec = NETWORK, epochs: int = 50) -> Job:

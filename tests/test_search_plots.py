@@ -137,7 +137,7 @@ def test_the_best_epoch_is_ringed_where_it_is(tmp_path: Path) -> None:
         curves([epoch(n, val_loss=1.0 if n == best else 1.2) for n in range(1, 10)], path)
         for best in (2, 8)
     )
-    middle = (slice(70, 300), slice(60, 480))  # within the loss panel, without axes and titles
+    middle = (slice(90, 300), slice(80, 480))  # within the loss panel, without axes and titles
     columns = [np.nonzero((p[middle].sum(axis=-1) < 60).any(axis=0))[0] for p in (left, right)]
     assert columns[0].max() < columns[1].min()
 
