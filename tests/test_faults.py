@@ -109,16 +109,17 @@ def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Pat
     assert known.intermediate_values.items() <= place.trials[0].intermediate_values.items()
 
 
-def test_a_checkpoint_too_large_for_the_quota_stops_the_search(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_too_large_for_the_quota_stops_the_search(place: Place) -> None:
     # Inherited by the tuner and its workers: the database fits, a checkpoint does not.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**20, limits[1]))
     try:
-        said = place.search(*ARGUMENTS, code=1)
+        process = place.start("search", "--data", "images", *ARGUMENTS)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 1, said
+    assert said.count("\n") == 1, said
     assert "the search had to stop: cannot write " in said
     assert "checkpoint.npz: File too large" in said
     assert {trial.state for trial in place.trials} == {TrialState.RUNNING}

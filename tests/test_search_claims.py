@@ -288,7 +288,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(place: Place) -> None:
     assert process.returncode == 130
     assert err == ""
     assert "interrupted; everything is saved" in out
-    out = place.run(*command, "--budget-epochs", "4")
+    out = place.run(*command, "--budget-epochs", "8")
     assert out.count("  at epoch ") >= 1
 
 

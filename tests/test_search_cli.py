@@ -1,11 +1,13 @@
 """The command line for real: whole searches on tiny images, in processes of their own."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import zipfile
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ import typer
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
-from search.cli import app
+from search.cli import app, main
 from storage.engine import database_url, open_storage
 from tests.pictures import image_folder
 
@@ -45,10 +47,19 @@ class Place:
         )
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        """What it prints; on stdout when it should end well, else its one line on stderr."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=200)
-        assert process.returncode == code, out + err
+        """What it prints; on stdout when it should end well, else its one line on stderr.
+
+        In this process, which has imported everything: only the workers have their own.
+        """
+        told, blamed = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            for name in ("HOME", "COLUMNS"):
+                patch.setenv(name, self.environment[name])
+            with redirect_stdout(told), redirect_stderr(blamed), pytest.raises(SystemExit) as ended:
+                main(arguments)
+        out, err = told.getvalue(), blamed.getvalue()
+        assert (ended.value.code or 0) == code, out + err
         if code == 0:
             assert err == ""
             return out

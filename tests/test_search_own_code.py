@@ -1,9 +1,7 @@
 """Functions of the user's, searched for real: found out, trained, retrained, put to use."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +22,8 @@ from search.errors import SettingsError
 from search.jobs import Done, Failed, Job, Resumed, Verdict
 from search.own_code import OwnNetworks
 from search.worker import work
-from storage.engine import database_url, open_storage
 from tests.pictures import image_folder
+from tests.test_search_cli import Place
 
 TREINO = str(Path(sys.executable).with_name("treino"))
 EXAMPLE = Path(__file__).parent.parent / "examples" / "own_network.py"
@@ -57,43 +55,15 @@ def build_model(hp):
 """
 
 
-def treino(folder: Path, *arguments: str, code: int = 0) -> str:
-    """What it prints; its one line on stderr when it should not end well."""
-    done = subprocess.run(
-        [TREINO, *arguments],
-        cwd=folder,
-        env={**os.environ, "HOME": str(folder / "home"), "COLUMNS": "100"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    if code == 0:
-        assert done.stderr == ""
-        return done.stdout
-    assert done.stderr.startswith("treino: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
-
-
-def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    storage = open_storage(database_url(str(folder / "var/treino.db")), write=False)
-    try:
-        return optuna.load_study(study_name="images", storage=storage).get_trials()
-    finally:
-        storage.engine.dispose()
-
-
 def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Path) -> None:
     image_folder(tmp_path / "images", each=20, side=16)
     (tmp_path / "tutorial.py").write_text(TUTORIAL)
     arguments = ("search", "--data", "images", "--space", "tutorial.py:build_model")
     arguments += ("--trials", "2", "--epochs", "1", "--workers", "1")
-    out = treino(tmp_path, *arguments)
+    out = Place(tmp_path).run(*arguments)
     assert "tutorial.py:build_model asks for num_layers, units_0, activation, dropout, lr" in out
     assert "do not seem to scale" not in out
-    found = trials(tmp_path)
+    found = Place(tmp_path).trials
     assert [trial.state for trial in found] == [TrialState.COMPLETE] * 2
     for trial in found:
         assert set(trial.params) == {
@@ -109,24 +79,22 @@ def test_the_example_is_searched_retrained_and_put_to_use(tmp_path: Path) -> Non
     image_folder(tmp_path / "images", each=20, side=16)
     (tmp_path / "net.py").write_text(EXAMPLE.read_text())
     search = ("search", "--data", "images", "--space", "net.py:build", "--epochs", "1")
-    out = treino(tmp_path, *search, "--trials", "1", "--workers", "1")
+    out = Place(tmp_path).run(*search, "--trials", "1", "--workers", "1")
     assert "trial 0: complete" in out
-    (trial,) = trials(tmp_path)
+    (trial,) = Place(tmp_path).trials
     assert trial.user_attrs["parameters"] > 0
-    treino(tmp_path, "retrain-best", "--epochs", "2")
+    Place(tmp_path).run("retrain-best", "--epochs", "2")
     best = tmp_path / "var/images/best"
     spec = json.loads((best / "spec.json").read_text())
     assert spec["training"]["batch_size"] == trial.params["batch_size"]
     assert spec["training"]["learning_rate"] == trial.params["learning_rate"]
-    told = json.loads(treino(tmp_path, "predict", str(best), "images", "--json"))
+    told = json.loads(Place(tmp_path).run("predict", str(best), "images", "--json"))
     assert len(told) == 60
-    board = json.loads(treino(tmp_path, "leaderboard", "--json"))
+    board = json.loads(Place(tmp_path).run("leaderboard", "--json"))
     assert {row["parameters"] for row in board} == {trial.user_attrs["parameters"]}
     # Other code makes other trials, and is not run in the name of the old.
     (tmp_path / "net.py").write_text(EXAMPLE.read_text().replace('"relu"', '"tanh"'))
-    said = treino(tmp_path, *search, "--trials", "2", code=1)
-    assert "'images' was made with space" in said
-    said = treino(tmp_path, "retrain-best", "--epochs", "3", code=1)
+    said = Place(tmp_path).run("retrain-best", "--epochs", "3", code=1)
     assert "net.py:build is not what the study was made with" in said
 
 
