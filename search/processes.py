@@ -86,8 +86,13 @@ def _outputs_closed() -> Iterator[None]:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """What TensorFlow reads when it is imported, and Python when it starts."""
-    ours = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "1", "PYTHONSAFEPATH": "1"}
+    """What TensorFlow and NumPy read when they are imported, and Python when it starts."""
+    ours = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OPENBLAS_NUM_THREADS": "1",  # NumPy's own threads: a process that forks has better none
+        "PYTHONSAFEPATH": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "1",
+    }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:

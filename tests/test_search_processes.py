@@ -1,0 +1,62 @@
+"""Processes forked from a server that has imported TensorFlow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search import processes
+
+RUN = """
+import os, sys
+from pathlib import Path
+from search import processes
+
+def work(told):
+    ready = "search.worker" in sys.modules
+    import search.worker, data.dataset
+    Path(told).write_text(f"{os.getppid()} {ready} {search.worker.Dataset is data.dataset.Dataset}")
+
+if __name__ == "__main__":
+    processes.preload()
+    process = processes.start(work, sys.argv[1], name="test")
+    process.join()
+    print(os.getpid())
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info < (3, 11), reason="the server imports less there"
+)
+def test_a_server_shares_what_it_imported_wherever_it_is_started(tmp_path: Path) -> None:
+    program, place = tmp_path / "program.py", tmp_path / "place"
+    program.write_text(RUN)
+    for name in ("data", "models", "search", "storage"):  # as people call their own folders
+        (place / name).mkdir(parents=True)
+    (place / "keras.py").write_text("raise SystemExit('the wrong keras')")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path / "told"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    parent, *shared = (tmp_path / "told").read_text().split()
+    assert shared == ["True", "True"]
+    assert parent != done.stdout.strip()  # it is the server's child, not ours
+
+
+def test_a_start_leaves_environment_and_outputs_as_they_were(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = dict(os.environ)
+    processes.preload()
+    assert dict(os.environ) == before
+    os.write(1, b"still here")
+    os.write(2, b"and here")
+    assert capfd.readouterr() == ("still here", "and here")
