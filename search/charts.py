@@ -35,7 +35,7 @@ _MARKERS: dict[State, str] = {
     "failed": "X",
 }
 ENOUGH = 20  # trials, for importances: below, they are noise
-_WIDTH = 4.8  # inches: on a phone it shrinks by a fifth, and its letters can still be read
+WIDTH = 4.8  # inches: on a phone it shrinks by a fifth, and its letters can still be read
 _TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "color": INK}
 
 
@@ -346,7 +346,7 @@ def _place(trial: TrialView, name: str, choices: Sequence[Any]) -> float:
 
 def _confusion(tested: Tested) -> Chart:
     title = "Which class is taken for which"
-    figure = plots.confusion_figure(np.array(tested.confusion), tested.classes, title, _WIDTH)
+    figure = plots.confusion_figure(np.array(tested.confusion), tested.classes, title, WIDTH)
     caption = (
         f"Counts of {tested.images:,} test images. Rows are the true classes, and a cell is the "
         "darker the larger its share of the row."
@@ -405,11 +405,11 @@ def _dots(state: State) -> dict[str, Any]:
 
 
 def _figure(
-    width: float = _WIDTH, height: float = 3.2, *, legend: bool = False
+    width: float = WIDTH, height: float = 3.2, *, legend: bool = False
 ) -> tuple["Figure", "Axes"]:
     """A figure with one panel, its margins given: to find them out takes most of the time."""
     figure = plots.new_figure(width, height, fitted=False)
-    small = width < _WIDTH
+    small = width < WIDTH
     figure.subplots_adjust(
         left=(0.45 if small else 0.62) / width,
         right=1 - 0.12 / width,
@@ -421,7 +421,7 @@ def _figure(
 
 def _fitted(height: float) -> tuple["Figure", "Axes"]:
     """A figure with one panel, and as much room beside it as its names need."""
-    figure = plots.new_figure(_WIDTH, height)
+    figure = plots.new_figure(WIDTH, height)
     return figure, figure.add_subplot()
 
 

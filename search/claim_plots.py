@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search import plots
 from search.claims import StudyView, Verdict, compared, differences, outcomes, plain
+from search.progress import plural
+from search.svg import Chart
 from storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# From the palette of Okabe and Ito, told apart with any kind of colour vision.
-_AS_CLAIMED, _OTHERWISE, _OPEN = "#009E73", "#D55E00", "#767676"
-_COLOURS = {"supported": _AS_CLAIMED, "contradicted": _OTHERWISE, "not enough data": _OPEN}
-_POINT = "#0072B2"
-_CLAIMED = "#F2F2F2"
+_AS_CLAIMED, _OTHERWISE, _OPEN = plots.GREEN, plots.VERMILION, plots.MUTED
+_POINT = plots.BLUE
+_CLAIMED: dict[str, Any] = {"color": plots.GREY, "alpha": 0.15, "linewidth": 0, "zorder": 0}
 _DOTS_PER_INCH = 100
 _LOG_AXES = {"learning_rate", "l2_conv"}
 _DOUBLING_AXES = {"batch_size", "last_filters"}
@@ -46,6 +47,21 @@ def draw(verdict: Verdict, view: StudyView, png: Path) -> None:
     _draw_trained(left, verdict, view)
     _draw_effects(right, verdict, view)
     _save(figure, png)
+
+
+def chart(verdict: Verdict, view: StudyView, width: float) -> Chart:
+    """The effects of a claim alone, for a page; ``width`` in inches."""
+    claim = verdict.claim
+    figure = plots.new_figure(width, 1.5 + 0.6 * len(claim.contrasts))
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    _draw_effects(axes, verdict, view)
+    said = [claim.text, f"{verdict.word.capitalize()}.", f"Measured: {claim.measured}."]
+    if verdict.settle:
+        said.append(f"To settle it: {verdict.settle}.")
+    if claim.caveat:
+        said.append(claim.caveat)
+    return Chart(f"claim-{claim.name}", claim.text, " ".join(said), figure)
 
 
 def _draw_trained(axes: "Axes", verdict: Verdict, view: StudyView) -> None:
@@ -122,7 +138,7 @@ def _draw_effects(axes: "Axes", verdict: Verdict, view: StudyView) -> None:
         shown += f" ({found.low:+.2g} to {found.high:+.2g})" if bounded else " (no interval yet)"
         label: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9}
         axes.annotate(
-            shown, (found.effect, row), (0, 8), textcoords="offset points", color=colour, **label
+            shown, (found.effect, row), (0, 8), textcoords="offset points", color=plots.INK, **label
         )
     axes.set_yticks(rows, [_broken(effect.label) for effect in verdict.effects])
     axes.set_ylim(-0.6, len(rows) - 0.3)
@@ -134,7 +150,7 @@ def _draw_effects(axes: "Axes", verdict: Verdict, view: StudyView) -> None:
     _make_room(axes)
     low, high = axes.get_xlim()
     claimed = (0, high) if claim.sign > 0 else (low, 0)
-    axes.axvspan(*claimed, color=_CLAIMED, zorder=0)
+    axes.axvspan(*claimed, **_CLAIMED)
     axes.set_xlim(low, high)
     side: dict[str, Any] = {"ha": "left" if claim.sign > 0 else "right", "fontsize": 8}
     axes.annotate(
@@ -146,9 +162,7 @@ def _draw_effects(axes: "Axes", verdict: Verdict, view: StudyView) -> None:
         color=_OPEN,
         **side,
     )
-    axes.set_title(
-        verdict.word, fontsize=11, loc="left", color=_COLOURS[verdict.word], fontweight="bold"
-    )
+    axes.set_title(verdict.word, fontsize=11, loc="left", color=plots.INK, fontweight="bold")
     axes.set_title(_basis(verdict), fontsize=9, loc="right")
 
 
@@ -165,8 +179,10 @@ def _basis(verdict: Verdict) -> str:
     if not found:
         return ""
     what = verdict.source if verdict.claim.arms or verdict.source == "trials" else "trainings"
-    counts = f"{min(found)}" if min(found) == max(found) else f"{min(found)} to {max(found)}"
-    return f"{counts} {what}, 95 % intervals"
+    counts = plural(max(found), what.removesuffix("s"))
+    if min(found) < max(found):
+        counts = f"{min(found)} to {counts}"
+    return f"{counts}, 95 % intervals"
 
 
 def _broken(label: str) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 import optuna
 
 from models.documented import BEST_TEST_ACCURACY
-from search import charts, page, svg
+from search import charts, claim_plots, page, pairs, svg
 from search.advice import advice
+from search.claims import Verdict, judge
 from search.commands import retrain_command, search_command
 from search.progress import duration
 from search.snapshot import STATES, Snapshot, look
@@ -28,12 +29,11 @@ def write(place: Workspace, study: optuna.Study) -> Path:
     Raises:
         StorageError: The database does not answer, or a file cannot be written.
     """
-    return write_snapshot(look(place, study), place.layout.report(study.study_name))
-
-
-def write_snapshot(seen: Snapshot, folder: Path) -> Path:
-    """Write the report of what was seen to ``folder``, which holds nothing else."""
+    seen, view = look(place, study), pairs.view_of(study, place.records)
+    folder = place.layout.report(study.study_name)  # which holds nothing else
     written = {FILE}
+    verdicts = judge(view)
+    judged = [claim_plots.chart(v, view, charts.WIDTH) for v in verdicts if v.source]
 
     def drawn(found: Sequence[svg.Chart]) -> str:
         written.update(f"{chart.name}{end}" for chart in found for end in (".png", ".svg"))
@@ -46,6 +46,7 @@ def write_snapshot(seen: Snapshot, folder: Path) -> Path:
         *_search(seen, drawn(charts.of_search(seen))),
         *_why(seen, drawn(charts.of_space(seen)), drawn(list(charts.slices(seen)))),
         *_model(seen, drawn(charts.of_model(seen))),
+        *_claims(verdicts, drawn(judged)),
         *_trials(seen),
         *_again(seen),
     ]
@@ -211,6 +212,27 @@ def _model(seen: Snapshot, drawings: str) -> Iterator[str]:
     if seen.tested is None:
         yield "<p>Its answers on the test images were not kept, or are another model's.</p>"
     yield f"{drawings}</section>"
+
+
+def _claims(verdicts: Sequence[Verdict], drawings: str) -> Iterator[str]:
+    """What the documents say of hyperparameters, where anything was trained that tells."""
+    if not drawings:
+        return
+    yield (
+        '<section id="claims"><h2>Were the documents right?</h2><p>Effects with their intervals of '
+        "95%: beyond zero on the grey side is as claimed, beyond zero on the other the contrary. "
+        f"They hold for these images.</p>{drawings}"
+    )
+    unknown = [verdict.claim.text for verdict in verdicts if not verdict.source]
+    if unknown:
+        listed = "".join(f"<li>{text(claim)}</li>" for claim in unknown)
+        yield f"<p>Nothing is known yet of:</p><ul>{listed}</ul>"
+    if any(verdict.missing for verdict in verdicts):
+        yield (
+            "<p>What is missing is trained by "
+            '<code class="command">treino claims --settle</code></p>'
+        )
+    yield "</section>"
 
 
 def _trials(seen: Snapshot) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from models.evaluation import Mistake
 from models.history import EpochFigures
 from search.jobs import TestFigures
 from search.leaderboard import CIFAR_CLASSES
+from search.pairs import KIND
 from search.settings import Settings
 from search.space import Documents, Space
 from search.tested import Tested, draw_mistakes
@@ -24,6 +26,7 @@ from search.trials import DECISIONS, REASON, run_name
 from search.workspace import BASELINES, Workspace, made_by, made_with
 from storage.study import create_or_check
 from storage.tables import Epoch, ModelRow
+from tests import made_up
 
 COMPLETE, RUNNING = TrialState.COMPLETE, TrialState.RUNNING
 PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
@@ -129,6 +132,19 @@ def hand_over(
     row = model_row(study.study_name, run, "retrain", "trial 0 retrained", accuracy, data)
     place.records.record_model(row)
     return row
+
+
+def settle(place: Workspace, study: optuna.Study, pairs: int) -> None:
+    """Paired trainings for all claims: a larger batch is worse, the rest does not matter."""
+    random = np.random.default_rng(0)
+    for training in made_up.paired(made_up.Truth(batch=-3.0), pairs, random):
+        for epoch, seen in enumerate(training.figures, 1):
+            figures = (seen.val_loss, seen.accuracy, seen.val_loss, seen.val_accuracy)
+            row = EpochFigures(epoch, *figures, seen.val_loss, seen.val_loss, 1e-3, 2.5)
+            place.records.record_epoch(study.study_name, training.name, row.to_dict())
+        made = model_row(study.study_name, training.name, KIND, training.name, 0.7, dataset())
+        spec = json.dumps({"params": dict(training.params)})
+        place.records.record_model(replace(made, spec=spec, seed=training.seed))
 
 
 def baseline(place: Workspace, data: Dataset | None = None) -> None:

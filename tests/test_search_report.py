@@ -21,6 +21,7 @@ from search.advice import advice
 from search.cli import main
 from search.settings import Settings
 from search.snapshot import look
+from search.statements import CLAIMS
 from search.workspace import Workspace
 from storage.lease import StudyLease
 from tests import studies
@@ -198,6 +199,17 @@ def test_the_command_writes_it_and_says_where(
     assert "no study 'absent'" in capsys.readouterr().err
 
 
+def test_the_claims_are_there_once_anything_tells_of_them(place: Workspace) -> None:
+    study, space = studies.begin(place, "claimed")
+    studies.add(place, study, space, [COMPLETE] * 3 + [PRUNED] * 9)
+    assert "Were the documents right?" not in words(report.write(place, study))
+    studies.settle(place, study, pairs=6)
+    path = report.write(place, study)
+    assert "The larger the batch, the more the network stagnates. Supported." in words(path)
+    assert words(path).count("Measured: ") == len(CLAIMS)
+    assert {f"claim-{claim.name}" for claim in CLAIMS} <= figures(path)
+
+
 def test_two_hundred_trials_are_quick_and_small(place: Workspace) -> None:
     study, space = studies.begin(place, "many")
     studies.add(place, study, space, [COMPLETE] * 60 + [PRUNED] * 120 + [FAIL] * 20)
@@ -259,6 +271,7 @@ def test_browser_shows_it_at_any_width_in_both_themes(place: Workspace, tmp_path
     study, space = studies.begin(place, NASTY)
     studies.add(place, study, space, [COMPLETE] * 8 + [PRUNED] * 15 + [RUNNING] * 2 + [FAIL])
     studies.hand_over(place, study, space)
+    studies.settle(place, study, pairs=6)
     path = report.write(place, study).resolve()
     with browser(tmp_path) as chrome:
         backgrounds = set()
