@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _AS_CLAIMED, _OTHERWISE, _OPEN = plots.GREEN, plots.VERMILION, plots.MUTED
 _POINT = plots.BLUE
 _CLAIMED: dict[str, Any] = {"color": plots.GREY, "alpha": 0.15, "linewidth": 0, "zorder": 0}
-_DOTS_PER_INCH = 100
 _LOG_AXES = {"learning_rate", "l2_conv"}
 _DOUBLING_AXES = {"batch_size", "last_filters"}
 
@@ -36,9 +35,7 @@ def draw(verdict: Verdict, view: StudyView, png: Path) -> None:
     Raises:
         StorageError: The pictures cannot be written.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), dpi=_DOTS_PER_INCH, layout="constrained")
+    figure = plots.new_figure(10, 4)
     figure.suptitle(verdict.claim.text, fontsize=12, x=0.01, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     for axes in (left, right):
@@ -199,13 +196,9 @@ def _title(axes: "Axes", text: str) -> None:
 
 def _save(figure: "Figure", png: Path) -> None:
     import matplotlib
-    from PIL import Image
 
-    drawn, packed, vector = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
-    with Image.open(drawn) as image:
-        image.convert("RGB").quantize().save(packed, format="png", optimize=True)
-    write_atomically(png, packed.getvalue())
+    plots.save(figure, png)
+    vector = io.BytesIO()
     # Text as text, and the same names and no date in every drawing of the same figures.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": png.stem}):
         figure.savefig(vector, format="svg", metadata={"Date": None})

@@ -93,7 +93,7 @@ def draw_curves(
     Raises:
         StorageError: The picture cannot be written.
     """
-    # Each trial has this picture, and to find the room that texts need takes as long as to draw.
+    # Each trial has this picture, and finding the room that texts need takes a quarter of the time.
     figure = new_figure(10, 4, fitted=False)
     _head(figure, title, subtitle)
     figure.subplots_adjust(left=0.07, right=0.985, bottom=0.2, top=0.81, wspace=0.16)

@@ -15,7 +15,10 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-_FORKS = sys.platform == "linux"  # Apple's frameworks do not survive a fork
+# Apple's frameworks do not survive a fork. And the server looks for modules in the working
+# directory first, where a folder named data is most likely one of images; only from Python 3.11 on
+# can it be told not to.
+_FORKS = sys.platform == "linux" and sys.version_info >= (3, 11)
 _fork = multiprocessing.get_context("forkserver") if _FORKS else None
 _spawn = multiprocessing.get_context("spawn")
 
@@ -24,10 +27,7 @@ def preload() -> None:
     """Begin the import that processes will share; returns at once."""
     if not _FORKS:
         return
-    # The server looks for modules in the working directory first, where a folder named data is most
-    # likely one of images; before Python 3.11 it cannot be told not to.
-    ours = sys.version_info >= (3, 11)
-    forkserver.set_forkserver_preload(["search.preloaded" if ours else "keras"])
+    forkserver.set_forkserver_preload(["search.preloaded"])
     with _no_interrupts(), _outputs_closed(), _environment():
         forkserver.ensure_running()
 

@@ -15,6 +15,7 @@ import pytest
 from data.catalog import load
 from data.dataset import Dataset
 from models.spec import Block, Dense, ModelSpec, TrainingSpec
+from search import processes
 from search.backends import local
 from search.backends.base import Backend
 from search.backends.local import LocalBackend, Slot
@@ -202,7 +203,7 @@ def test_a_worker_that_dies_is_noticed_at_once_with_the_signal(
         assert number.name in end.reason
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+@pytest.mark.skipif(not processes._FORKS, reason="workers are not forked here")
 def test_the_death_of_the_server_that_forks_workers_is_that_of_its_workers(
     data: Dataset, logs: Path, tmp_path: Path
 ) -> None:

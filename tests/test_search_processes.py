@@ -28,9 +28,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux" or sys.version_info < (3, 11), reason="the server imports less there"
-)
+@pytest.mark.skipif(not processes._FORKS, reason="processes are not forked here")
 def test_a_server_shares_what_it_imported_wherever_it_is_started(tmp_path: Path) -> None:
     program, place = tmp_path / "program.py", tmp_path / "place"
     program.write_text(RUN)

@@ -47,8 +47,8 @@ class _Worker:
 class LocalBackend(Backend):
     """A process a slot, started with the slot's first job and kept for the next ones.
 
-    A process trains many jobs, because a network's first epoch is quicker where one like it was
-    trained before; it is replaced when its memory has grown, because models leak.
+    A process trains many jobs; it is replaced when its memory has grown, because repeated models in
+    one process leak.
     """
 
     def __init__(self, slots: list[Slot], logs: Path) -> None:
@@ -56,7 +56,8 @@ class LocalBackend(Backend):
         self._slots = slots
         self._logs = logs
         self._workers: dict[int, _Worker] = {}
-        processes.preload()
+        if any(slot.gpu is None for slot in slots):  # else nothing would be forked
+            processes.preload()
 
     @property
     def slots(self) -> int:
