@@ -8,6 +8,7 @@ machines are noisy; the ratios say more than the rates. ``python -m benchmarks.t
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from search.machine import slots
 
 RUN = DOCUMENTED["run-10"]
 VALIDATION = 4  # training images to one for validation, where fewer are asked for: as in CIFAR-10
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"  # which treino sets, see models/__init__.py
 
 # The peers, each in a process of its own, with TensorFlow's own choice of threads.
 PEERS = """
@@ -84,10 +87,12 @@ class Result:
     Attributes:
         workers: treino's worker processes.
         treino: Images a second of all of them together, a figure a round.
-        plain: The same of ``model.fit`` in one process.
+        plain: The same of ``model.fit`` in one process, with TensorFlow as it comes.
+        plain_onednn: The same with oneDNN, which treino turns on.
         keras_tuner: The same of a KerasTuner trial; empty where it, or the TensorBoard that its
             loop needs, is not installed.
         ratio: Of the medians, treino to plain.
+        ratio_onednn: Of the medians, treino to plain with oneDNN.
         matrix_float32: 1e9 operations a second of the largest product of matrices, all cores.
         matrix_bfloat16: The same in bfloat16.
         share: Of that float32 rate, what treino's training and validation put to use.
@@ -96,8 +101,10 @@ class Result:
     workers: int
     treino: list[float]
     plain: list[float]
+    plain_onednn: list[float]
     keras_tuner: list[float]
     ratio: float
+    ratio_onednn: float
     matrix_float32: float
     matrix_bfloat16: float
     share: float
@@ -148,32 +155,47 @@ def treino(data: Dataset, folder: Path) -> float:
     return sum(rates)
 
 
-def peer(name: str, data: Dataset, folder: Path) -> float:
-    """Images a second of ``fit`` or ``keras-tuner``."""
-    return _rates(PEERS, name, str(data.path), str(folder / f"{time.monotonic_ns()}"))[0]
+def peer(name: str, data: Dataset, folder: Path, *, onednn: bool = False) -> float:
+    """Images a second of ``fit`` or ``keras-tuner``, with TensorFlow as it comes or oneDNN on."""
+    arguments = (name, str(data.path), str(folder / f"{time.monotonic_ns()}"))
+    return _rates(PEERS, *arguments, onednn=onednn)[0]
 
 
 def measure(data: Dataset, rounds: int) -> Result:
     """Take everything's measure, ``rounds`` times in turn."""
-    ours, plain, tuner = [], [], []
+    ours, plain, plain_onednn, tuner = [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         for _ in range(rounds):
             ours.append(treino(data, Path(name)))
             plain.append(peer("fit", data, Path(name)))
+            plain_onednn.append(peer("fit", data, Path(name), onednn=True))
             if all(map(importlib.util.find_spec, ("keras_tuner", "tensorboard"))):  # it needs both
                 tuner.append(peer("keras-tuner", data, Path(name)))
-    float32, bfloat16 = _rates(MATRICES)
+    float32, bfloat16 = _rates(MATRICES, onednn=True)
     # Forwards and backwards are three times forwards; validation is forwards alone.
     forwards = count_operations(RUN.model, data.input_shape, len(data.classes))
     validation = len(data.validation.labels) / len(data.train.labels)
     share = median(ours) * forwards * (3 + validation) / 1e9 / float32
-    ratio = median(ours) / median(plain)
-    return Result(len(slots(0)), ours, plain, tuner, ratio, float32, bfloat16, share)
+    return Result(
+        workers=len(slots(0)),
+        treino=ours,
+        plain=plain,
+        plain_onednn=plain_onednn,
+        keras_tuner=tuner,
+        ratio=median(ours) / median(plain),
+        ratio_onednn=median(ours) / median(plain_onednn),
+        matrix_float32=float32,
+        matrix_bfloat16=bfloat16,
+        share=share,
+    )
 
 
-def _rates(code: str, *arguments: str) -> list[float]:
+def _rates(code: str, *arguments: str, onednn: bool) -> list[float]:
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != ONEDNN}
+    if onednn:
+        environment[ONEDNN] = "1"
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
     lines = [line.split() for line in done.stdout.splitlines()]
     return [float(words[1]) for words in lines if words[:1] == ["rate"]]
 
@@ -182,13 +204,17 @@ def _printed(result: Result) -> str:
     rows = {
         f"treino, {result.workers} workers": result.treino,
         "plain model.fit": result.plain,
+        "plain model.fit, oneDNN on": result.plain_onednn,
         "KerasTuner": result.keras_tuner,
     }
     lines = [
         f"{name}: {', '.join(f'{rate:,.0f}' for rate in rates) or 'not installed'} images/s"
         for name, rates in rows.items()
     ]
-    lines.append(f"treino to model.fit, medians: {result.ratio:.2f}")
+    lines.append(
+        f"treino to model.fit, medians: {result.ratio:.2f}, "
+        f"with oneDNN on in both {result.ratio_onednn:.2f}"
+    )
     lines.append(
         f"matrix rate: {result.matrix_float32:,.0f} GFLOP/s float32, "
         f"{result.matrix_bfloat16:,.0f} bfloat16; treino uses {result.share:.0%} of float32's"

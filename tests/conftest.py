@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import models  # noqa: F401 - before a test loads TensorFlow: it says how
+
 # A scrubbed environment: no setting of the developer's may reach a test, and no test may reach
 # the developer's cache or a network proxy.
 for name in [name for name in os.environ if name.startswith(("TREINO_", "OPTUNA_"))]:

@@ -1,5 +1,6 @@
 """Training for real, on tiny images: what it reports, what it keeps, how it goes on."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -374,6 +375,23 @@ def test_the_saved_model_loads_in_a_process_without_our_code(tmp_path: Path) -> 
     subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True)
     expected = keras.ops.convert_to_numpy(trained.model(sets().test.images))
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TensorFlow has oneDNN on Linux alone")
+@pytest.mark.parametrize(("given", "on"), [(None, "True"), ("0", "False")])
+def test_workers_train_with_onednn_unless_told_otherwise(given: str | None, on: str) -> None:
+    code = (
+        "import search.worker\n"
+        "from tensorflow.python.util import _pywrap_util_port as port\n"
+        "print(port.IsMklEnabled())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    if given is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == on
 
 
 def test_an_epoch_goes_through_the_folders_in_turn_or_through_all() -> None:
