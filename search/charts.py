@@ -36,7 +36,7 @@ _MARKERS: dict[State, str] = {
 }
 ENOUGH = 20  # trials, for importances: below, they are noise
 WIDTH = 4.8  # inches: on a phone it shrinks by a fifth, and its letters can still be read
-_TITLE: dict[str, Any] = {"loc": "left", "fontsize": 11, "color": INK}
+_TITLE: dict[str, Any] = {**plots.TITLE, "loc": "left", "fontsize": 11, "color": INK}
 
 
 def of_search(seen: Snapshot) -> list[Chart]:
@@ -326,9 +326,14 @@ def slices(seen: Snapshot) -> Iterator[Chart]:
 
 def _all_of(axes: "Axes", distribution: FloatDistribution | IntDistribution) -> None:
     """Show the whole range of a number, so that it is seen where nothing was tried."""
+    from matplotlib.ticker import LogFormatter
+
     low, high = distribution.low, distribution.high
     if distribution.log:
         axes.set_xscale("log")
+        # 1e-08, as people type it, is also drawn in a third of the time of a formula.
+        axes.xaxis.set_major_formatter(LogFormatter())
+        axes.xaxis.set_minor_formatter(LogFormatter())
         margin = (high / low) ** 0.05
         axes.set_xlim(low / margin, high * margin)
     else:

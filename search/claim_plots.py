@@ -159,8 +159,9 @@ def _draw_effects(axes: "Axes", verdict: Verdict, view: StudyView) -> None:
         color=_OPEN,
         **side,
     )
-    axes.set_title(verdict.word, fontsize=11, loc="left", color=plots.INK, fontweight="bold")
-    axes.set_title(_basis(verdict), fontsize=9, loc="right")
+    said: dict[str, Any] = {"fontsize": 11, "color": plots.INK, "fontweight": "bold"}
+    axes.set_title(verdict.word, loc="left", **said, **plots.TITLE)
+    axes.set_title(_basis(verdict), loc="right", fontsize=9, **plots.TITLE)
 
 
 def _make_room(axes: "Axes") -> None:
@@ -191,7 +192,7 @@ def _broken(label: str) -> str:
 
 
 def _title(axes: "Axes", text: str) -> None:
-    axes.set_title(text, fontsize=9, loc="left")
+    axes.set_title(text, fontsize=9, loc="left", **plots.TITLE)
 
 
 def _save(figure: "Figure", png: Path) -> None:

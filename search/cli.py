@@ -308,10 +308,11 @@ def claims(
 def report(settings: Settings) -> None:
     """Write a page about the study, with its figures: what is best, why, what to try next."""
     from search import report
+    from search.machine import cores
     from search.workspace import Workspace
 
     with Workspace.open(settings, write=False) as place:
-        path = report.write(place, place.study(settings.study))
+        path = report.write(place, place.study(settings.study), cores())
     print(f"report: {path} (figures beside it as PNG and SVG)")  # noqa: T201
 
 

@@ -41,6 +41,10 @@ _RING: dict[str, Any] = {
     "linestyle": "",
 }
 
+# Where a title goes anyway. Unless told, matplotlib looks at every drawing whether ticks are in its
+# way, which takes a tenth of the time.
+TITLE: dict[str, Any] = {"y": 1.0}
+
 _DOTS_PER_INCH = 100
 _LOG_SCALE_FROM = 20.0  # highest loss over lowest
 _SEPARATE_DROPS = 12  # a schedule that lowers the rate at every epoch has no drops to mark
@@ -217,7 +221,7 @@ def _drops(history: Sequence[EpochLike]) -> list[int]:
 def _frame(axes: "Axes", name: str, finite: Sequence[float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(name, fontsize=10, loc="left")
+    axes.set_title(name, fontsize=10, loc="left", **TITLE)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=LINES, linewidth=0.8)
@@ -250,7 +254,7 @@ def _mark(axes: "Axes", epoch: int, value: float) -> None:
         return
     axes.plot([epoch], [value], zorder=5, **_RING)
     shown = f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
-    axes.set_title(f"validation {shown} at epoch {epoch}", fontsize=9, loc="right")
+    axes.set_title(f"validation {shown} at epoch {epoch}", fontsize=9, loc="right", **TITLE)
 
 
 def _legend(figure: "Figure", columns: int, *, drops: bool, best: bool, gaps: bool) -> None:
@@ -282,6 +286,14 @@ def new_figure(width: float, height: float, *, fitted: bool = True) -> "Figure":
 
     layout: Any = "constrained" if fitted else "none"
     return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=layout)
+
+
+def lay_out(figure: "Figure") -> None:
+    """Make room for whatever is written, once: each drawing would do so again."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _head(figure: "Figure", title: str, subtitle: str) -> None:

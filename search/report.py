@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import optuna
@@ -23,39 +23,65 @@ _VERSIONS = ("treino", "python", "tensorflow", "keras", "optuna", "numpy")
 text = page.text
 
 
-def write(place: Workspace, study: optuna.Study) -> Path:
+def write(place: Workspace, study: optuna.Study, processes: int = 1) -> Path:
     """Write the report of a study, and its figures beside it; returns the page's path.
+
+    Args:
+        place: Where the study and what belongs to it are.
+        study: Of any kind, empty, running or ended.
+        processes: That draw the figures, at the most.
 
     Raises:
         StorageError: The database does not answer, or a file cannot be written.
     """
     seen, view = look(place, study), pairs.view_of(study, place.records)
     folder = place.layout.report(study.study_name)  # which holds nothing else
-    written = {FILE}
     verdicts = judge(view)
-    judged = [claim_plots.chart(v, view, charts.WIDTH) for v in verdicts if v.source]
-
-    def drawn(found: Sequence[svg.Chart]) -> str:
-        written.update(f"{chart.name}{end}" for chart in found for end in (".png", ".svg"))
-        return page.gallery([(chart, svg.save(chart, folder)) for chart in found])
-
+    parts = {
+        "search": lambda: charts.of_search(seen),
+        "slices": lambda: list(charts.slices(seen)),
+        "model": lambda: charts.of_model(seen),
+        "claims": lambda: [claim_plots.chart(v, view, charts.WIDTH) for v in verdicts if v.source],
+        "space": lambda: charts.of_space(seen),  # last: it imports for a second or two
+    }
+    drawn, files = _drawn(parts, folder, processes)
     body = [
         *_head(seen),
         *_best(seen),
         *_next(seen),
-        *_search(seen, drawn(charts.of_search(seen))),
-        *_why(seen, drawn(charts.of_space(seen)), drawn(list(charts.slices(seen)))),
-        *_model(seen, drawn(charts.of_model(seen))),
-        *_claims(verdicts, drawn(judged)),
+        *_search(seen, drawn["search"]),
+        *_why(seen, drawn["space"], drawn["slices"]),
+        *_model(seen, drawn["model"]),
+        *_claims(verdicts, drawn["claims"]),
         *_trials(seen),
         *_again(seen),
     ]
     path = folder / FILE
     write_atomically(path, page.page(f"{seen.study}: a treino report", body))
     for file in folder.iterdir():  # of a report that had more figures
-        if file.suffix in (".png", ".svg") and file.name not in written:
+        if file.suffix in (".png", ".svg") and file.name not in files:
             file.unlink()
     return path
+
+
+def _drawn(
+    parts: Mapping[str, Callable[[], Sequence[svg.Chart]]], folder: Path, processes: int
+) -> tuple[dict[str, str], set[str]]:
+    """Each part's charts as they stand in the page, and the names of the files they are in."""
+    made: list[Sequence[svg.Chart]] = []
+
+    def make() -> Iterator[Sequence[svg.Chart]]:
+        for part in parts.values():
+            made.append(part())
+            yield made[-1]
+
+    drawings = svg.save_all(make(), folder, processes)
+    galleries = {
+        name: page.gallery(list(zip(found, drawn, strict=True)))
+        for name, found, drawn in zip(parts, made, drawings, strict=True)
+    }
+    names = {f"{chart.name}{end}" for found in made for chart in found for end in (".png", ".svg")}
+    return galleries, names
 
 
 def _head(seen: Snapshot) -> Iterator[str]:

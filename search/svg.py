@@ -4,15 +4,22 @@ Matplotlib draws; what it lacks is added to the SVG: a text that shows on hover,
 a style sheet decides.
 """
 
+import gc
 import io
+import signal
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from search import plots
+from search.errors import TreinoError
 from storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -62,22 +69,64 @@ class Chart:
     group: str = ""
 
 
+def save_all(groups: Iterable[Iterable[Chart]], folder: Path, processes: int) -> list[list[str]]:
+    """Write charts as `save` does, in several processes where they can be forked.
+
+    Args:
+        groups: The charts; those of a group are made while those of the ones before are drawn.
+        folder: Where the files go.
+        processes: How many, at the most.
+
+    Returns:
+        The SVG element of every chart, group by group.
+
+    Raises:
+        StorageError: A file cannot be written.
+        TreinoError: A process that was drawing was killed.
+    """
+    # A process that is not forked would first import what drawing it here takes as long as.
+    if sys.platform != "linux" or processes < 2:
+        return [[save(chart, folder) for chart in group] for group in groups]
+    with ProcessPoolExecutor(processes, get_context("fork"), _as_drawer) as pool:
+        try:
+            asked = [[_submit(pool, chart, folder) for chart in group] for group in groups]
+            return [[drawn.result() for drawn in group] for group in asked]
+        except BrokenProcessPool as error:
+            reason = "a process that drew the figures was killed, most likely for want of memory"
+            raise TreinoError(f"{reason}: free some, and run this again") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[str]":
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads from 3.12 on, as whoever holds a lock is not there
+        # any more. The threads here are of NumPy's algebra, which has none to do.
+        warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+        return pool.submit(save, chart, folder)
+
+
+def _as_drawer() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    gc.disable()  # what it might find to clear away are the database's connections
+
+
 def save(chart: Chart, folder: Path) -> str:
     """Write a chart as PNG and SVG, and return it as an SVG element for a page.
 
     Raises:
         StorageError: A file cannot be written.
     """
-    drawn = io.StringIO()
     from matplotlib import rc_context
 
+    plots.lay_out(chart.figure)
+    drawn = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": chart.name}
     with rc_context(settings), warnings.catch_warnings():
         # A name in letters that the font lacks: a browser has a font that has them.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         chart.figure.savefig(drawn, format="svg", metadata=nothing)
-    chart.figure.set_layout_engine("none")  # as it lies now: laying it out takes half of the time
     plots.save(chart.figure, folder / f"{chart.name}.png")
     root = ElementTree.fromstring(drawn.getvalue())  # noqa: S314 - matplotlib wrote it just now
     _add_tips(root, chart.tips)

@@ -104,7 +104,7 @@ def mistakes_figure(tested: Tested, title: str) -> "Figure":
                 f"{min(wrong.probability, 0.9999):.2%}",
             )
         )
-        axes.set_title(text, fontsize=8.5, parse_math=False, color=plots.INK)
+        axes.set_title(text, fontsize=8.5, parse_math=False, color=plots.INK, **plots.TITLE)
     if not count:
         panels[0].text(0, 0.5, "every test image was classified correctly", color=plots.INK)
     return figure

@@ -1,0 +1,61 @@
+"""Charts written by several processes: as by one, and what goes wrong in them is said here."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from search import plots, svg
+from search.errors import TreinoError
+from storage.engine import StorageError
+
+
+def chart(name: str, *, fitted: bool) -> svg.Chart:
+    figure = plots.new_figure(3, 2, fitted=fitted)
+    axes = figure.add_subplot()
+    axes.scatter([1, 2, 3], [1, 4, 9], gid="points")
+    axes.set_title(name, **plots.TITLE)
+    return svg.Chart(name, name, "", figure, {"points": [f"{name} {n}" for n in range(3)]})
+
+
+def charts() -> list[list[svg.Chart]]:
+    groups = [[("a", True), ("b", False)], [], [("c", False), ("d", True), ("e", False)]]
+    return [[chart(name, fitted=fitted) for name, fitted in group] for group in groups]
+
+
+def test_charts_are_the_same_whatever_number_of_processes_draws_them(tmp_path: Path) -> None:
+    alone = svg.save_all(charts(), tmp_path / "alone", processes=1)
+    together = svg.save_all(charts(), tmp_path / "together", processes=2)
+    assert together == alone
+    assert [len(group) for group in alone] == [2, 0, 3]
+    assert "<title>e 2</title>" in alone[2][2]
+    files = sorted(path.name for path in (tmp_path / "alone").iterdir())
+    assert files == sorted(f"{name}{end}" for name in "abcde" for end in (".png", ".svg"))
+    for name in files:
+        written = [(tmp_path / which / name).read_bytes() for which in ("alone", "together")]
+        assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_file_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path, processes: int) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(StorageError, match="taken"):
+        svg.save_all(charts(), tmp_path / "taken", processes)
+
+
+class Deadly(Figure):
+    """Takes the process with it that draws it."""
+
+    def savefig(self, *_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
+def test_a_process_that_is_killed_is_an_error_of_ours(tmp_path: Path) -> None:
+    deadly = svg.Chart("deadly", "", "", Deadly())
+    with pytest.raises(TreinoError, match="was killed"):
+        svg.save_all([[deadly], *charts()], tmp_path, processes=2)
