@@ -86,10 +86,12 @@ chaos: $(BIN)/installed-dev ## Searches under fire, memory over 200 trials, bad 
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
 
 .PHONY: bench
-bench: $(BIN)/installed-bench ## Beside the peers: make bench LCBENCH=DIR SEEDS=20
+bench: $(BIN)/installed-bench ## Beside the peers: make bench DATA=DIR LCBENCH=DIR
 	@$(BIN)/python -m benchmarks.decisions
-	@$(if $(LCBENCH),$(BIN)/python -m benchmarks.replay $(call quote,$(LCBENCH)) \
-		$(call flag,SEEDS,seeds) $(ARGS),echo "no replay regret: give LCBENCH=DIR")
+	@$(if $(DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(DATA)) \
+		$(call flag,IMAGES,images),echo "no images a second: give DATA=DIR")
+	@$(BIN)/python -m benchmarks.replay --curves benchmarks/*.json \
+		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(ARGS)
 
 .PHONY: format
 format: $(BIN)/installed-dev ## Format the code

@@ -1,8 +1,9 @@
-"""Replay regret of every strategy on LCBench: treino's default beside its peers.
+"""Replay regret of every strategy: treino's default beside its peers.
 
-Part of ``make bench``. Twenty seeds on twelve tasks with three numbers of workers take hours, so
-each replay is a line of ``var/bench/replay.jsonl`` as soon as it ends, and a second call goes on
-from there. A line counts for as long as the code and the package that made it are the same.
+On LCBench, and on curves that ``treino record`` kept. Part of ``make bench``. Twenty seeds on
+twelve tasks with three numbers of workers take hours, so each replay is a line of
+``var/bench/replay.jsonl`` as soon as it ends, and a second call goes on from there. A line counts
+for as long as the code and the package that made it are the same.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,7 @@ import numpy as np
 
 from search import lcbench, scheduler
 from search import replay as engine
+from search import tasks as known
 from search.errors import TreinoError
 from search.machine import cores
 from search.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
@@ -98,6 +100,22 @@ def _reached(module: ModuleType) -> tuple[ModuleType, ...]:
             homes = {getattr(thing, "__module__", None) for thing in vars(found[name]).values()}
             left += [home for home in homes if str(home).startswith("search.")]
     return tuple(found[name] for name in sorted(found))
+
+
+def suites(
+    folder: Path | None, names: Sequence[str], files: Sequence[Path]
+) -> dict[str, dict[str, Callable[[], Task]]]:
+    """What there is to replay on: the tasks by their names, in a table each of these."""
+    found: dict[str, dict[str, Callable[[], Task]]] = {}
+    if folder is not None:
+        made = known.of_lcbench(folder, names)
+        title = f"LCBench, {len(names)} tasks" if len(names) > 1 else f"LCBench, task {names[0]}"
+        found[title] = dict(zip(names, made, strict=True))
+    for file, make in zip(files, known.of_files(files), strict=True):
+        # In the ledger a file is what is in it: recorded anew, it is another task.
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        found[f"Curves of {file.stem}"] = {f"{file.stem}-{digest}": make}
+    return found
 
 
 def measured(
@@ -177,25 +195,29 @@ def _regrets(
 def main() -> None:
     """Print the tables, and write them to FOLDER."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("lcbench", type=Path, help="folder of LCBench's surrogate")
+    parser.add_argument("--lcbench", type=Path, help="folder of LCBench's surrogate")
+    parser.add_argument("--curves", type=Path, nargs="*", default=[], help="of treino record")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="by commas")
-    parser.add_argument("--tasks", default=",".join(lcbench.TASKS), help="by commas")
+    parser.add_argument("--tasks", default=",".join(lcbench.TASKS), help="of LCBench, by commas")
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(GROUPS)}")
     given = parser.parse_args()
     strategies = chosen(given.strategies)
-    lcbench.check(given.lcbench, given.tasks.split(","))
-    tasks = {n: partial(lcbench.LCBenchTask, given.lcbench, n) for n in given.tasks.split(",")}
-    runs = [
-        Run(name, task, seed, int(workers))
-        for workers in given.workers.split(",")
-        for name in strategies
-        for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
-        for task in range(len(tasks))
-    ]
-    found = {run: np.array(regrets) for run, regrets in measured(tasks, strategies, runs)}
-    results = engine.summary([(run, found[run]) for run in runs], BUDGETS)
-    text = report(results, Counter((run.strategy, run.workers) for run in runs))
+    texts = []
+    for title, tasks in suites(given.lcbench, given.tasks.split(","), given.curves).items():
+        print(f"{title}: ", end="", flush=True)
+        runs = [
+            Run(name, task, seed, int(workers))
+            for workers in given.workers.split(",")
+            for name in strategies
+            for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
+            for task in range(len(tasks))
+        ]
+        found = {run: np.array(regrets) for run, regrets in measured(tasks, strategies, runs)}
+        results = engine.summary([(run, found[run]) for run in runs], BUDGETS)
+        tables = report(results, Counter((run.strategy, run.workers) for run in runs))
+        texts.append(f"# {title}\n\n{tables}")
+    text = "\n".join(texts)
     (FOLDER / "replay.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -41,12 +41,14 @@ def closing(
     study: optuna.Study, outcome: Outcome, layout: Layout, *, interrupted: bool
 ) -> list[str]:
     """What was done, what is best, and what to do next; a line each."""
-    speed = outcome.images / outcome.seconds if outcome.seconds else 0.0
     monitor = study.user_attrs[MADE_WITH]["monitor"]
-    lines = [
-        f"study {study.study_name!r}: {_counted(outcome.states)}",
-        f"{plural(outcome.epochs, 'epoch')} in {duration(outcome.seconds)}, {speed:,.0f} images/s",
-    ]
+    lines = [f"study {study.study_name!r}: {_counted(outcome.states)}"]
+    if outcome.epochs:
+        lines.append(
+            f"{plural(outcome.epochs, 'epoch')} in {duration(outcome.seconds)}, "
+            f"{outcome.images / outcome.seconds:,.0f} images/s, "
+            f"{outcome.training:.0%} of the workers' time training"
+        )
     best = best_trial(study)
     if best is not None:
         attributes = best.user_attrs

@@ -49,6 +49,7 @@ class Outcome:
         epochs: Epochs trained by this process.
         images: Images those epochs trained on.
         seconds: Wall time.
+        training: Share of the workers' time in which they trained and validated, 0 to 1.
         outlook: What another hour is likely to bring; None while it cannot be told.
         flat: Why the search ended before its time, empty if it did not.
         trouble: Why the search had to stop, empty if it did not have to.
@@ -58,6 +59,7 @@ class Outcome:
     epochs: int
     images: int
     seconds: float
+    training: float
     outlook: Outlook | None = None
     flat: str = ""
     trouble: str = ""

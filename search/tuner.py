@@ -114,11 +114,13 @@ class Tuner:
         if not self._trouble and (not self._closing or self._is_over):
             self._leave_paused()
         self._book.tidy(self._to_audit())
+        seconds = time.monotonic() - self._begun
         return Outcome(
             states=states(self._study),
             epochs=self._epochs,
             images=self._epochs * len(self._data.train.labels),
-            seconds=time.monotonic() - self._begun,
+            seconds=seconds,
+            training=self._epoch_seconds / (seconds * self._backend.slots),
             outlook=self._outlook(),
             flat=self._flat,
             trouble=self._trouble,

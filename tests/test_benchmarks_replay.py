@@ -6,11 +6,13 @@ import pytest
 
 from benchmarks import decisions
 from benchmarks import replay as bench
+from search import curves, scheduler
 from search import replay as engine
-from search import scheduler
 from search.peers import GROUPS
 from search.promotion import STARTUP
 from search.replay import Result
+from search.tabular import LEAST
+from tests.test_search_curves import EPOCHS, curve, made
 
 ROW = {"strategy": "random", "code": "optuna-5", "task": "3945", "seed": 0, "workers": 1}
 
@@ -27,6 +29,19 @@ def test_a_ledger_goes_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
     assert again.get({**ROW, "code": "optuna-6"}) is None
     again.add({**ROW, "seed": 1}, [0.125])
     assert bench.Ledger(path).get({**ROW, "seed": 1}) == [0.125]
+
+
+def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "cifar10.json"
+    names = []
+    for count in (LEAST, LEAST + 1):
+        curves.write(made(tuple(curve(seed) for seed in range(count))), file)
+        found = bench.suites(None, (), [file])
+        assert list(found) == ["Curves of cifar10"]
+        ((name, make),) = found["Curves of cifar10"].items()
+        assert make().epochs == EPOCHS
+        names.append(name)
+    assert names[0] != names[1]
 
 
 def codes() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,13 @@ def test_a_search_says_what_it_does_and_what_came_of_it(place: Place) -> None:
     assert "trial 2: complete" in out
     assert "study 'images': 3 trials: 3 complete" in out
     assert "next: make retrain-best" in out
+    share = re.search(
+        r"^6 epochs in .*, [\d,]+ images/s, (\d+)% of the workers' time training$",
+        out,
+        re.MULTILINE,
+    )
+    assert share is not None
+    assert 0 < int(share[1]) <= 100
 
 
 def test_everything_is_under_var(place: Place) -> None:
@@ -120,6 +128,7 @@ def test_the_same_command_trains_nothing_more_and_a_larger_total_does(place: Pla
     again = place.search("--trials", "3", "--epochs", "2")
     assert "goes on from 3 trials: 3 complete" in again
     assert ": started" not in again
+    assert "images/s" not in again
     more = place.search("--trials", "4", "--epochs", "2", "--pruner", "none")
     assert more.count(": started") == 1
     assert len({tuple(trial.params.items()) for trial in place.trials}) == 4
