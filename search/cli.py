@@ -3,27 +3,18 @@
 Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
 """
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from search.errors import EXIT_ERROR, EXIT_USAGE, SettingsError, TreinoError
 from search.settings import FILE, Settings, from_file, with_settings
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-    from data.catalog import Choice
-    from data.progress import Progress
-    from search.interruption import Interruption
+from search.terminal import fault, leave_if, load_images, print_json, printable, progress_bar, say
 
 app = typer.Typer(
     add_completion=False,
@@ -56,7 +47,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
 )
 def search(settings: Settings) -> None:
     """Run a study, or go on with it, until it has its trials or its budget."""
-    data = _load(settings).dataset
+    data = load_images(settings).dataset
     from search import audit, launch, messages
     from search.workspace import Workspace
 
@@ -65,12 +56,12 @@ def search(settings: Settings) -> None:
         asked = searched.interruption.asked
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=asked):
-            print(line)  # noqa: T201
+            say(line)
         for line in audit.told(study, searched.audited) if settings.audit and not asked else ():
-            print(line)  # noqa: T201
+            say(line)
     if outcome.trouble:
         raise TreinoError(f"the search had to stop: {outcome.trouble}")
-    _leave_if(searched.interruption)
+    leave_if(searched.interruption)
 
 
 @app.command()
@@ -85,7 +76,7 @@ def record(
     ] = None,
 ) -> None:
     """Train configurations drawn at random, each in full, and keep their curves for replays."""
-    data = _load(settings).dataset
+    data = load_images(settings).dataset
     from search import curves, launch
     from search.workspace import Workspace, study_name
 
@@ -107,10 +98,10 @@ def record(
             file = out or place.layout.curves(name)
             curves.write(found, file)
             done = len(found.configurations)
-            print(f"{done} of {configurations} configurations recorded in {file}")  # noqa: T201
+            say(f"{done} of {configurations} configurations recorded in {file}")
     if searched.outcome.trouble:
         raise TreinoError(f"the recording had to stop: {searched.outcome.trouble}")
-    _leave_if(searched.interruption)
+    leave_if(searched.interruption)
 
 
 @app.command()
@@ -125,7 +116,7 @@ def baseline(
 
     if run not in DOCUMENTED:
         raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
-    data = _load(settings, as_json=as_json).dataset
+    data = load_images(settings, as_json=as_json).dataset
     from search import launch, messages
     from search.outside import Order
     from search.trials import history
@@ -152,16 +143,16 @@ def baseline(
         row = workshop.make(order, data, files)
         trained = history(place.records, BASELINES, order.run(data))
     if row is not None and as_json:
-        _print_json(messages.as_values(row) | {"history": [e.to_dict() for e in trained]})
+        print_json(messages.as_values(row) | {"history": [e.to_dict() for e in trained]})
     elif row is not None:
         for line in messages.beside(documented, trained):
-            print(line)  # noqa: T201
+            say(line)
         reported = f"{documented.val_accuracy or '-'} / {documented.test_accuracy or '-'}"
-        print(  # noqa: T201
+        say(
             f"{run}: validation {row.val_accuracy:.4f}, test {row.test_accuracy:.4f} after "
             f"{row.epochs} epochs (the documents: {reported}); files in {files.folder}"
         )
-    _leave_if(interruption, as_json=as_json)
+    leave_if(interruption, as_json=as_json)
 
 
 @app.command("retrain-best")
@@ -180,7 +171,7 @@ def retrain_best(
 
     with Workspace.open(settings, write=True) as place:
         study = place.study(settings.study)
-        with _progress() as progress:
+        with progress_bar() as progress:
             data = data_of(study, progress)
         orders = retrain.orders_of_best(
             study, space_of(study), epochs=settings.retrain_epochs, top=top, seeds=seeds
@@ -195,7 +186,7 @@ def retrain_best(
         if report is not None:
             launch.attach(place, study)
     if report is not None and as_json:
-        _print_json(
+        print_json(
             messages.as_values(report.model)
             | {"retrained": [asdict(each) for each in report.configurations]}
             | {"rank_flips": report.flips, "lead": report.lead, "interval": report.interval}
@@ -206,13 +197,13 @@ def retrain_best(
 
             Console().print(retrain.table(report))
             for line in retrain.verdict(report):
-                print(line)  # noqa: T201
+                say(line)
         row = report.model
-        print(  # noqa: T201
+        say(
             f"{row.title}: test accuracy {row.test_accuracy:.4f} (the documents' best on "
             f"CIFAR-10: {BEST_TEST_ACCURACY}); model, card and pictures in {best.folder}"
         )
-    _leave_if(interruption, as_json=as_json)
+    leave_if(interruption, as_json=as_json)
 
 
 @app.command()
@@ -231,7 +222,7 @@ def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
     if not found:
         raise TreinoError("nothing was trained yet: run `make search` first")
     if as_json:
-        _print_json([asdict(row) for row in found])
+        print_json([asdict(row) for row in found])
         return
     Console().print(board.table(found, title))
 
@@ -249,8 +240,6 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
-    import json
-
     from rich.console import Console
 
     from search import claim_plots, claim_text, launch, pairs
@@ -269,7 +258,7 @@ def claims(
     with Workspace.open(settings, write=settle) as place:
         study = place.study(settings.study)
         if settle:
-            with _progress() as progress:
+            with progress_bar() as progress:
                 data = data_of(study, progress)
             with launch.settler(
                 place,
@@ -290,13 +279,13 @@ def claims(
         claim_plots.draw(verdict, view, files[verdict.claim.name])
     if as_json:
         found = [v.to_dict() | {"figure": str(files[v.claim.name])} for v in verdicts]
-        print(json.dumps(found, indent=2, ensure_ascii=False))  # noqa: T201
+        print_json(found)
     else:
         console = Console(highlight=False)
         for line in claim_text.paragraphs(verdicts, view, files):
             console.print(line, soft_wrap=True)
     if interruption is not None:
-        _leave_if(interruption)
+        leave_if(interruption)
     if failed:
         raise TreinoError(
             f"{len(failed)} trainings failed, so their pairs are missing; the first: {failed[0]}"
@@ -313,7 +302,7 @@ def report(settings: Settings) -> None:
 
     with Workspace.open(settings, write=False) as place:
         path = report.write(place, place.study(settings.study), cores())
-    print(f"report: {path} (figures beside it as PNG and SVG)")  # noqa: T201
+    say(f"report: {path} (figures beside it as PNG and SVG)")
 
 
 @app.command()
@@ -341,13 +330,13 @@ def predict(
         best = classifier.best(image, top if top or as_json else 1)
         if image.fault:
             bad += 1
-            _fault(f"{image.path}: {image.fault}", EXIT_ERROR)
+            fault(f"{image.path}: {image.fault}", EXIT_ERROR)
         for name, probability in () if as_json else best:
-            print(f"{probability:.4f}\t{name}\t{_printable(image.path)}")  # noqa: T201
+            say(f"{probability:.4f}\t{name}\t{printable(image.path)}")
         classes = [{"class": name, "probability": round(p, 6)} for name, p in best]
         found.append({"image": str(image.path), "classes": classes, "fault": image.fault or None})
     if as_json:
-        _print_json(found)
+        print_json(found)
     if bad:
         raise typer.Exit(EXIT_ERROR)
 
@@ -366,7 +355,7 @@ def dashboard(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             writable=settings.writable,
-            announce=lambda line: print(line, flush=True),  # noqa: T201
+            announce=say,
         )
 
 
@@ -377,7 +366,7 @@ def show_data(settings: Settings, as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    data = _load(settings, as_json=as_json).dataset
+    data = load_images(settings, as_json=as_json).dataset
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     counts = {
         name: {where: int((s.labels == number).sum()) for where, s in splits.items()}
@@ -390,7 +379,7 @@ def show_data(settings: Settings, as_json: AsJson = False) -> None:
             "fingerprint": data.fingerprint,
         }
         about |= {"input_shape": data.input_shape, "warnings": data.warnings}
-        _print_json(about | {"classes": [{"class": name} | of for name, of in counts.items()]})
+        print_json(about | {"classes": [{"class": name} | of for name, of in counts.items()]})
         return
     table = Table(title=f"{data.name}, {data.input_shape[0]} pixels, {data.fingerprint}")
     table.add_column("class")
@@ -418,7 +407,7 @@ def studies(settings: Settings, as_json: AsJson = False) -> None:
     if not found:
         raise TreinoError("there is no study yet: run `make search` first")
     if as_json:
-        _print_json([asdict(row) for row in found])
+        print_json([asdict(row) for row in found])
         return
     table = Table()
     for heading in ("study", "trials", "best val_loss", "data", "epochs", "started"):
@@ -472,7 +461,7 @@ def replay(
     else:
         where = known.of_study(settings)
     total = len(wanted) * len(where) * seeds
-    with _progress() as progress:
+    with progress_bar() as progress:
         finished = iter(range(1, total + 1))
         results = compare(
             where,
@@ -482,7 +471,7 @@ def replay(
             processes=cores(),
             done=lambda: progress("replays", next(finished), total),
         )
-    print(printed(results, as_json=as_json))  # noqa: T201
+    say(printed(results, as_json=as_json))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -506,17 +495,17 @@ def _run(arguments: Sequence[str] | None) -> int:
             arguments, prog_name="treino", standalone_mode=False, default_map=defaults
         )
     except usage_error as error:
-        return _fault(error.format_message(), EXIT_USAGE)
+        return fault(error.format_message(), EXIT_USAGE)
     except typer.Abort:
         return 130
     except SettingsError as error:
-        return _fault(str(error), EXIT_USAGE)
+        return fault(str(error), EXIT_USAGE)
     except TreinoError as error:
-        return _fault(str(error), EXIT_ERROR)
+        return fault(str(error), EXIT_ERROR)
     except Exception as error:
         if not _is_ours(error):
             raise
-        return _fault(str(error), EXIT_ERROR)
+        return fault(str(error), EXIT_ERROR)
     return result if isinstance(result, int) else 0
 
 
@@ -537,81 +526,3 @@ def _is_ours(error: Exception) -> bool:
         for module, name in places.items()
         if module in sys.modules
     )
-
-
-def _fault(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    print(f"treino: {line}", file=sys.stderr)  # noqa: T201
-    return code
-
-
-def _print_json(value: Any) -> None:
-    """A value as JSON, in ASCII, so that no name and no terminal can break it.
-
-    Times are in ISO 8601, with their zone; NaN and infinity, which JSON lacks, are null.
-    """
-    text = json.dumps(value, default=datetime.isoformat)
-    finite = json.loads(text, parse_constant=lambda _: None)
-    print(json.dumps(finite, indent=2))  # noqa: T201
-
-
-def _printable(path: Path) -> str:
-    """A path for one line of text, whatever is in its name."""
-    text = str(path).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _leave_if(interruption: "Interruption", *, as_json: bool = False) -> None:
-    if interruption.asked:
-        _say("interrupted; everything is saved: the same command goes on", as_json=as_json)
-        raise typer.Exit(interruption.exit_code)
-
-
-def _say(line: str, *, as_json: bool) -> None:
-    """Print a line for people: aside, where standard output is for JSON alone."""
-    print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
-
-
-def _load(settings: Settings, *, as_json: bool = False) -> "Choice":
-    """The images that the settings name; says which they are, and what is wrong with them."""
-    from data.catalog import load
-
-    with _progress() as progress:
-        choice = load(
-            settings.data,
-            image_size=settings.image_size,
-            seed=settings.seed,
-            skip_bad_images=settings.skip_bad_images,
-            images=settings.images,
-            progress=progress,
-        )
-    _say(f"data: {choice.dataset.name} ({choice.reason})", as_json=as_json)
-    for line in choice.dataset.warnings:
-        print(f"treino: warning: {line}", file=sys.stderr)  # noqa: T201
-    return choice
-
-
-@contextmanager
-def _progress() -> "Iterator[Progress]":
-    """A bar on the terminal for what takes long with the images; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with RichProgress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield progress
