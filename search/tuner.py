@@ -32,6 +32,7 @@ from storage.files import Layout, write_atomically
 from storage.tables import Records
 
 NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
+HOPELESS = 5  # trials in a row that fail before their first epoch: no configuration is to blame
 TURN = 0.2  # seconds the loop waits for messages at the most: how soon it sees Ctrl-C
 
 
@@ -89,6 +90,7 @@ class Tuner:
         self._running: dict[int, LiveTrial] = {}
         self._trouble = ""
         self._flat = ""
+        self._failed_at_once = 0
         self._epochs = 0
         self._epoch_seconds = 0.0
         self._begun = self._noted = time.monotonic()
@@ -316,6 +318,7 @@ class Tuner:
             self._answer(slot, live, last=message.last)
         elif isinstance(message, EpochDone):
             self._watchdog.heard(slot, time.monotonic(), message.figures.seconds)
+            self._failed_at_once = 0
             self._epochs += 1
             self._epoch_seconds += message.figures.seconds
             self._note(live, message.figures)
@@ -397,6 +400,12 @@ class Tuner:
         if bad:
             self._book.unfit(live)
             self._lineup.unfit(live.number)
+            self._failed_at_once = 0
+        elif not live.history:
+            self._failed_at_once += 1
+            if self._failed_at_once == HOPELESS:
+                failed = f"{HOPELESS} trials in a row failed before their first epoch"
+                self._trouble = f"{failed}, the last one: {message.reason}"
         self._end_trial(live, TrialState.PRUNED if bad else TrialState.FAIL, message.reason)
         return f"{'pruned' if bad else 'failed'}: {message.reason}"
 

@@ -24,7 +24,7 @@ from search.plan import Outcome, Plan
 from search.progress import Display, Overall
 from search.scheduler import make_pruner
 from search.space import Documents, Space
-from search.tuner import Tuner
+from search.tuner import HOPELESS, Tuner
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from storage.study import create_or_check
@@ -384,6 +384,31 @@ def test_a_broken_trial_has_a_state_and_a_reason_and_the_search_goes_on(
     assert lab.trials[1].state is state
     assert lab.trials[1].user_attrs["reason"] == "because"
     assert lab.trials[2].state is TrialState.COMPLETE
+
+
+def test_a_search_in_which_every_trial_fails_at_once_stops(lab: Lab) -> None:
+    outcome = lab.search(lambda _: [Failed("error", "no such layer")] * 4, trials=30)
+    assert outcome.states == {"fail": HOPELESS}
+    assert outcome.trouble.endswith("failed before their first epoch, the last one: no such layer")
+    again = lab.search(bowl, trials=30)
+    assert again.states == {"fail": HOPELESS, "complete": 30 - HOPELESS}
+    assert not again.trouble
+
+
+@pytest.mark.parametrize("good", [[figures(1, 1.0)], [Failed("diverged", "val_loss is nan")]])
+def test_failures_that_are_not_all_at_once_stop_nothing(
+    lab: Lab, good: list[EpochFigures | Failed]
+) -> None:
+    """Four fail at once, one gets further or diverges, and so on."""
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        number = int(job.run.rpartition("-")[2])
+        first = good if number % HOPELESS == 0 else []
+        return [*first, *[Failed("error", "no such layer")] * 4]
+
+    outcome = lab.search(curve, trials=2 * HOPELESS + 1)
+    assert not outcome.trouble
+    assert sum(outcome.states.values()) == 2 * HOPELESS + 1
 
 
 def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab) -> None:
