@@ -272,6 +272,17 @@ def test_a_worker_that_has_grown_is_replaced(
     assert pids[0] == pids[1] != pids[2]
 
 
+def test_a_log_that_has_grown_gives_way_to_a_new_one(data: Dataset, tmp_path: Path) -> None:
+    said = tmp_path / "logs" / "worker-0.log"
+    said.parent.mkdir()
+    said.write_bytes(b"." * (local.MOST_LOG + 1))
+    with LocalBackend([Slot(threads=1)], said.parent) as backend:
+        backend.start(0, job(data, tmp_path, "first", epochs=1))
+        watch(backend)
+    assert said.with_name("worker-0.old.log").stat().st_size == local.MOST_LOG + 1
+    assert said.stat().st_size < local.MOST_LOG
+
+
 def test_workers_leave_when_their_tuner_is_killed(
     data: Dataset, logs: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from search.backends.base import Backend
 from search.jobs import Done, End, Failed, Job, Message, Paused, Stopped, Verdict
 
 GROWTH = 1.3  # a worker is replaced when its memory is this many times what its first job left
+MOST_LOG = 2**20  # bytes that a log may have when a worker starts to write to it
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def _worker_process(channel: Connection, slot: Slot, log: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.is_file() and log.stat().st_size > MOST_LOG:
+        log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
