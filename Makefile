@@ -90,7 +90,7 @@ bench: $(BIN)/installed-bench ## Beside the peers: make bench DATA=DIR LCBENCH=D
 	@$(BIN)/python -m benchmarks.decisions
 	@$(if $(DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(DATA)) \
 		$(call flag,IMAGES,images),echo "no images a second: give DATA=DIR")
-	@$(BIN)/python -m benchmarks.replay --curves benchmarks/*.json \
+	@$(BIN)/python -m benchmarks.replay --curves $(wildcard benchmarks/*.json) \
 		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(ARGS)
 
 .PHONY: format

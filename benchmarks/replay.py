@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from search import lcbench, scheduler
+from search import lcbench, scheduler, tabular
 from search import replay as engine
-from search import tasks as known
+from search import tasks as tasks_of
 from search.errors import TreinoError
 from search.machine import cores
 from search.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
@@ -108,13 +108,14 @@ def suites(
     """What there is to replay on: the tasks by their names, in a table each of these."""
     found: dict[str, dict[str, Callable[[], Task]]] = {}
     if folder is not None:
-        made = known.of_lcbench(folder, names)
+        made = tasks_of.of_lcbench(folder, names)
         title = f"LCBench, {len(names)} tasks" if len(names) > 1 else f"LCBench, task {names[0]}"
         found[title] = dict(zip(names, made, strict=True))
-    for file, make in zip(files, known.of_files(files), strict=True):
-        # In the ledger a file is what is in it: recorded anew, it is another task.
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-        found[f"Curves of {file.stem}"] = {f"{file.stem}-{digest}": make}
+    for file, make in zip(files, tasks_of.of_files(files), strict=True):
+        # In the ledger a file is what is in it, and what is made of it: else it is another task.
+        made_by = f"{_parsed(tabular)} scikit-learn {version('scikit-learn')}"
+        digest = hashlib.sha256(file.read_bytes() + made_by.encode()).hexdigest()[:12]
+        found[f"Curves of {file}"] = {f"{file.stem}-{digest}": make}
     return found
 
 
@@ -203,6 +204,8 @@ def main() -> None:
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(GROUPS)}")
     given = parser.parse_args()
     strategies = chosen(given.strategies)
+    if given.lcbench is None and not given.curves:
+        parser.error("expected --lcbench or --curves")
     texts = []
     for title, tasks in suites(given.lcbench, given.tasks.split(","), given.curves).items():
         print(f"{title}: ", end="", flush=True)

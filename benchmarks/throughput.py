@@ -40,6 +40,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from data.dataset import Dataset
+# After keras: importing them first would turn oneDNN on.
 from models.documented import DOCUMENTED
 from models.network import build
 data = Dataset.open(Path(sys.argv[2]))
@@ -91,8 +92,8 @@ class Result:
         plain_onednn: The same with oneDNN, which treino turns on.
         keras_tuner: The same of a KerasTuner trial; empty where it, or the TensorBoard that its
             loop needs, is not installed.
-        ratio: Of the medians, treino to plain.
-        ratio_onednn: Of the medians, treino to plain with oneDNN.
+        ratio: Of treino to plain, the median of the rounds'.
+        ratio_onednn: The same to plain with oneDNN.
         matrix_float32: 1e9 operations a second of the largest product of matrices, all cores.
         matrix_bfloat16: The same in bfloat16.
         share: Of that float32 rate, what treino's training and validation put to use.
@@ -182,12 +183,16 @@ def measure(data: Dataset, rounds: int) -> Result:
         plain=plain,
         plain_onednn=plain_onednn,
         keras_tuner=tuner,
-        ratio=median(ours) / median(plain),
-        ratio_onednn=median(ours) / median(plain_onednn),
+        ratio=_ratio(ours, plain),
+        ratio_onednn=_ratio(ours, plain_onednn),
         matrix_float32=float32,
         matrix_bfloat16=bfloat16,
         share=share,
     )
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def _rates(code: str, *arguments: str, onednn: bool) -> list[float]:
@@ -212,7 +217,7 @@ def _printed(result: Result) -> str:
         for name, rates in rows.items()
     ]
     lines.append(
-        f"treino to model.fit, medians: {result.ratio:.2f}, "
+        f"treino to model.fit, median of the rounds: {result.ratio:.2f}, "
         f"with oneDNN on in both {result.ratio_onednn:.2f}"
     )
     lines.append(

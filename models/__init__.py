@@ -4,5 +4,5 @@ import os
 
 # TensorFlow has oneDNN's convolutions, but uses them by itself only on processors with AVX512-VNNI
 # or newer; with AVX2 alone they train our networks 1.6 to 1.8 times as fast. It reads this when it
-# is loaded, which nothing of treino does before this package.
+# is loaded, which the modules here and in search, whose package imports this one, do later.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

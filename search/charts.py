@@ -331,9 +331,10 @@ def _all_of(axes: "Axes", distribution: FloatDistribution | IntDistribution) -> 
     low, high = distribution.low, distribution.high
     if distribution.log:
         axes.set_xscale("log")
-        # 1e-08, as people type it, is also drawn in a third of the time of a formula.
-        axes.xaxis.set_major_formatter(LogFormatter())
-        axes.xaxis.set_minor_formatter(LogFormatter())
+        if high >= 10 * low:  # else ticks have more digits than it writes
+            # 1e-08 is drawn in a third of the time of a formula.
+            axes.xaxis.set_major_formatter(LogFormatter())
+            axes.xaxis.set_minor_formatter(LogFormatter())
         margin = (high / low) ** 0.05
         axes.set_xlim(low / margin, high * margin)
     else:
@@ -421,13 +422,19 @@ def _figure(
         bottom=(0.3 if small else 0.82 if legend else 0.52) / height,
         top=1 - 0.32 / height,
     )
-    return figure, figure.add_subplot()
+    return figure, _panel(figure)
 
 
 def _fitted(height: float) -> tuple["Figure", "Axes"]:
     """A figure with one panel, and as much room beside it as its names need."""
     figure = plots.new_figure(WIDTH, height)
-    return figure, figure.add_subplot()
+    return figure, _panel(figure)
+
+
+def _panel(figure: "Figure") -> "Axes":
+    axes = figure.add_subplot()
+    plots.plain_numbers(axes)
+    return axes
 
 
 def _frame(axes: "Axes", label: str, top: float | None) -> None:

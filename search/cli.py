@@ -14,7 +14,15 @@ import typer
 
 from search.errors import EXIT_ERROR, EXIT_USAGE, SettingsError, TreinoError
 from search.settings import FILE, Settings, from_file, with_settings
-from search.terminal import fault, leave_if, load_images, print_json, printable, progress_bar, say
+from search.terminal import (
+    fault,
+    leave_if_interrupted,
+    load_images,
+    print_json,
+    printable,
+    progress_bar,
+    say,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -61,7 +69,7 @@ def search(settings: Settings) -> None:
             say(line)
     if outcome.trouble:
         raise TreinoError(f"the search had to stop: {outcome.trouble}")
-    leave_if(searched.interruption)
+    leave_if_interrupted(searched.interruption)
 
 
 @app.command()
@@ -101,7 +109,7 @@ def record(
             say(f"{done} of {configurations} configurations recorded in {file}")
     if searched.outcome.trouble:
         raise TreinoError(f"the recording had to stop: {searched.outcome.trouble}")
-    leave_if(searched.interruption)
+    leave_if_interrupted(searched.interruption)
 
 
 @app.command()
@@ -152,7 +160,7 @@ def baseline(
             f"{run}: validation {row.val_accuracy:.4f}, test {row.test_accuracy:.4f} after "
             f"{row.epochs} epochs (the documents: {reported}); files in {files.folder}"
         )
-    leave_if(interruption, as_json=as_json)
+    leave_if_interrupted(interruption, as_json=as_json)
 
 
 @app.command("retrain-best")
@@ -203,7 +211,7 @@ def retrain_best(
             f"{row.title}: test accuracy {row.test_accuracy:.4f} (the documents' best on "
             f"CIFAR-10: {BEST_TEST_ACCURACY}); model, card and pictures in {best.folder}"
         )
-    leave_if(interruption, as_json=as_json)
+    leave_if_interrupted(interruption, as_json=as_json)
 
 
 @app.command()
@@ -285,7 +293,7 @@ def claims(
         for line in claim_text.paragraphs(verdicts, view, files):
             console.print(line, soft_wrap=True)
     if interruption is not None:
-        leave_if(interruption)
+        leave_if_interrupted(interruption)
     if failed:
         raise TreinoError(
             f"{len(failed)} trainings failed, so their pairs are missing; the first: {failed[0]}"

@@ -41,8 +41,8 @@ _RING: dict[str, Any] = {
     "linestyle": "",
 }
 
-# Where a title goes anyway. Unless told, matplotlib looks at every drawing whether ticks are in its
-# way, which takes a tenth of the time.
+# Where a title goes anyway, with `plain_numbers`. Unless told, matplotlib looks at every drawing
+# whether ticks are in its way, which takes a tenth of the time.
 TITLE: dict[str, Any] = {"y": 1.0}
 
 _DOTS_PER_INCH = 100
@@ -222,6 +222,7 @@ def _frame(axes: "Axes", name: str, finite: Sequence[float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(name, fontsize=10, loc="left", **TITLE)
+    plain_numbers(axes)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=LINES, linewidth=0.8)
@@ -288,12 +289,21 @@ def new_figure(width: float, height: float, *, fitted: bool = True) -> "Figure":
     return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=layout)
 
 
+def plain_numbers(axes: "Axes") -> None:
+    """Write the numbers at a linear y axis in full: no power above it, where the title is."""
+    axes.ticklabel_format(axis="y", style="plain", useOffset=False)
+
+
 def lay_out(figure: "Figure") -> None:
     """Make room for whatever is written, once: each drawing would do so again."""
+    from matplotlib import rc_context
+
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-        figure.set_layout_engine(None)
+        # None is the user's own default, which may be to do it again each time.
+        with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
 
 
 def _head(figure: "Figure", title: str, subtitle: str) -> None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -56,6 +57,18 @@ def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = Fal
         process = _spawn.Process(target=target, args=args, name=name, daemon=True)
         process.start()
         return process
+
+
+def leave_with_parent() -> None:
+    """End this process, whatever it is doing, as soon as the one that started it has ended."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # other threads may be deep inside TensorFlow
 
 
 @contextmanager

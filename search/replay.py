@@ -253,7 +253,8 @@ def replays(
         budgets: In full trainings.
         processes: Processes that share the replays.
     """
-    with ProcessPoolExecutor(processes, get_context("spawn"), _quietly) as pool:
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _quietly)
+    try:
         with _one_thread_each():  # the processes are started by the first submissions
             futures = {
                 pool.submit(
@@ -261,11 +262,10 @@ def replays(
                 ): run
                 for run in runs
             }
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # not by `with`, which would wait for all of them
 
 
 def compare(

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from search import plots
+from search import plots, processes
 from search.errors import TreinoError
 from storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MOST_DRAWERS = 8  # of some twenty figures
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 ElementTree.register_namespace("", _SVG)
@@ -69,13 +70,13 @@ class Chart:
     group: str = ""
 
 
-def save_all(groups: Iterable[Iterable[Chart]], folder: Path, processes: int) -> list[list[str]]:
+def save_all(groups: Iterable[Iterable[Chart]], folder: Path, drawers: int) -> list[list[str]]:
     """Write charts as `save` does, in several processes where they can be forked.
 
     Args:
         groups: The charts; those of a group are made while those of the ones before are drawn.
         folder: Where the files go.
-        processes: How many, at the most.
+        drawers: How many processes, at the most.
 
     Returns:
         The SVG element of every chart, group by group.
@@ -85,17 +86,17 @@ def save_all(groups: Iterable[Iterable[Chart]], folder: Path, processes: int) ->
         TreinoError: A process that was drawing was killed.
     """
     # A process that is not forked would first import what drawing it here takes as long as.
-    if sys.platform != "linux" or processes < 2:
+    if sys.platform != "linux" or drawers < 2:
         return [[save(chart, folder) for chart in group] for group in groups]
-    with ProcessPoolExecutor(processes, get_context("fork"), _as_drawer) as pool:
-        try:
-            asked = [[_submit(pool, chart, folder) for chart in group] for group in groups]
-            return [[drawn.result() for drawn in group] for group in asked]
-        except BrokenProcessPool as error:
-            reason = "a process that drew the figures was killed, most likely for want of memory"
-            raise TreinoError(f"{reason}: free some, and run this again") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ProcessPoolExecutor(min(drawers, _MOST_DRAWERS), get_context("fork"), _as_drawer)
+    try:
+        asked = [[_submit(pool, chart, folder) for chart in group] for group in groups]
+        return [[drawn.result() for drawn in group] for group in asked]
+    except BrokenProcessPool as error:
+        reason = "a process that drew the figures was killed, most likely for want of memory"
+        raise TreinoError(f"{reason}: free some, and run this again") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[str]":
@@ -108,6 +109,7 @@ def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[st
 
 def _as_drawer() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    processes.leave_with_parent()
     gc.disable()  # what it might find to clear away are the database's connections
 
 
@@ -119,12 +121,12 @@ def save(chart: Chart, folder: Path) -> str:
     """
     from matplotlib import rc_context
 
-    plots.lay_out(chart.figure)
     drawn = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": chart.name}
     with rc_context(settings), warnings.catch_warnings():
         # A name in letters that the font lacks: a browser has a font that has them.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        plots.lay_out(chart.figure)
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         chart.figure.savefig(drawn, format="svg", metadata=nothing)
     plots.save(chart.figure, folder / f"{chart.name}.png")

@@ -1,4 +1,6 @@
-"""What commands print, and where: results on standard output, what goes wrong on standard error.
+"""What all commands share: how they load images, speak and leave.
+
+Results go to standard output, what goes wrong to standard error.
 
 Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
 """
@@ -46,7 +48,7 @@ def printable(path: Path) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def leave_if(interruption: "Interruption", *, as_json: bool = False) -> None:
+def leave_if_interrupted(interruption: "Interruption", *, as_json: bool = False) -> None:
     """Leave with the exit code of an interruption, if there was one.
 
     Raises:

@@ -32,7 +32,7 @@ from storage.files import Layout, write_atomically
 from storage.tables import Records
 
 NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
-HOPELESS = 5  # trials in a row that fail before their first epoch: no configuration is to blame
+HOPELESS = 5  # trials that fail before their first epoch while no other gets there
 TURN = 0.2  # seconds the loop waits for messages at the most: how soon it sees Ctrl-C
 
 
@@ -91,6 +91,7 @@ class Tuner:
         self._trouble = ""
         self._flat = ""
         self._failed_at_once = 0
+        self._logs = layout.logs(study.study_name)
         self._epochs = 0
         self._epoch_seconds = 0.0
         self._begun = self._noted = time.monotonic()
@@ -401,13 +402,24 @@ class Tuner:
             self._book.unfit(live)
             self._lineup.unfit(live.number)
             self._failed_at_once = 0
-        elif not live.history:
+        elif self._is_untold(live):
             self._failed_at_once += 1
-            if self._failed_at_once == HOPELESS:
-                failed = f"{HOPELESS} trials in a row failed before their first epoch"
-                self._trouble = f"{failed}, the last one: {message.reason}"
+            # Failures are quick: one begun earlier may still be in its first epoch, and do well.
+            waiting = any(
+                other.number < live.number and self._is_untold(other)
+                for other in self._running.values()
+            )
+            if self._failed_at_once >= HOPELESS and not waiting:
+                failed = f"{self._failed_at_once} trials in a row failed before their first epoch"
+                self._trouble = self._trouble or (
+                    f"{failed}, the last one: {message.reason}; see {self._logs}"
+                )
         self._end_trial(live, TrialState.PRUNED if bad else TrialState.FAIL, message.reason)
         return f"{'pruned' if bad else 'failed'}: {message.reason}"
+
+    def _is_untold(self, live: LiveTrial) -> bool:
+        """Whether nothing is known of a trial yet."""
+        return not self._lineup[live.number].losses
 
     def _overall(self) -> Overall:
         lineup, plan = self._lineup, self._plan

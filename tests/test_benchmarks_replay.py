@@ -37,8 +37,8 @@ def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
     for count in (LEAST, LEAST + 1):
         curves.write(made(tuple(curve(seed) for seed in range(count))), file)
         found = bench.suites(None, (), [file])
-        assert list(found) == ["Curves of cifar10"]
-        ((name, make),) = found["Curves of cifar10"].items()
+        assert list(found) == [f"Curves of {file}"]
+        ((name, make),) = found[f"Curves of {file}"].items()
         assert make().epochs == EPOCHS
         names.append(name)
     assert names[0] != names[1]

@@ -28,8 +28,8 @@ def charts() -> list[list[svg.Chart]]:
 
 
 def test_charts_are_the_same_whatever_number_of_processes_draws_them(tmp_path: Path) -> None:
-    alone = svg.save_all(charts(), tmp_path / "alone", processes=1)
-    together = svg.save_all(charts(), tmp_path / "together", processes=2)
+    alone = svg.save_all(charts(), tmp_path / "alone", drawers=1)
+    together = svg.save_all(charts(), tmp_path / "together", drawers=2)
     assert together == alone
     assert [len(group) for group in alone] == [2, 0, 3]
     assert "<title>e 2</title>" in alone[2][2]
@@ -40,11 +40,11 @@ def test_charts_are_the_same_whatever_number_of_processes_draws_them(tmp_path: P
         assert written[0] == written[1]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_file_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize("drawers", [1, 2])
+def test_a_file_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path, drawers: int) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(StorageError, match="taken"):
-        svg.save_all(charts(), tmp_path / "taken", processes)
+        svg.save_all(charts(), tmp_path / "taken", drawers)
 
 
 class Deadly(Figure):
@@ -58,4 +58,4 @@ class Deadly(Figure):
 def test_a_process_that_is_killed_is_an_error_of_ours(tmp_path: Path) -> None:
     deadly = svg.Chart("deadly", "", "", Deadly())
     with pytest.raises(TreinoError, match="was killed"):
-        svg.save_all([[deadly], *charts()], tmp_path, processes=2)
+        svg.save_all([[deadly], *charts()], tmp_path, drawers=2)

@@ -19,7 +19,7 @@ from data.dataset import Dataset
 from models.history import EpochFigures
 from search.backends.simulated import Curve, SimulatedBackend
 from search.interruption import Interruption
-from search.jobs import EpochDone, Failed, Job
+from search.jobs import EpochDone, Failed, Job, Message
 from search.plan import Outcome, Plan
 from search.progress import Display, Overall
 from search.scheduler import make_pruner
@@ -389,10 +389,35 @@ def test_a_broken_trial_has_a_state_and_a_reason_and_the_search_goes_on(
 def test_a_search_in_which_every_trial_fails_at_once_stops(lab: Lab) -> None:
     outcome = lab.search(lambda _: [Failed("error", "no such layer")] * 4, trials=30)
     assert outcome.states == {"fail": HOPELESS}
-    assert outcome.trouble.endswith("failed before their first epoch, the last one: no such layer")
+    said = "5 trials in a row failed before their first epoch, the last one: no such layer; see "
+    assert outcome.trouble == said + str(Layout(lab.var).logs("lab"))
     again = lab.search(bowl, trials=30)
     assert again.states == {"fail": HOPELESS, "complete": 30 - HOPELESS}
     assert not again.trouble
+
+
+def test_a_slow_first_epoch_is_waited_for_before_a_search_is_hopeless(lab: Lab) -> None:
+    class Slow(SimulatedBackend):
+        """The first slot's epochs take as long as nine trials that fail."""
+
+        ended = 0
+
+        def wait(self, timeout: float) -> list[tuple[int, Message]]:
+            while self.ended < 9 and any(slot for slot, _ in self._outbox):
+                if self._outbox[0][0] or not isinstance(self._outbox[0][1], EpochDone):
+                    break
+                self._outbox.rotate(-1)
+            messages = super().wait(timeout)
+            self.ended += sum(isinstance(message, Failed) for _, message in messages)
+            return messages
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        number = int(job.run.rpartition("-")[2])
+        return [Failed("error", "no such layer")] * 4 if 0 < number < 10 else bowl(job)
+
+    outcome = lab.search(curve, trials=13, backend=Slow(4, curve))
+    assert outcome.states == {"fail": 9, "complete": 4}
+    assert not outcome.trouble
 
 
 @pytest.mark.parametrize("good", [[figures(1, 1.0)], [Failed("diverged", "val_loss is nan")]])

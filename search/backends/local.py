@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -169,7 +168,7 @@ def _worker_process(channel: Connection, slot: Slot, log: Path) -> None:
     """What runs in a worker process: set it up, then train jobs until the tuner is gone."""
     # Ctrl-C on a terminal reaches every process; only the tuner decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    processes.leave_with_parent()
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.is_file() and log.stat().st_size > MOST_LOG:
         log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
@@ -182,10 +181,3 @@ def _worker_process(channel: Connection, slot: Slot, log: Path) -> None:
     from search.worker import serve
 
     serve(channel, slot.threads)
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # the training thread may be deep inside TensorFlow
