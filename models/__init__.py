@@ -2,7 +2,7 @@
 
 import os
 
-# TensorFlow has oneDNN's convolutions, but uses them by itself only on processors with AVX512-VNNI
-# or newer; with AVX2 alone they train our networks 1.6 to 1.8 times as fast. It reads this when it
-# is loaded, which the modules here and in search, whose package imports this one, do later.
+# TensorFlow has oneDNN's convolutions, but leaves them off on some processors unless it is told:
+# on one with AVX2 alone they train our networks 1.6 to 1.8 times as fast. It reads this when it is
+# loaded, which the modules here and in search, whose package imports this one, do later.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -3,21 +3,18 @@
 Drawn as search/plots.py draws, with matplotlib imported when the first picture is drawn.
 """
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search import plots
+from search import plots, svg
 from search.claims import StudyView, Verdict, compared, differences, outcomes, plain
 from search.progress import plural
 from search.svg import Chart
-from storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _AS_CLAIMED, _OTHERWISE, _OPEN = plots.GREEN, plots.VERMILION, plots.MUTED
 _POINT = plots.BLUE
@@ -39,11 +36,12 @@ def draw(verdict: Verdict, view: StudyView, png: Path) -> None:
     figure.suptitle(verdict.claim.text, fontsize=12, x=0.01, ha="left")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     for axes in (left, right):
+        plots.plain_numbers(axes)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
     _draw_trained(left, verdict, view)
     _draw_effects(right, verdict, view)
-    _save(figure, png)
+    svg.save(Chart(png.stem, verdict.claim.text, "", figure), png.parent)
 
 
 def chart(verdict: Verdict, view: StudyView, width: float) -> Chart:
@@ -193,14 +191,3 @@ def _broken(label: str) -> str:
 
 def _title(axes: "Axes", text: str) -> None:
     axes.set_title(text, fontsize=9, loc="left", **plots.TITLE)
-
-
-def _save(figure: "Figure", png: Path) -> None:
-    import matplotlib
-
-    plots.save(figure, png)
-    vector = io.BytesIO()
-    # Text as text, and the same names and no date in every drawing of the same figures.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": png.stem}):
-        figure.savefig(vector, format="svg", metadata={"Date": None})
-    write_atomically(png.with_suffix(".svg"), vector.getvalue())

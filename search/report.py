@@ -68,20 +68,10 @@ def _drawn(
     parts: Mapping[str, Callable[[], Sequence[svg.Chart]]], folder: Path, processes: int
 ) -> tuple[dict[str, str], set[str]]:
     """Each part's charts as they stand in the page, and the names of the files they are in."""
-    made: list[Sequence[svg.Chart]] = []
-
-    def make() -> Iterator[Sequence[svg.Chart]]:
-        for part in parts.values():
-            made.append(part())
-            yield made[-1]
-
-    drawings = svg.save_all(make(), folder, processes)
-    galleries = {
-        name: page.gallery(list(zip(found, drawn, strict=True)))
-        for name, found, drawn in zip(parts, made, drawings, strict=True)
-    }
-    names = {f"{chart.name}{end}" for found in made for chart in found for end in (".png", ".svg")}
-    return galleries, names
+    drawn = svg.save_all((part() for part in parts.values()), folder, processes)
+    galleries = {name: page.gallery(found) for name, found in zip(parts, drawn, strict=True)}
+    names = [chart.name for found in drawn for chart, _ in found]
+    return galleries, {f"{name}{end}" for name in names for end in (".png", ".svg")}
 
 
 def _head(seen: Snapshot) -> Iterator[str]:

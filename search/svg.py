@@ -70,7 +70,9 @@ class Chart:
     group: str = ""
 
 
-def save_all(groups: Iterable[Iterable[Chart]], folder: Path, drawers: int) -> list[list[str]]:
+def save_all(
+    groups: Iterable[Iterable[Chart]], folder: Path, drawers: int
+) -> list[list[tuple[Chart, str]]]:
     """Write charts as `save` does, in several processes where they can be forked.
 
     Args:
@@ -79,7 +81,7 @@ def save_all(groups: Iterable[Iterable[Chart]], folder: Path, drawers: int) -> l
         drawers: How many processes, at the most.
 
     Returns:
-        The SVG element of every chart, group by group.
+        Every chart with its SVG element, group by group.
 
     Raises:
         StorageError: A file cannot be written.
@@ -87,11 +89,11 @@ def save_all(groups: Iterable[Iterable[Chart]], folder: Path, drawers: int) -> l
     """
     # A process that is not forked would first import what drawing it here takes as long as.
     if sys.platform != "linux" or drawers < 2:
-        return [[save(chart, folder) for chart in group] for group in groups]
+        return [[(chart, save(chart, folder)) for chart in group] for group in groups]
     pool = ProcessPoolExecutor(min(drawers, _MOST_DRAWERS), get_context("fork"), _as_drawer)
     try:
-        asked = [[_submit(pool, chart, folder) for chart in group] for group in groups]
-        return [[drawn.result() for drawn in group] for group in asked]
+        asked = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
+        return [[(chart, drawn.result()) for chart, drawn in group] for group in asked]
     except BrokenProcessPool as error:
         reason = "a process that drew the figures was killed, most likely for want of memory"
         raise TreinoError(f"{reason}: free some, and run this again") from error

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.history import EpochFigures
-from search.plots import draw_confusion, draw_curves
+from search.plots import draw_confusion, draw_curves, draw_panels, new_figure
 from storage.engine import StorageError
 
 ROOT = Path(__file__).parents[1]
@@ -228,3 +228,13 @@ plots.draw_confusion(np.eye(2), ["a", "b"], Path(sys.argv[1]), "")
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program, tmp_path / "x.png"], cwd=ROOT, check=True)
+
+
+def test_nothing_is_written_where_the_title_is() -> None:
+    """Losses that hardly differ, as of a network that learns nothing, have no offset there."""
+    figure = new_figure(5, 4, fitted=False)
+    flat = [epoch(n, 2.302580 + n * 1e-6, val_loss=2.302590 + n * 1e-6) for n in range(1, 9)]
+    axes = figure.add_subplot()
+    draw_panels(figure, {"loss": axes}, flat)
+    figure.draw_without_rendering()
+    assert axes.yaxis.get_offset_text().get_text() == ""

@@ -2,10 +2,12 @@
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from matplotlib.figure import Figure
 
@@ -19,6 +21,7 @@ def chart(name: str, *, fitted: bool) -> svg.Chart:
     axes = figure.add_subplot()
     axes.scatter([1, 2, 3], [1, 4, 9], gid="points")
     axes.set_title(name, **plots.TITLE)
+    axes.set_ylabel("日本")  # letters that the font lacks: no warning of matplotlib's is shown
     return svg.Chart(name, name, "", figure, {"points": [f"{name} {n}" for n in range(3)]})
 
 
@@ -30,9 +33,11 @@ def charts() -> list[list[svg.Chart]]:
 def test_charts_are_the_same_whatever_number_of_processes_draws_them(tmp_path: Path) -> None:
     alone = svg.save_all(charts(), tmp_path / "alone", drawers=1)
     together = svg.save_all(charts(), tmp_path / "together", drawers=2)
-    assert together == alone
+    assert [[d for _, d in group] for group in together] == [
+        [d for _, d in group] for group in alone
+    ]
     assert [len(group) for group in alone] == [2, 0, 3]
-    assert "<title>e 2</title>" in alone[2][2]
+    assert "<title>e 2</title>" in alone[2][2][1]
     files = sorted(path.name for path in (tmp_path / "alone").iterdir())
     assert files == sorted(f"{name}{end}" for name in "abcde" for end in (".png", ".svg"))
     for name in files:
@@ -45,6 +50,38 @@ def test_a_file_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path, drawe
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(StorageError, match="taken"):
         svg.save_all(charts(), tmp_path / "taken", drawers)
+
+
+SLEEPER = """
+import os, sys, time
+from pathlib import Path
+from matplotlib.figure import Figure
+from search import svg
+
+class Sleeper(Figure):
+    def savefig(self, *_, **__):
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+
+if __name__ == "__main__":
+    svg.save_all([[svg.Chart("sleeper", "", "", Sleeper())]], Path(sys.argv[1]), 2)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
+def test_whoever_draws_leaves_when_the_report_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(SLEEPER)
+    command = [sys.executable, str(program), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as report:
+        assert report.stdout is not None
+        drawers = [psutil.Process(int(report.stdout.readline()))]
+        drawers += [
+            child for child in psutil.Process(report.pid).children() if child not in drawers
+        ]
+        report.kill()
+    _, left = psutil.wait_procs(drawers, timeout=20)
+    assert not left
 
 
 class Deadly(Figure):
