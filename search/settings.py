@@ -61,7 +61,9 @@ class Settings:
     epochs: int = _setting(20, "The most epochs a trial trains.")
     workers: int = _setting(0, "Worker processes; 0: one a GPU, or else one a processor core.")
     timeout: float | None = _setting(
-        None, "Seconds after which the search pauses, at the end of the epoch [default: none]."
+        None,
+        "Seconds after which the search pauses; no epoch is begun that would end later "
+        "[default: none].",
     )
     stop_when_flat: bool = _setting(
         False, "End when another hour is likely to lower the loss by less than 1 %."

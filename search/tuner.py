@@ -90,10 +90,12 @@ class Tuner:
         self._running: dict[int, LiveTrial] = {}
         self._trouble = ""
         self._flat = ""
+        self._late = False
         self._failed_at_once = 0
         self._logs = layout.logs(study.study_name)
         self._epochs = 0
         self._epoch_seconds = 0.0
+        self._seconds: dict[int, float] = {}  # of a trial's last epoch
         self._begun = self._noted = time.monotonic()
 
     def run(self) -> Outcome:
@@ -114,7 +116,7 @@ class Tuner:
             self._fill()
             self._every_turn()
             self._display.overall(self._overall())
-        if not self._trouble and (not self._closing or self._is_over):
+        if not self._trouble and (self._is_over or not (self._closing or self._late)):
             self._leave_paused()
         self._book.tidy(self._to_audit())
         seconds = time.monotonic() - self._begun
@@ -131,9 +133,28 @@ class Tuner:
 
     @property
     def _closing(self) -> bool:
-        timeout = self._plan.timeout
-        late = timeout is not None and time.monotonic() - self._begun >= timeout
-        return late or self._interruption.asked or bool(self._trouble) or self._is_over
+        """Whether nothing is to be begun that is as any other."""
+        return self._stops(None)
+
+    def _stops(self, number: int | None) -> bool:
+        """Whether the trial of that number is to have no further epoch.
+
+        One that would end too late is not begun. How long it would take, the trial's last epoch
+        says, or all of them so far; the first ones are begun in any case.
+        """
+        an_epoch = self._epoch_seconds / max(self._epochs, 1)
+        expected = an_epoch if number is None else self._seconds.get(number, an_epoch)
+        if self._time_left <= 0 or self._time_left < expected:
+            self._late = True
+            return True
+        return self._interruption.asked or bool(self._trouble) or self._is_over
+
+    @property
+    def _time_left(self) -> float:
+        """Seconds until the search is to pause."""
+        if self._plan.timeout is None:
+            return math.inf
+        return self._plan.timeout - (time.monotonic() - self._begun)
 
     @property
     def _is_over(self) -> bool:
@@ -177,7 +198,7 @@ class Tuner:
         for slot in range(self._backend.slots):
             while slot not in self._running:
                 standing = scheduler.Standing(
-                    unfinished=self._lineup.unfinished,
+                    unfinished=[n for n in self._lineup.unfinished if not self._stops(n)],
                     choosing=self._lineup.wants_new or bool(self._lineup.rungs),
                     running=len(self._running),
                     closing=self._closing,
@@ -205,6 +226,8 @@ class Tuner:
                     "the space is used up, no new trial is started"
                 )
             return wanted_new  # paused trials may yet go on
+        if choice.number is not None and self._stops(choice.number):
+            return False
         if choice.number is not None:
             self._start(slot, self._book.handle(choice.number), choice.reason)
             return True
@@ -322,6 +345,7 @@ class Tuner:
             self._failed_at_once = 0
             self._epochs += 1
             self._epoch_seconds += message.figures.seconds
+            self._seconds[live.number] = message.figures.seconds
             self._note(live, message.figures)
             self._look_ahead()
             self._display.job_at(slot, message.figures)
@@ -347,7 +371,8 @@ class Tuner:
         if self._lineup.rungs:
             verdict = self._at_rung(live, last=last)
         else:
-            verdict = scheduler.verdict(live.trial, last=last, closing=self._closing)
+            closing = self._stops(live.number)
+            verdict = scheduler.verdict(live.trial, last=last, closing=closing)
         if verdict is Verdict.STOP:
             self._book.decide_pruned(live, self._plan.pruner)
         self._backend.answer(slot, verdict)
@@ -355,7 +380,7 @@ class Tuner:
     def _at_rung(self, live: LiveTrial, *, last: bool) -> Verdict:
         if last:
             return Verdict.GO_ON
-        if self._closing:
+        if self._stops(live.number):
             return Verdict.PAUSE
         if len(live.history) < live.goal:
             return Verdict.GO_ON
@@ -443,8 +468,7 @@ class Tuner:
             return None
         left = self._lineup.epochs_left(self._plan.budget)
         seconds = left * self._epoch_seconds / self._epochs / self._backend.slots
-        if self._plan.timeout is not None:
-            seconds = min(seconds, self._plan.timeout - (time.monotonic() - self._begun))
+        seconds = min(seconds, self._time_left)
         return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 

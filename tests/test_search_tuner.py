@@ -267,6 +267,22 @@ def test_time_that_is_up_starts_nothing_and_pauses_at_the_epochs_end(lab: Lab) -
     assert lab.search(bowl, trials=5).states == {"complete": 5}
 
 
+@pytest.mark.parametrize("pruner", ["none", "promote"])
+def test_no_epoch_is_begun_that_would_end_too_late(lab: Lab, pruner: str) -> None:
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        slow = [replace(each, seconds=1e4) for each in bowl(job)]
+        return slow if job.run == "trial-00001" else bowl(job)
+
+    outcome = lab.search(curve, pruner=pruner, sampler="random", timeout=1e3, workers=2)
+    # How long its epochs take, the first one tells; what is left of all is taken up again.
+    assert len(lab.trials) > 1
+    slow = lab.trials[1]
+    assert slow.state is TrialState.RUNNING
+    assert list(slow.intermediate_values) == [1]
+    assert "pruned" not in outcome.states
+    assert "complete" in lab.search(bowl, pruner=pruner, sampler="random").states
+
+
 def test_a_pruned_trial_says_why(lab: Lab) -> None:
     def curve(job: Job) -> Sequence[EpochFigures]:
         good = job.run < "trial-00005"
