@@ -18,6 +18,9 @@ from search.surrogate import Points, Surrogate
 CANDIDATES = 200  # new configurations that are weighed at a decision, drawn from all of the space
 NEIGHBOURS = 20  # further ones around each of the LEADERS best trials
 LEADERS = 5
+BOLD = 0.5  # share of the choices that go by what could be, not by what is to be expected
+HOPE = 3.0  # by how many standard deviations what could be is lower
+SETTLED = 20  # full trainings after which a paused trial counts twice a new one's gain; then more
 KNOWN = 256  # losses the model is conditioned on at the most: its cost grows with their cube
 WEIGHED = 100  # paused trials that are weighed at the most
 REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
@@ -28,7 +31,10 @@ class ByForecast:
 
     The expected improvement (Jones et al., Efficient Global Optimization, 1998) at the last epoch,
     of every paused trial and of many new configurations, by a model of the losses of all lengths.
-    Trials under way count as if they came out as expected, so that several workers spread.
+    The longer the search, the more a paused trial counts beside a new one. Every second choice, by
+    chance, is bolder: what could be lowest (the confidence bound of Srinivas et al., Gaussian
+    Process Optimization in the Bandit Setting, 2010). Trials under way count as if they came out as
+    expected, so that several workers spread.
     """
 
     def __init__(
@@ -55,6 +61,8 @@ class ByForecast:
 
     def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
         """See Chooser."""
+        # The far and good ones first: what is known of them, and to go on with them, matters most.
+        seen = sorted(seen, key=lambda trial: (-reached(trial, self._rungs), trial.best))
         may = promotable(seen, self._rungs, new=new) if paused else []
         random = self._random(seen)
         known = {trial.key for trial in seen}
@@ -68,19 +76,24 @@ class ByForecast:
         if begun < 2:
             return Choice(may[0].number, may[0].params, "") if may else None
         scale = self._learn(seen)
-        may = self._worth_weighing(may)
-        fresh = self._candidates(seen, random) if new else np.empty((0, len(self._coordinates)))
-        mean, deviation = self._surrogate.predict(self._in_full(may, fresh))
-        goal = scale.to_model(min(trial.best for trial in seen))
-        gain = _expected_improvement(goal, mean, deviation)
-        for best in np.argsort(-gain, kind="stable"):
+        goal = float(scale.to_model(min(trial.best for trial in seen)))
+        may = may[:WEIGHED]
+        points = np.vstack([self._points_of(may), *(self._new_ones(seen, random) if new else [])])
+        mean, deviation = self._surrogate.predict(self._in_full(may, points))
+        if random.random() < BOLD:
+            order = np.argsort(mean - HOPE * deviation, kind="stable")
+        else:
+            gain = _expected_improvement(goal, mean, deviation)
+            gain[: len(may)] *= 1 + self._trainings(seen) / SETTLED
+            order = np.argsort(-gain, kind="stable")
+        for best in order:
             why = (
                 f"expected to reach {float(scale.to_loss(mean[best])):.4f}, "
                 f"{ndtr((goal - mean[best]) / deviation[best]):.0%} likely to be the best"
             )
             if best < len(may):
                 return Choice(may[best].number, may[best].params, why)
-            choice = self._first_new(fresh[best - len(may) :][:1], known, why)
+            choice = self._first_new(points[best : best + 1], known, why)
             if choice is not None:
                 return choice
         return None
@@ -90,16 +103,22 @@ class ByForecast:
         known = sum(len(trial.losses) for trial in seen)
         return np.random.default_rng((self._seed, len(seen), known))
 
-    def _worth_weighing(self, trials: Sequence[Seen]) -> list[Seen]:
-        far_and_good = sorted(trials, key=lambda t: (-reached(t, self._rungs), t.best))
-        return far_and_good[:WEIGHED]
+    def _trainings(self, seen: Sequence[Seen]) -> float:
+        """What the search has trained so far, in full trainings."""
+        return sum(len(trial.losses) for trial in seen) / self._rungs[-1]
 
-    def _in_full(self, trials: Sequence[Seen], fresh: Array) -> Points:
-        """Trials and new configurations, (new, parameters), at the last epoch."""
-        owners = [trial.number for trial in trials] + [-1 - n for n in range(len(fresh))]
+    def _new_ones(self, seen: Sequence[Seen], random: np.random.Generator) -> list[Array]:
+        """Points (n, parameters) to begin: from everywhere, and around each of the best trials."""
+        leaders = self._points_of(sorted(seen, key=lambda trial: trial.best)[:LEADERS])
+        near = (self._coordinates.near(leader, NEIGHBOURS, random) for leader in leaders)
+        return [self._coordinates.uniform(CANDIDATES, random), *near]
+
+    def _in_full(self, trials: Sequence[Seen], points: Array) -> Points:
+        """Points (n, parameters) at the last epoch: those of the trials, then new ones."""
+        owners = [trial.number for trial in trials] + [-1] * (len(points) - len(trials))
         return Points(
-            np.vstack([self._features(trials), self._coordinates.features(fresh)]),
-            np.ones(len(owners)),
+            self._coordinates.features(points),
+            np.ones(len(points)),
             np.array(owners, dtype=np.int64),
         )
 
@@ -115,15 +134,16 @@ class ByForecast:
     def _learn(self, seen: Sequence[Seen]) -> "_Scale":
         """Teach the model what was seen, and how losses are scaled for it."""
         trials, epochs, losses = [], [], []
-        for trial in _worth_knowing([trial for trial in seen if trial.losses], self._rungs):
-            for epoch in _looked_at(trial, self._rungs):
-                trials.append(trial)
+        looked_at = [_looked_at(trial, self._rungs) for trial in seen]
+        for row in _worth_knowing([len(at) for at in looked_at]):
+            for epoch in looked_at[row]:
+                trials.append(seen[row])
                 epochs.append(epoch)
-                losses.append(min(trial.losses[:epoch]))
+                losses.append(min(seen[row].losses[:epoch]))
         scale = _Scale.of(np.array(losses))
         points = self._at(trials, epochs)
         values = scale.to_model(np.array(losses))
-        total = sum(len(_looked_at(trial, self._rungs)) for trial in seen)
+        total = sum(map(len, looked_at))
         if total >= REFIT * self._fitted:
             self._surrogate.fit(points, values)
             self._fitted = total
@@ -136,27 +156,23 @@ class ByForecast:
 
     def _at(self, trials: Sequence[Seen], epochs: Sequence[int]) -> Points:
         return Points(
-            self._features(trials),
+            self._coordinates.features(self._points_of(trials)),
             np.log(np.array(epochs, dtype=np.float64)) / self._length,
             np.array([trial.number for trial in trials], dtype=np.int64),
         )
 
-    def _features(self, trials: Sequence[Seen]) -> Array:
+    def _points_of(self, trials: Sequence[Seen]) -> Array:
+        """Their points, (trials, parameters)."""
         points = [self._point(trial) for trial in trials]
-        return self._coordinates.features(np.reshape(points, (-1, len(self._coordinates))))
+        return np.reshape(np.array(points), (-1, len(self._coordinates)))
 
     def _point(self, trial: Seen) -> Array:
         if trial.number not in self._points:
             self._points[trial.number] = self._coordinates.of(trial.params)
         return self._points[trial.number]
 
-    def _candidates(self, seen: Sequence[Seen], random: np.random.Generator) -> Array:
-        leaders = sorted(seen, key=lambda trial: trial.best)[:LEADERS]
-        near = [self._coordinates.near(self._point(t), NEIGHBOURS, random) for t in leaders]
-        return np.vstack([self._coordinates.uniform(CANDIDATES, random), *near])
 
-
-def _expected_improvement(goal: Array, mean: Array, deviation: Array) -> Array:
+def _expected_improvement(goal: float, mean: Array, deviation: Array) -> Array:
     """How far below ``goal`` a normal variable is expected to lie, (n,); above counts as 0."""
     ahead = (goal - mean) / deviation
     density = np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi)
@@ -207,13 +223,16 @@ def _looked_at_of(last: int, steps: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted({rung for rung in steps if rung <= last} | ({last} if last else set())))
 
 
-def _worth_knowing(trials: Sequence[Seen], steps: tuple[int, ...]) -> list[Seen]:
-    """Trials with KNOWN losses at the most: the far and good ones, and a sample of the others."""
-    order = sorted(trials, key=lambda trial: (-reached(trial, steps), trial.best))
-    sizes = np.cumsum([len(_looked_at(trial, steps)) for trial in order])
-    if not len(sizes) or sizes[-1] <= KNOWN:
-        return order
-    sure = int(np.searchsorted(sizes, KNOWN // 2))
-    others = order[sure:]
-    step = math.ceil((sizes[-1] - sizes[sure - 1]) / (KNOWN - sizes[sure - 1])) if sure else 2
-    return order[:sure] + others[::step]
+def _worth_knowing(sizes: Sequence[int]) -> Sequence[int]:
+    """Rows of trials with KNOWN losses at the most: the first ones, and a sample of the others.
+
+    Args:
+        sizes: Losses that each trial has, (trials,).
+    """
+    ends = np.cumsum(sizes)
+    if ends[-1] <= KNOWN:
+        return range(len(sizes))
+    sure = int(np.searchsorted(ends, KNOWN // 2))
+    before = ends[sure - 1] if sure else 0
+    step = math.ceil((ends[-1] - before) / (KNOWN - before))
+    return [*range(sure), *range(sure, len(sizes), step)]
