@@ -4,18 +4,22 @@ On LCBench, whose curves are known everywhere: 60 configurations are recorded, 4
 
     python -m benchmarks.tabular LCBENCH_FOLDER
 
-Prints a row a way, means over the tasks and two draws:
+Prints, first, a row a way, means over the tasks and two draws:
 
     rank     Spearman's correlation of the answered with the true lowest loss
     spread   standard deviation of the logarithm of the lowest losses, over the true one
     good     share of configurations as good as the best tenth of the recorded ones; the last row,
              ``truth``, has the true share
     early    correlation of the loss after epoch 3 with the lowest one, less the true correlation
+
+Then what ways to search come to, by budget: on LCBench itself; on 100 recorded configurations, each
+had once in a search; and on the same, each given to all that are most like it.
 """
 
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +27,17 @@ from optuna.distributions import distribution_to_json
 from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 
-from search.coordinates import Array, Coordinates
+from search.coordinates import Array, Coordinates, Params
 from search.curves import Curve, Curves
 from search.lcbench import EPOCHS, TASKS, LCBenchTask
+from search.machine import cores
+from search.peers import GROUPS
+from search.replay import Task, compare, printed
 from search.tabular import TREES, TabularTask
 
 RECORDED, ASKED, DRAWS, EARLY, NEIGHBOURS = 60, 400, 2, 3, 5
+ROWS = 100  # as many as benchmarks/cifar10.json has
+SEARCHES = ("default", "promote-random", "three-epochs-then-best", "optuna-tpe-hyperband", "random")
 
 
 def nearest(known: Array, curves: Array, asked: Array) -> Array:
@@ -69,7 +78,8 @@ def measure(task: LCBenchTask, seed: int) -> dict[str, tuple[float, float, float
     recorded, truth = curves[:RECORDED], curves[RECORDED:]
     answers = {name: way(known, recorded, asked) for name, way in WAYS.items()}
     table = TabularTask(_recorded(task, configurations[:RECORDED], recorded), task.name)
-    answers["forest, one"] = np.array([table.curve(p) for p in configurations[RECORDED:]])
+    likest = [int(table.likeness(params).argmax()) for params in configurations[RECORDED:]]
+    answers["forest, one"] = recorded[likest]
     good = np.quantile(recorded.min(axis=1), 0.1)
 
     def figures(found: Array) -> tuple[float, float, float, float]:
@@ -85,13 +95,47 @@ def measure(task: LCBenchTask, seed: int) -> dict[str, tuple[float, float, float
     return {name: figures(found) for name, found in [*answers.items(), ("truth", truth)]}
 
 
+class Shared(TabularTask):
+    """A table whose curves are given as often as they are asked for."""
+
+    def curves(self) -> Callable[[Params], Array]:
+        """The most similar one's, whatever was asked before."""
+        return lambda params: self._table[int(self.likeness(params).argmax())]
+
+
+def recorded_task(folder: Path, name: str, kind: type[TabularTask]) -> TabularTask:
+    """A task of LCBench as it looks when ROWS of its configurations are recorded."""
+    task = LCBenchTask(folder, name)
+    coordinates = Coordinates(task.distributions)
+    points = coordinates.uniform(ROWS, np.random.default_rng(0))
+    configurations = [coordinates.params(point) for point in points]
+    curves = np.array([task.curve(params) for params in configurations])
+    return kind(_recorded(task, configurations, curves), name)
+
+
+def searched(folder: Path) -> None:
+    """Print what ways to search come to, on LCBench and on tables of it."""
+    made: dict[str, Callable[[str], Callable[[], Task]]] = {
+        "LCBench": lambda name: partial(LCBenchTask, folder, name),
+        "each once": lambda name: partial(recorded_task, folder, name, TabularTask),
+        "shared": lambda name: partial(recorded_task, folder, name, Shared),
+    }
+    strategies = {name: GROUPS["all"][name] for name in SEARCHES}
+    for title, make in made.items():
+        results = compare(
+            [make(name) for name in TASKS], strategies, seeds=DRAWS, workers=1, processes=cores()
+        )
+        print(f"\n{title}\n{printed(results, as_json=False)}", flush=True)
+
+
 def main(folder: Path) -> None:
-    """Measure on all tasks, and print the table."""
+    """Measure on all tasks, and print the tables."""
     found = [measure(LCBenchTask(folder, name), seed) for name in TASKS for seed in range(DRAWS)]
     print(f"{'':16}{'rank':>8}{'spread':>8}{'good':>8}{'early':>8}")
     for name in found[0]:
         means = np.mean([figures[name] for figures in found], axis=0)
         print(f"{name:16}" + "".join(f"{mean:8.3f}" for mean in means))
+    searched(folder)
 
 
 def _recorded(task: LCBenchTask, configurations: list[dict], curves: Array) -> Curves:

@@ -1,4 +1,4 @@
-"""Choosing by forecast: what would lower the best loss the most, were it trained in full?"""
+"""Choosing by forecast: what would, or could, lower the best loss, were it trained in full?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ REFIT = 1.1  # the scales are fitted again when there are this many times as man
 
 
 class ByForecast:
-    """Chooses what is expected to lower the best loss the most, if it were trained in full.
+    """Chooses what would, or could, lower the best loss the most, if it were trained in full.
 
     The expected improvement (Jones et al., Efficient Global Optimization, 1998) at the last epoch,
     of every paused trial and of many new configurations, by a model of the losses of all lengths.
@@ -224,7 +224,7 @@ def _looked_at_of(last: int, steps: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _worth_knowing(sizes: Sequence[int]) -> Sequence[int]:
-    """Rows of trials with KNOWN losses at the most: the first ones, and a sample of the others.
+    """Rows of trials with about KNOWN losses: the first ones, and a sample of the others.
 
     Args:
         sizes: Losses that each trial has, (trials,).

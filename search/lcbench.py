@@ -5,7 +5,7 @@ Hutter, 2021): a folder with ``model.onnx``, ``encoding.json`` and ``config_spac
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,10 @@ class LCBenchTask:
         curves = self._curves([coordinates.params(point) for point in points])
         lowest = np.sort(curves.min(axis=1))
         self.best, self.middle = float(lowest[0]), float(np.median(lowest))
+
+    def curves(self) -> Callable[[Params], Array]:
+        """Validation cross-entropy after each epoch, (52,), whatever was asked before."""
+        return self.curve
 
     def curve(self, params: Params) -> Array:
         """Validation cross-entropy after each epoch, (52,)."""

@@ -16,7 +16,7 @@ class Plan:
         sampler: Name of the sampler.
         pruner: Name of the pruner; ``promote`` pauses trials at rungs and takes them up again.
         budget: Epochs that the study's trials are to have in all; None for no limit.
-        timeout: Seconds that no epoch is begun to go beyond; None for no limit.
+        timeout: Seconds; no epoch is begun that is expected to end later. None for no limit.
         stop_when_flat: Whether to end when another hour is likely to bring hardly anything.
         monitor: The figure judged by, to be minimised.
         keep: How many finished trials keep their checkpoint: the best ones.

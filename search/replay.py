@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -45,8 +45,11 @@ class Task(Protocol):
     best: float
     middle: float
 
-    def curve(self, params: Params) -> Array:
-        """Validation losses of a configuration after each epoch, (epochs,)."""
+    def curves(self) -> Callable[[Params], Array]:
+        """What one search meets: a configuration's validation losses after each epoch, (epochs,).
+
+        A table has only so many curves, so what it answers may depend on what was asked before.
+        """
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,31 @@ Maker = Callable[[Task, int, int, int], Strategy]
 """Makes a strategy from task, seed, workers and budget (epochs in all)."""
 
 
-def simulate(
-    task: Task, strategy: Strategy, workers: int, budget: int
-) -> list[tuple[Params, float]]:
+class Epoch(NamedTuple):
+    """One epoch of a search.
+
+    Attributes:
+        params: The configuration trained.
+        loss: Its loss after the epoch.
+        worth: The lowest loss that the configuration ever has, trained in full.
+    """
+
+    params: Params
+    loss: float
+    worth: float
+
+
+def simulate(task: Task, strategy: Strategy, workers: int, budget: int) -> list[Epoch]:
     """Search on a task until ``budget`` epochs are trained, or the strategy has nothing left.
 
     Returns:
-        The epochs in order of time: the configuration trained, and its loss.
+        The epochs in order of time.
     """
     busy: list[Work | None] = [None] * workers
     trained: dict[int, int] = {}
+    curve_of = task.curves()
     curves: dict[int, Array] = {}
-    told: list[tuple[Params, float]] = []
+    told: list[Epoch] = []
     while len(told) < budget:
         for worker in range(workers):
             if busy[worker] is None:
@@ -119,10 +135,11 @@ def simulate(
             if work is None or len(told) >= budget:
                 continue
             if work.config not in curves:
-                curves[work.config] = task.curve(work.params)
+                curves[work.config] = curve_of(work.params)
+            curve = curves[work.config]
             epoch = trained[work.config] = trained.get(work.config, 0) + 1
-            loss = float(curves[work.config][epoch - 1])
-            told.append((work.params, loss))
+            loss = float(curve[epoch - 1])
+            told.append(Epoch(work.params, loss, float(curve.min())))
             if not strategy.epoch(work.config, epoch, loss) or epoch >= task.epochs:
                 busy[worker] = None
     return told
@@ -152,8 +169,8 @@ def regrets(task: Task, make: Maker, *, seed: int, workers: int, budgets: Sequen
         searches = [longest[:limit] for limit in limits]
     found = []
     for told in searches:
-        params, _ = min(told, key=lambda epoch: epoch[1] if math.isfinite(epoch[1]) else math.inf)
-        found.append((np.min(task.curve(params)) - task.best) / (task.middle - task.best))
+        best = min(told, key=lambda epoch: epoch.loss if math.isfinite(epoch.loss) else math.inf)
+        found.append((best.worth - task.best) / (task.middle - task.best))
     return np.array(found)
 
 

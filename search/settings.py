@@ -62,7 +62,7 @@ class Settings:
     workers: int = _setting(0, "Worker processes; 0: one a GPU, or else one a processor core.")
     timeout: float | None = _setting(
         None,
-        "Seconds after which the search pauses; no epoch is begun that would end later "
+        "Seconds after which the search pauses; no epoch is begun that is expected to end later "
         "[default: none].",
     )
     stop_when_flat: bool = _setting(

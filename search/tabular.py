@@ -2,13 +2,15 @@
 
 Which one, a forest says: extremely randomised trees (Geurts, Ernst, Wehenkel, 2006) that were
 grown on the recorded curves, and the recorded configuration that shares the most leaves with the
-one asked for. So parameters that matter count for more than those that do not, a recorded
-configuration gets its own curve, and no curve is made up. docs/decisions/0008-replay.md compares
-this with other ways.
+one asked for. So parameters that matter count for more than those that do not, and no curve is
+made up. In one search every curve is had once, as long as there are any left: two configurations
+never have the same curve in earnest, and whoever asks near a good one is to get another that is
+near. docs/decisions/0008-replay.md compares this with other ways.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +57,27 @@ class TabularTask:
         lowest = self._table.min(axis=1)
         self.best, self.middle = float(lowest.min()), float(np.median(lowest))
 
-    def curve(self, params: Params) -> Array:
-        """Validation losses after each epoch, (epochs,): those of the most similar recorded one."""
-        shared = (self._leaves == self._leaves_of(self._features([params]))).sum(axis=1)
-        curve: Array = self._table[int(shared.argmax())]
+    def curves(self) -> Callable[[Params], Array]:
+        """What one search meets: losses (epochs,) of the most similar recorded one still free."""
+        given: dict[frozenset[tuple[str, Any]], int] = {}
+
+        def curve(params: Params) -> Array:
+            key = frozenset(params.items())
+            if key not in given:
+                likeness = self.likeness(params)
+                if len(given) < len(self._table):
+                    likeness[list(given.values())] = -1
+                given[key] = int(likeness.argmax())
+            row: Array = self._table[given[key]]
+            return row
+
         return curve
+
+    def likeness(self, params: Params) -> npt.NDArray[np.int64]:
+        """How many leaves a configuration shares with each recorded one, (recorded,)."""
+        leaves = self._leaves == self._leaves_of(self._features([params]))
+        shared: npt.NDArray[np.int64] = leaves.sum(axis=1)
+        return shared
 
     def _leaves_of(self, points: Array) -> npt.NDArray[np.int64]:
         """Number of the leaf of each point in each tree, (points, trees)."""

@@ -90,7 +90,8 @@ class Tuner:
         self._running: dict[int, LiveTrial] = {}
         self._trouble = ""
         self._flat = ""
-        self._late = False
+        self._late = False  # an epoch was not begun for want of time
+        self._no_time = False  # for what is best trained next
         self._failed_at_once = 0
         self._logs = layout.logs(study.study_name)
         self._epochs = 0
@@ -133,18 +134,20 @@ class Tuner:
 
     @property
     def _closing(self) -> bool:
-        """Whether nothing is to be begun that is as any other."""
+        """Whether no trial of average epochs is to have another one."""
         return self._stops(None)
 
     def _stops(self, number: int | None) -> bool:
         """Whether the trial of that number is to have no further epoch.
 
-        One that would end too late is not begun. How long it would take, the trial's last epoch
-        says, or all of them so far; the first ones are begun in any case.
+        One that is expected to end too late is not begun. How long it takes, the trial's last
+        epoch says, or all of this run; the run's first ones are begun in any case, or a search
+        of many short runs might never get on.
         """
-        an_epoch = self._epoch_seconds / max(self._epochs, 1)
-        expected = an_epoch if number is None else self._seconds.get(number, an_epoch)
-        if self._time_left <= 0 or self._time_left < expected:
+        expected = self._epoch_seconds / max(self._epochs, 1)
+        if number is not None and self._epochs:
+            expected = self._seconds.get(number, expected)
+        if self._time_left <= expected:
             self._late = True
             return True
         return self._interruption.asked or bool(self._trouble) or self._is_over
@@ -199,7 +202,8 @@ class Tuner:
             while slot not in self._running:
                 standing = scheduler.Standing(
                     unfinished=[n for n in self._lineup.unfinished if not self._stops(n)],
-                    choosing=self._lineup.wants_new or bool(self._lineup.rungs),
+                    choosing=not self._no_time
+                    and (self._lineup.wants_new or bool(self._lineup.rungs)),
                     running=len(self._running),
                     closing=self._closing,
                 )
@@ -227,6 +231,7 @@ class Tuner:
                 )
             return wanted_new  # paused trials may yet go on
         if choice.number is not None and self._stops(choice.number):
+            self._no_time = True  # or the model is asked again at every turn
             return False
         if choice.number is not None:
             self._start(slot, self._book.handle(choice.number), choice.reason)
@@ -337,6 +342,7 @@ class Tuner:
             self._watchdog.heard(slot, time.monotonic(), _longest(message.history))
             for figures in message.history:
                 self._note(live, figures)
+                self._seconds[live.number] = figures.seconds
             if message.history:
                 self._display.job_at(slot, message.history[-1])
             self._answer(slot, live, last=message.last)

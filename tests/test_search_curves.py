@@ -153,7 +153,7 @@ def test_a_recorded_configuration_has_its_own_curve() -> None:
     task = TabularTask(TABLE, "mine")
     losses = table(TABLE)
     for row, known in zip(losses, TABLE.configurations, strict=True):
-        assert np.array_equal(task.curve(known.params), row)
+        assert np.array_equal(task.curves()(known.params), row)
     assert task.best == losses.min()
     assert task.middle == np.median(losses.min(axis=1))
 
@@ -164,14 +164,29 @@ def test_every_other_configuration_has_a_recorded_one_too_and_a_similar_one() ->
     rates, lowest = [], []
     for seed in range(1000, 1200):
         asked = params(seed)
-        found = task.curve(asked)
+        found = task.curves()(asked)
         assert (losses == found).all(axis=1).any()
         rates.append(asked["rate"])
         lowest.append(found.min())
     # The rate alone decides in this table, and that is found out.
     assert np.corrcoef(-np.log(rates), lowest)[0, 1] > 0.9
     again = TabularTask(TABLE, "mine")
-    assert all(np.array_equal(again.curve(params(s)), task.curve(params(s))) for s in range(9))
+    for seed in range(9):
+        assert np.array_equal(again.curves()(params(seed)), task.curves()(params(seed)))
+
+
+def test_in_one_search_every_curve_is_had_once_while_there_are_any_left() -> None:
+    task = TabularTask(TABLE, "mine")
+    losses = {tuple(row) for row in table(TABLE).tolist()}
+    curve_of = task.curves()
+    found = [tuple(curve_of(params(seed)).tolist()) for seed in range(500, 500 + len(losses))]
+    assert set(found) == losses
+    # The first that asks is given the most similar; the same configuration the same again;
+    assert found[0] == tuple(task.curves()(params(500)).tolist())
+    assert [tuple(curve_of(params(s)).tolist()) for s in range(500, 500 + len(losses))] == found
+    # and when none is left, the most similar one.
+    for seed in range(490, 500):
+        assert np.array_equal(curve_of(params(seed)), task.curves()(params(seed)))
 
 
 def test_a_short_curve_goes_on_as_it_ended() -> None:

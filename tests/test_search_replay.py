@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class Lines:
     def __init__(self) -> None:
         self.distributions = {"x": FloatDistribution(0.0, 2.0)}
 
-    def curve(self, params: Params) -> Array:
-        return params["x"] + np.array([2.0, 1.0, 0.0])
+    def curves(self) -> Callable[[Params], Array]:
+        return lambda params: params["x"] + np.array([2.0, 1.0, 0.0])
 
 
 class Given:
@@ -67,7 +67,7 @@ def always(x: float, *_: object) -> Given:
 def test_workers_train_side_by_side() -> None:
     strategy = Given(Work(0, {"x": 0.0}), Work(1, {"x": 1.0}), Work(2, {"x": 0.5}))
     told = simulate(Lines(), strategy, 2, 100)
-    assert [loss for _, loss in told] == [2.0, 3.0, 1.0, 2.0, 0.0, 1.0, 2.5, 1.5, 0.5]
+    assert [epoch.loss for epoch in told] == [2.0, 3.0, 1.0, 2.0, 0.0, 1.0, 2.5, 1.5, 0.5]
 
 
 def test_the_budget_ends_a_search() -> None:
@@ -77,9 +77,9 @@ def test_the_budget_ends_a_search() -> None:
 def test_a_configuration_goes_on_after_its_last_epoch_or_is_begun_again() -> None:
     x = {"x": 0.0}
     on = Given(Work(0, x), Work(0, x), until=1)
-    assert [loss for _, loss in simulate(Lines(), on, 1, 9)] == [2.0, 1.0]
+    assert [epoch.loss for epoch in simulate(Lines(), on, 1, 9)] == [2.0, 1.0]
     again = Given(Work(0, x), Work(0, x, restart=True), until=1)
-    assert [loss for _, loss in simulate(Lines(), again, 1, 9)] == [2.0, 2.0]
+    assert [epoch.loss for epoch in simulate(Lines(), again, 1, 9)] == [2.0, 2.0]
 
 
 @pytest.mark.parametrize("x", [0.0, 1.0, 1.5])
