@@ -69,11 +69,7 @@ WAYS: dict[str, Callable[[Array, Array, Array], Array]] = {
 
 def measure(task: LCBenchTask, seed: int) -> dict[str, tuple[float, float, float, float]]:
     """The four figures of each way on one task."""
-    coordinates = Coordinates(task.distributions)
-    points = coordinates.uniform(RECORDED + ASKED, np.random.default_rng(seed))
-    configurations = [coordinates.params(point) for point in points]
-    curves = np.array([task.curve(params) for params in configurations])
-    features = coordinates.features(points)
+    configurations, features, curves = _drawn(task, RECORDED + ASKED, seed)
     known, asked = features[:RECORDED], features[RECORDED:]
     recorded, truth = curves[:RECORDED], curves[RECORDED:]
     answers = {name: way(known, recorded, asked) for name, way in WAYS.items()}
@@ -106,10 +102,7 @@ class Shared(TabularTask):
 def recorded_task(folder: Path, name: str, kind: type[TabularTask]) -> TabularTask:
     """A task of LCBench as it looks when ROWS of its configurations are recorded."""
     task = LCBenchTask(folder, name)
-    coordinates = Coordinates(task.distributions)
-    points = coordinates.uniform(ROWS, np.random.default_rng(0))
-    configurations = [coordinates.params(point) for point in points]
-    curves = np.array([task.curve(params) for params in configurations])
+    configurations, _, curves = _drawn(task, ROWS, 0)
     return kind(_recorded(task, configurations, curves), name)
 
 
@@ -136,6 +129,15 @@ def main(folder: Path) -> None:
         means = np.mean([figures[name] for figures in found], axis=0)
         print(f"{name:16}" + "".join(f"{mean:8.3f}" for mean in means))
     searched(folder)
+
+
+def _drawn(task: LCBenchTask, count: int, seed: int) -> tuple[list[dict], Array, Array]:
+    """Random configurations, their features (count, features) and curves (count, epochs)."""
+    coordinates = Coordinates(task.distributions)
+    points = coordinates.uniform(count, np.random.default_rng(seed))
+    configurations = [coordinates.params(point) for point in points]
+    curves = np.array([task.curve(params) for params in configurations])
+    return configurations, coordinates.features(points), curves
 
 
 def _recorded(task: LCBenchTask, configurations: list[dict], curves: Array) -> Curves:

@@ -21,7 +21,7 @@ LEADERS = 5
 BOLD = 0.5  # share of the choices that go by what could be, not by what is to be expected
 HOPE = 3.0  # by how many standard deviations what could be is lower
 SETTLED = 20  # full trainings after which a paused trial counts twice a new one's gain; then more
-KNOWN = 256  # losses the model is conditioned on at the most: its cost grows with their cube
+KNOWN = 256  # losses the model is conditioned on, about: its cost grows with their cube
 WEIGHED = 100  # paused trials that are weighed at the most
 REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
 
@@ -64,7 +64,9 @@ class ByForecast:
         # The far and good ones first: what is known of them, and to go on with them, matters most.
         seen = sorted(seen, key=lambda trial: (-reached(trial, self._rungs), trial.best))
         may = promotable(seen, self._rungs, new=new) if paused else []
-        random = self._random(seen)
+        spent = sum(len(trial.losses) for trial in seen)
+        # Random numbers that depend on what is known alone.
+        random = np.random.default_rng((self._seed, len(seen), spent))
         known = {trial.key for trial in seen}
         begun = sum(bool(trial.losses) for trial in seen)
         if new and (len(seen) < STARTUP or begun < len(self._rungs)):
@@ -84,7 +86,7 @@ class ByForecast:
             order = np.argsort(mean - HOPE * deviation, kind="stable")
         else:
             gain = _expected_improvement(goal, mean, deviation)
-            gain[: len(may)] *= 1 + self._trainings(seen) / SETTLED
+            gain[: len(may)] *= 1 + spent / self._rungs[-1] / SETTLED
             order = np.argsort(-gain, kind="stable")
         for best in order:
             why = (
@@ -97,15 +99,6 @@ class ByForecast:
             if choice is not None:
                 return choice
         return None
-
-    def _random(self, seen: Sequence[Seen]) -> np.random.Generator:
-        """Random numbers that depend on what is known alone."""
-        known = sum(len(trial.losses) for trial in seen)
-        return np.random.default_rng((self._seed, len(seen), known))
-
-    def _trainings(self, seen: Sequence[Seen]) -> float:
-        """What the search has trained so far, in full trainings."""
-        return sum(len(trial.losses) for trial in seen) / self._rungs[-1]
 
     def _new_ones(self, seen: Sequence[Seen], random: np.random.Generator) -> list[Array]:
         """Points (n, parameters) to begin: from everywhere, and around each of the best trials."""

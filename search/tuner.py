@@ -90,13 +90,11 @@ class Tuner:
         self._running: dict[int, LiveTrial] = {}
         self._trouble = ""
         self._flat = ""
-        self._late = False  # an epoch was not begun for want of time
-        self._no_time = False  # for what is best trained next
+        self._late = False  # a trial was paused because its next epoch would have ended too late
         self._failed_at_once = 0
         self._logs = layout.logs(study.study_name)
         self._epochs = 0
         self._epoch_seconds = 0.0
-        self._seconds: dict[int, float] = {}  # of a trial's last epoch
         self._begun = self._noted = time.monotonic()
 
     def run(self) -> Outcome:
@@ -117,7 +115,7 @@ class Tuner:
             self._fill()
             self._every_turn()
             self._display.overall(self._overall())
-        if not self._trouble and (self._is_over or not (self._closing or self._late)):
+        if not self._trouble and (self._is_over or not self._closing):
             self._leave_paused()
         self._book.tidy(self._to_audit())
         seconds = time.monotonic() - self._begun
@@ -134,23 +132,24 @@ class Tuner:
 
     @property
     def _closing(self) -> bool:
-        """Whether no trial of average epochs is to have another one."""
-        return self._stops(None)
+        """Whether no trial is to be begun or taken up any more."""
+        an_epoch = self._epoch_seconds / max(self._epochs, 1)
+        return self._late or self._time_left <= an_epoch or self._is_ending
 
-    def _stops(self, number: int | None) -> bool:
-        """Whether the trial of that number is to have no further epoch.
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the search ends for another reason than the time."""
+        return self._interruption.asked or bool(self._trouble) or self._is_over
 
-        One that is expected to end too late is not begun. How long it takes, the trial's last
-        epoch says, or all of this run; the run's first ones are begun in any case, or a search
-        of many short runs might never get on.
+    def _has_to_pause(self, live: LiveTrial) -> bool:
+        """Whether a trial is not to have a further epoch now: it would take as long as its last.
+
+        The first epoch of a run is begun in any case, or one of many short runs might never get on.
         """
-        expected = self._epoch_seconds / max(self._epochs, 1)
-        if number is not None and self._epochs:
-            expected = self._seconds.get(number, expected)
+        expected = live.history[-1].seconds if self._epochs and live.history else 0.0
         if self._time_left <= expected:
             self._late = True
-            return True
-        return self._interruption.asked or bool(self._trouble) or self._is_over
+        return self._time_left <= expected or self._is_ending
 
     @property
     def _time_left(self) -> float:
@@ -201,9 +200,8 @@ class Tuner:
         for slot in range(self._backend.slots):
             while slot not in self._running:
                 standing = scheduler.Standing(
-                    unfinished=[n for n in self._lineup.unfinished if not self._stops(n)],
-                    choosing=not self._no_time
-                    and (self._lineup.wants_new or bool(self._lineup.rungs)),
+                    unfinished=self._lineup.unfinished,
+                    choosing=self._lineup.wants_new or bool(self._lineup.rungs),
                     running=len(self._running),
                     closing=self._closing,
                 )
@@ -230,9 +228,6 @@ class Tuner:
                     "the space is used up, no new trial is started"
                 )
             return wanted_new  # paused trials may yet go on
-        if choice.number is not None and self._stops(choice.number):
-            self._no_time = True  # or the model is asked again at every turn
-            return False
         if choice.number is not None:
             self._start(slot, self._book.handle(choice.number), choice.reason)
             return True
@@ -342,7 +337,6 @@ class Tuner:
             self._watchdog.heard(slot, time.monotonic(), _longest(message.history))
             for figures in message.history:
                 self._note(live, figures)
-                self._seconds[live.number] = figures.seconds
             if message.history:
                 self._display.job_at(slot, message.history[-1])
             self._answer(slot, live, last=message.last)
@@ -351,7 +345,6 @@ class Tuner:
             self._failed_at_once = 0
             self._epochs += 1
             self._epoch_seconds += message.figures.seconds
-            self._seconds[live.number] = message.figures.seconds
             self._note(live, message.figures)
             self._look_ahead()
             self._display.job_at(slot, message.figures)
@@ -377,7 +370,7 @@ class Tuner:
         if self._lineup.rungs:
             verdict = self._at_rung(live, last=last)
         else:
-            closing = self._stops(live.number)
+            closing = self._has_to_pause(live)
             verdict = scheduler.verdict(live.trial, last=last, closing=closing)
         if verdict is Verdict.STOP:
             self._book.decide_pruned(live, self._plan.pruner)
@@ -386,7 +379,7 @@ class Tuner:
     def _at_rung(self, live: LiveTrial, *, last: bool) -> Verdict:
         if last:
             return Verdict.GO_ON
-        if self._stops(live.number):
+        if self._has_to_pause(live):
             return Verdict.PAUSE
         if len(live.history) < live.goal:
             return Verdict.GO_ON
