@@ -22,6 +22,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from search.coordinates import Array, Params
+from search.processes import leave_with_parent
 from search.promotion import Chooser, Seen, rungs
 from search.scheduler import make_chooser, trial_seed
 
@@ -270,7 +271,7 @@ def replays(
         budgets: In full trainings.
         processes: Processes that share the replays.
     """
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), _quietly)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _as_replayer)
     try:
         with _one_thread_each():  # the processes are started by the first submissions
             futures = {
@@ -375,8 +376,9 @@ def _regrets(
     return regrets(task, make, seed=seed, workers=run.workers, budgets=budgets)
 
 
-def _quietly() -> None:
+def _as_replayer() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    leave_with_parent()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # or it tells of every study made
 
 

@@ -297,8 +297,9 @@ class Extended(Space):
             "pooling": "average",
             "dense_units": 0,
             "dropout_first": 0.1,
-            "dropout_blocks": 0.2,
-            "dropout_dense": 0.2,
+            # At 0.2 training accuracy was 0.99 after 30 epochs of CIFAR-10, and val_loss flat.
+            "dropout_blocks": 0.35,
+            "dropout_dense": 0.35,
             "l2_conv": 1e-8,  # weight decay in its place
             "l2_dense": 1e-8,
             "optimizer": "adam",

@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import threadpoolctl
 from optuna.distributions import BaseDistribution, FloatDistribution
@@ -152,6 +155,33 @@ def test_a_replay_that_fails_ends_the_others() -> None:
     runs = [Run("best", task, seed, 1) for seed in range(50) for task in (0, 1)]
     with pytest.raises(ZeroDivisionError, match="broken"):
         list(replays([Broken, Lines], {"best": partial(always, 0.0)}, runs, budgets=(1,)))
+
+
+SLEEPERS = """
+import os, time
+from search.replay import Run, replays
+
+def task():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    runs = [Run("any", 0, seed, 1) for seed in range(9)]
+    list(replays([task], {"any": print}, runs, processes=2))
+"""
+
+
+def test_processes_leave_when_the_first_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(SLEEPERS)
+    with subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        replayers = [psutil.Process(int(first.stdout.readline())) for _ in range(2)]
+        first.kill()
+    _, left = psutil.wait_procs(replayers, timeout=20)
+    assert not left
 
 
 def test_the_table_keeps_figures_apart_on_eighty_columns() -> None:
