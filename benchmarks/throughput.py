@@ -26,7 +26,7 @@ from models.documented import DOCUMENTED
 from models.spec import count_operations
 from search.backends.local import LocalBackend
 from search.jobs import Done, EpochDone, Failed, Job, Resumed, Verdict
-from search.machine import slots
+from search.machine import bfloat16_pays, slots
 
 RUN = DOCUMENTED["run-10"]
 VALIDATION = 4  # training images to one for validation, where fewer are asked for: as in CIFAR-10
@@ -88,11 +88,12 @@ class Result:
     Attributes:
         workers: treino's worker processes.
         treino: Images a second of all of them together, a figure a round.
+        treino_bfloat16: The same in bfloat16; empty where the processor has no instructions for it.
         plain: The same of ``model.fit`` in one process, with TensorFlow as it comes.
         plain_onednn: The same with oneDNN, which treino turns on.
         keras_tuner: The same of a KerasTuner trial; empty where it, or the TensorBoard that its
             loop needs, is not installed.
-        ratio: Of treino to plain, the median of the rounds'.
+        ratio: Of treino, in float32, to plain, the median of the rounds'.
         ratio_onednn: The same to plain with oneDNN.
         matrix_float32: 1e9 operations a second of the largest product of matrices, all cores.
         matrix_bfloat16: The same in bfloat16.
@@ -101,6 +102,7 @@ class Result:
 
     workers: int
     treino: list[float]
+    treino_bfloat16: list[float]
     plain: list[float]
     plain_onednn: list[float]
     keras_tuner: list[float]
@@ -131,9 +133,9 @@ def cut(data: Dataset, images: int, folder: Path) -> Dataset:
         )
 
 
-def treino(data: Dataset, folder: Path) -> float:
+def treino(data: Dataset, folder: Path, precision: str = "float32") -> float:
     """Images a second of all of treino's workers together."""
-    training = RUN.training.model_copy(update={"epochs": 2})
+    training = RUN.training.model_copy(update={"epochs": 2, "precision": precision})
     rates: list[float] = []
     with LocalBackend(slots(0), folder / "logs") as backend:
         for slot in range(backend.slots):
@@ -164,10 +166,12 @@ def peer(name: str, data: Dataset, folder: Path, *, onednn: bool = False) -> flo
 
 def measure(data: Dataset, rounds: int) -> Result:
     """Take everything's measure, ``rounds`` times in turn."""
-    ours, plain, plain_onednn, tuner = [], [], [], []
+    ours, ours_bfloat16, plain, plain_onednn, tuner = [], [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         for _ in range(rounds):
             ours.append(treino(data, Path(name)))
+            if bfloat16_pays():
+                ours_bfloat16.append(treino(data, Path(name), "bfloat16"))
             plain.append(peer("fit", data, Path(name)))
             plain_onednn.append(peer("fit", data, Path(name), onednn=True))
             if all(map(importlib.util.find_spec, ("keras_tuner", "tensorboard"))):  # it needs both
@@ -180,6 +184,7 @@ def measure(data: Dataset, rounds: int) -> Result:
     return Result(
         workers=len(slots(0)),
         treino=ours,
+        treino_bfloat16=ours_bfloat16,
         plain=plain,
         plain_onednn=plain_onednn,
         keras_tuner=tuner,
@@ -206,8 +211,10 @@ def _rates(code: str, *arguments: str, onednn: bool) -> list[float]:
 
 
 def _printed(result: Result) -> str:
+    bfloat16 = f"treino, {result.workers} workers, bfloat16"
     rows = {
         f"treino, {result.workers} workers": result.treino,
+        **({bfloat16: result.treino_bfloat16} if result.treino_bfloat16 else {}),
         "plain model.fit": result.plain,
         "plain model.fit, oneDNN on": result.plain_onednn,
         "KerasTuner": result.keras_tuner,

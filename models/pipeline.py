@@ -142,4 +142,7 @@ def _dataset(
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
+    # Nothing here can be tuned. The thread that would tune sleeps longer the longer an epoch takes,
+    # up to a minute, and now and then misses that its iterator is to go, which then waits for it.
+    options.autotune.enabled = False
     return dataset.with_options(options)

@@ -22,7 +22,7 @@ from search.backends.local import LocalBackend
 from search.crew import Crew
 from search.errors import SettingsError
 from search.interruption import Interruption
-from search.machine import lacks_bfloat16, memory, slots
+from search.machine import bfloat16_pays, memory, slots
 from search.outside import Workshop
 from search.own_code import OwnNetworks
 from search.own_space import OwnRanges
@@ -83,7 +83,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
             for remark in remarks:
                 display.say(remark)
             display.say(messages.opening(study, new, plan, workers))
-            if settings.precision == "bfloat16" and lacks_bfloat16():
+            if settings.precision == "bfloat16" and bfloat16_pays() is False:
                 display.say("no bfloat16 instructions here: --precision float32 would be quicker")
             tuner = Tuner(
                 study=study,

@@ -26,16 +26,19 @@ def gpus() -> list[str]:
     return _ask_driver("index")
 
 
-def lacks_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether networks are sure to train slower here in bfloat16 than in float32.
+def bfloat16_pays(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether networks train quicker here in bfloat16 than in float32.
 
-    That is so where there is no GPU, and the processor lists its instructions without any for it.
+    That is so where the processor lists instructions for it, and not where it lists others only.
+    None where nothing can be said: with a GPU, and off Linux.
     """
     try:
         words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
     except OSError:
-        return False  # not Linux: it does not say
-    return "avx2" in words and words.isdisjoint({"avx512_bf16", "amx_bf16"}) and not gpus()
+        return None
+    if "avx2" not in words or gpus():
+        return None
+    return not words.isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
 def memory(slots: Sequence[Slot]) -> int | None:

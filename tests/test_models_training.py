@@ -15,7 +15,7 @@ from models import training as training_module
 from models.checkpoint import Checkpoint, CheckpointError, load_newest, previous
 from models.history import REPORTED, EpochFigures, best_epoch, to_csv
 from models.network import build
-from models.pipeline import TrainingBatches, augmented, epoch_order
+from models.pipeline import TrainingBatches, augmented, epoch_order, evaluation_batches
 from models.spec import (
     Block,
     Dense,
@@ -284,6 +284,14 @@ def test_pieces_larger_than_a_batch_change_nothing(monkeypatch: pytest.MonkeyPat
     in_one = epoch()
     monkeypatch.setattr(pipeline, "PIECE", 1)  # a batch at a time
     np.testing.assert_array_equal(epoch(), in_one)
+
+
+def test_no_iterator_waits_for_a_thread_that_tunes_it() -> None:
+    """One in thirty took up to 20 s to go (TensorFlow 2.21); what shows of it is the option."""
+    split = sets().train
+    training = TrainingBatches(split, 20, seed=1, by_parts=False).dataset
+    for dataset in (training, evaluation_batches(split)):
+        assert dataset.options().autotune.enabled is False
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:

@@ -4,29 +4,29 @@ from pathlib import Path
 
 import pytest
 
-from search.machine import lacks_bfloat16
+from search.machine import bfloat16_pays
 
 
 @pytest.mark.parametrize(
-    ("flags", "lacks"),
+    ("flags", "pays"),
     [
-        ("flags : sse2 avx avx2 fma", True),
-        ("flags : sse2 avx avx2 avx512f avx512_bf16", False),
-        ("flags : sse2 avx avx2 avx512f amx_bf16", False),
-        ("Features : fp asimd bf16", False),
+        ("flags : sse2 avx avx2 fma", False),
+        ("flags : sse2 avx avx2 avx512f avx512_bf16", True),
+        ("flags : sse2 avx avx2 avx512f amx_bf16", True),
+        ("Features : fp asimd bf16", None),
     ],
 )
-def test_a_processor_without_bfloat16_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, lacks: bool
+def test_a_processor_with_bfloat16_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, pays: bool | None
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     file = tmp_path / "cpuinfo"
     file.write_text(f"processor : 0\n{flags}\n", encoding="utf-8")
-    assert lacks_bfloat16(file) is lacks
+    assert bfloat16_pays(file) is pays
 
 
-def test_a_machine_that_does_not_say_is_trusted(tmp_path: Path) -> None:
-    assert not lacks_bfloat16(tmp_path / "none")
+def test_of_a_machine_that_does_not_say_nothing_is_said(tmp_path: Path) -> None:
+    assert bfloat16_pays(tmp_path / "none") is None
 
 
 def test_a_gpu_needs_no_instructions_of_the_processor(
@@ -35,4 +35,4 @@ def test_a_gpu_needs_no_instructions_of_the_processor(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     file = tmp_path / "cpuinfo"
     file.write_text("flags : avx2\n", encoding="utf-8")
-    assert not lacks_bfloat16(file)
+    assert bfloat16_pays(file) is None
