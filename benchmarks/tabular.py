@@ -36,7 +36,7 @@ from search.replay import Task, compare, printed
 from search.tabular import TREES, TabularTask
 
 RECORDED, ASKED, DRAWS, EARLY, NEIGHBOURS = 60, 400, 2, 3, 5
-ROWS = 100  # about as many as benchmarks/cifar10.json has
+ROWS = 100  # as many as benchmarks/cifar10.json had when decision 8 was made
 SEARCHES = ("default", "promote-random", "three-epochs-then-best", "optuna-tpe-hyperband", "random")
 
 
