@@ -26,7 +26,7 @@ STUDY_FLAGS = $(call flag,STUDY,study)
 DATA_FLAGS = $(call flag,DATA,data) $(call flag,IMAGE_SIZE,image-size) $(call flag,SEED,seed)
 SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag,WORKERS,workers) \
 	$(call flag,TIMEOUT,timeout) $(call flag,PRUNER,pruner) $(call flag,SAMPLER,sampler) \
-	$(call flag,SPACE,space)
+	$(call flag,PRIOR,prior) $(call flag,SPACE,space)
 
 # Test files beside one another, a process a core: most of them wait for processes of their own.
 BESIDE := --numprocesses auto --maxprocesses 4 --dist worksteal

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from search import lcbench, scheduler, tabular
+from search import lcbench, prior, scheduler, tabular
 from search import replay as engine
 from search import tasks as tasks_of
 from search.errors import TreinoError
@@ -34,7 +34,8 @@ from search.replay import BUDGETS, Maker, Result, Run, Task, brief
 FOLDER = Path("var/bench")
 WORKERS = (1, 4, 16)
 SEEDS = 20
-# These take seconds for a decision: with twenty seeds, days. Their means are the less certain.
+# These take seconds for a decision: twenty seeds on many tasks take days. Their means are the less
+# certain.
 FEWER_SEEDS = {"kerastuner-bayesian": 3, "synetune-asha-bore": 1}
 # What the regret of the default may be, as a share of the best packaged peer's.
 SHARES = {3: 0.7, 5: 0.6, 10: 0.6, 20: 0.6, 40: 0.6}
@@ -79,8 +80,14 @@ def code_of(name: str, make: Maker) -> str:
     if home in (engine, baselines):
         parts += [engine.Promoting, *_reached(scheduler)]
     code = "".join(_parsed(part) for part in parts) + repr(getattr(make, "args", ()))
+    if home is engine:
+        code += prior.RECORDED.read_text(encoding="utf-8")
     package = EXTRAS.get(name.partition("-")[0], ("", "optuna"))[1]
     return f"{package}-{version(package)}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
+
+
+def _seeds(name: str, asked: int, tasks: int) -> int:
+    return min(asked, FEWER_SEEDS.get(name, asked)) if tasks > 1 else asked
 
 
 @cache
@@ -213,7 +220,7 @@ def main() -> None:
             Run(name, task, seed, int(workers))
             for workers in given.workers.split(",")
             for name in strategies
-            for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
+            for seed in range(_seeds(name, given.seeds, len(tasks)))
             for task in range(len(tasks))
         ]
         found = {run: np.array(regrets) for run, regrets in measured(tasks, strategies, runs)}

@@ -47,6 +47,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
         "timeout",
         "stop_when_flat",
         "sampler",
+        "prior",
         "pruner",
         "space",
     ),

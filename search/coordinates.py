@@ -53,6 +53,25 @@ class Coordinates:
         """Features of points: (n, parameters) to (n, features), steps and choices made even."""
         return np.hstack([axis.encode(points[:, n]) for n, axis in enumerate(self._axes)])
 
+    def moved(self, points: Array, other: "Coordinates") -> Array:
+        """Points of a space of the same parameters, and choices, with other ranges.
+
+        Configurations beyond its ranges move to their ends.
+
+        Args:
+            points: (n, parameters) of this space.
+            other: The other space.
+
+        Returns:
+            (n, parameters) in the order of the other one.
+        """
+        mine = {axis.name: (axis, points[:, n]) for n, axis in enumerate(self._axes)}
+        found = []
+        for there in other._axes:  # noqa: SLF001 - it is of this class
+            here, u = mine[there.name]
+            found.append(there.places(here.values(u)))
+        return np.stack(found, axis=1)
+
     def uniform(self, count: int, random: np.random.Generator) -> Array:
         """Points drawn evenly from the cube, (count, parameters)."""
         return random.random((count, len(self)))
@@ -86,6 +105,14 @@ class _Axis:
     def value(self, u: float) -> Any:
         """The value at a coordinate."""
         raise NotImplementedError
+
+    def values(self, u: Array) -> Array:
+        """What is at coordinates (n,), as numbers: of choices their own coordinates."""
+        return u
+
+    def places(self, values: Array) -> Array:
+        """The coordinates of what ``values`` returned, here or on an axis of other range."""
+        return values
 
     def encode(self, u: Array) -> Array:
         """Features of coordinates, (n,) to (n, features)."""
@@ -123,12 +150,18 @@ class _Number(_Axis):
         value = min(max(value, self._low), self._high)
         return int(value) if self._whole else value
 
+    def values(self, u: Array) -> Array:
+        return np.asarray(self._from(self._start + u * self._length))
+
+    def places(self, values: Array) -> Array:
+        if not self._length:
+            return np.full(len(values), 0.5)
+        return np.asarray(np.clip((self._to(values) - self._start) / self._length, 0.0, 1.0))
+
     def encode(self, u: Array) -> Array:
         if self._step and self._length:
-            raw = self._from(self._start + u * self._length)
-            steps = np.rint((raw - self._low) / self._step)
-            values = np.clip(self._low + steps * self._step, self._low, self._high)
-            u = np.clip((self._to(values) - self._start) / self._length, 0.0, 1.0)
+            steps = np.rint((self.values(u) - self._low) / self._step)
+            u = self.places(np.clip(self._low + steps * self._step, self._low, self._high))
         return u[:, None]
 
 

@@ -1,16 +1,19 @@
 """Recorded learning curves: taken from a study, kept in a small file, read back."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import Field, model_validator
 
 from models.spec import Spec, SpecError
+from search.coordinates import Array
 from search.errors import TreinoError
 from search.provenance import versions
 from search.trials import UNFIT, counts, run_name
@@ -50,6 +53,11 @@ class Curve(Spec):
         if not self.val_loss and not self.diverged:
             raise ValueError(f"expected a loss of trial {self.trial}, which did not diverge")
         return self
+
+    def filled(self, epochs: int) -> list[float]:
+        """A loss for each of so many epochs."""
+        left = epochs - len(self.val_loss)
+        return [*self.val_loss, *[math.inf if self.diverged else self.val_loss[-1]] * left]
 
 
 class Curves(Spec):
@@ -98,6 +106,10 @@ class Curves(Spec):
             name: json_to_distribution(json.dumps(given))
             for name, given in self.distributions.items()
         }
+
+    def table(self) -> Array:
+        """The losses, (configurations, epochs): infinite once diverged, else the last one stays."""
+        return np.array([curve.filled(self.epochs) for curve in self.configurations])
 
     def to_text(self) -> str:
         """JSON with a line a configuration, for people to compare."""

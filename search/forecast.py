@@ -12,7 +12,8 @@ from optuna.distributions import BaseDistribution
 from scipy.special import ndtr
 
 from search.coordinates import Array, Coordinates
-from search.promotion import STARTUP, Choice, Seen, next_rung, promotable, reached, rungs
+from search.prior import Prior
+from search.promotion import Choice, Seen, next_rung, promotable, reached, rungs
 from search.surrogate import Points, Surrogate
 
 CANDIDATES = 200  # new configurations that are weighed at a decision, drawn from all of the space
@@ -21,6 +22,8 @@ LEADERS = 5
 BOLD = 0.5  # share of the choices that go by what could be, not by what is to be expected
 HOPE = 3.0  # by how many standard deviations what could be is lower
 SETTLED = 20  # full trainings after which a paused trial counts twice a new one's gain; then more
+FORGETTING = 10  # full trainings after which a deviation is forgotten so many times as fast
+CROWD = 10  # workers with which a paused trial counts once more
 KNOWN = 256  # losses the model is conditioned on, about: its cost grows with their cube
 WEIGHED = 100  # paused trials that are weighed at the most
 REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
@@ -31,10 +34,11 @@ class ByForecast:
 
     The expected improvement (Jones et al., Efficient Global Optimization, 1998) at the last epoch,
     of every paused trial and of many new configurations, by a model of the losses of all lengths.
-    The longer the search, the more a paused trial counts beside a new one. Every second choice, by
-    chance, is bolder: what could be lowest (the confidence bound of Srinivas et al., Gaussian
-    Process Optimization in the Bandit Setting, 2010). Trials under way count as if they came out as
-    expected, so that several workers spread.
+    The longer the search and the more the workers, the more a paused trial counts beside a new one.
+    Every second choice, by chance, is bolder: what could be lowest (the confidence bound of
+    Srinivas et al., Gaussian Process Optimization in the Bandit Setting, 2010); fewer are where a
+    prior says what is good. Trials under way count as if they came out as expected, so that several
+    workers spread.
     """
 
     def __init__(
@@ -43,8 +47,17 @@ class ByForecast:
         epochs: int,
         seed: int,
         memory: Mapping[str, Any] | None = None,
+        prior: Prior | None = None,
     ) -> None:
-        """Choose for trials of at most ``epochs`` epochs; ``memory`` is that of an earlier one."""
+        """Choose for trials of at most ``epochs`` epochs.
+
+        Args:
+            distributions: The space.
+            epochs: Length of a full training.
+            seed: Of the study.
+            memory: That of an earlier chooser of the same study.
+            prior: What is known before the first trial; None for nothing.
+        """
         self._coordinates = Coordinates(distributions)
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
@@ -53,6 +66,7 @@ class ByForecast:
         self._surrogate = Surrogate(self._coordinates.feature_count, memory.get("scales"))
         self._fitted = int(memory.get("losses", 0))
         self._points: dict[int, Array] = {}
+        self._prior = prior or Prior()
 
     @property
     def memory(self) -> dict[str, Any]:
@@ -69,24 +83,27 @@ class ByForecast:
         random = np.random.default_rng((self._seed, len(seen), spent))
         known = {trial.key for trial in seen}
         begun = sum(bool(trial.losses) for trial in seen)
-        if new and (len(seen) < STARTUP or begun < len(self._rungs)):
+        if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
             # By number alone: what chance proposes is not for the faster worker to decide.
             chance = np.random.default_rng((self._seed, len(seen)))
-            return self._first_new(self._coordinates.uniform(CANDIDATES, chance), known, "")
+            return self._first_new(self._anywhere(chance), known, self._prior.reason)
         if not may and not new:
             return None
         if begun < 2:
             return Choice(may[0].number, may[0].params, "") if may else None
+        full = spent / self._rungs[-1]
+        self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2
         scale = self._learn(seen)
         goal = float(scale.to_model(min(trial.best for trial in seen)))
         may = may[:WEIGHED]
         points = np.vstack([self._points_of(may), *(self._new_ones(seen, random) if new else [])])
         mean, deviation = self._surrogate.predict(self._in_full(may, points))
-        if random.random() < BOLD:
+        if random.random() < BOLD * self._prior.doubt(full):
             order = np.argsort(mean - HOPE * deviation, kind="stable")
         else:
             gain = _expected_improvement(goal, mean, deviation)
-            gain[: len(may)] *= 1 + spent / self._rungs[-1] / SETTLED
+            running = sum(trial.state == "running" for trial in seen)
+            gain[: len(may)] *= 1 + full / SETTLED + running / CROWD
             order = np.argsort(-gain, kind="stable")
         for best in order:
             why = (
@@ -104,16 +121,18 @@ class ByForecast:
         """Points (n, parameters) to begin: from everywhere, and around each of the best trials."""
         leaders = self._points_of(sorted(seen, key=lambda trial: trial.best)[:LEADERS])
         near = (self._coordinates.near(leader, NEIGHBOURS, random) for leader in leaders)
-        return [self._coordinates.uniform(CANDIDATES, random), *near]
+        return [self._anywhere(random), *near]
+
+    def _anywhere(self, random: np.random.Generator) -> Array:
+        """Points (n, parameters), drawn evenly; first what the prior expects most of."""
+        points = self._coordinates.uniform(CANDIDATES, random)
+        order = self._prior.expect(points, np.ones(len(points))).argsort(kind="stable")
+        return np.asarray(points[order])
 
     def _in_full(self, trials: Sequence[Seen], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""
         owners = [trial.number for trial in trials] + [-1] * (len(points) - len(trials))
-        return Points(
-            self._coordinates.features(points),
-            np.ones(len(points)),
-            np.array(owners, dtype=np.int64),
-        )
+        return self._placed(points, np.ones(len(points)), owners)
 
     def _first_new(
         self, points: Array, known: set[frozenset[tuple[str, Any]]], reason: str
@@ -148,10 +167,15 @@ class ByForecast:
         return scale
 
     def _at(self, trials: Sequence[Seen], epochs: Sequence[int]) -> Points:
+        progress = np.log(np.array(epochs, dtype=np.float64)) / self._length
+        return self._placed(self._points_of(trials), progress, [trial.number for trial in trials])
+
+    def _placed(self, points: Array, progress: Array, owners: Sequence[int]) -> Points:
         return Points(
-            self._coordinates.features(self._points_of(trials)),
-            np.log(np.array(epochs, dtype=np.float64)) / self._length,
-            np.array([trial.number for trial in trials], dtype=np.int64),
+            self._coordinates.features(points),
+            progress,
+            np.array(owners, dtype=np.int64),
+            self._prior.expect(points, progress),
         )
 
     def _points_of(self, trials: Sequence[Seen]) -> Array:

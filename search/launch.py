@@ -27,6 +27,7 @@ from search.outside import Workshop
 from search.own_code import OwnNetworks
 from search.own_space import OwnRanges
 from search.plan import Outcome, Plan
+from search.prior import prior_of
 from search.progress import Display, make_display
 from search.settings import Settings, is_code, is_own
 from search.settle import Limits, Settler
@@ -57,6 +58,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
     """
     name = study_name(settings)
     space, remarks = space_of_settings(settings, data, place.layout.logs(name))
+    prior = prior_of(settings.prior, space.distributions())
     workers = slots(settings.workers)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         study, new = create_or_check(
@@ -70,6 +72,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 trials=settings.trials_wanted,
                 seed=settings.seed,
                 sampler=settings.sampler,
+                prior=prior,
                 pruner=settings.pruner,
                 budget=settings.budget_epochs,
                 timeout=settings.timeout,
@@ -83,6 +86,8 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
             for remark in remarks:
                 display.say(remark)
             display.say(messages.opening(study, new, plan, workers))
+            if new and settings.sampler == "gp" and prior.source:
+                display.say(f"it begins with what {prior.source} tell; --prior none: with nothing")
             if settings.precision == "bfloat16" and bfloat16_pays() is False:
                 display.say("no bfloat16 instructions here: --precision float32 would be quicker")
             tuner = Tuner(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from search.outlook import Outlook
+from search.prior import Prior
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Plan:
         trials: Trials the study is to have in all; None for no limit.
         seed: The study's seed.
         sampler: Name of the sampler.
+        prior: What the sampler ``gp`` knows before the first trial; None for nothing.
         pruner: Name of the pruner; ``promote`` pauses trials at rungs and takes them up again.
         budget: Epochs that the study's trials are to have in all; None for no limit.
         timeout: Seconds; no epoch is begun that is expected to end later. None for no limit.
@@ -28,6 +30,7 @@ class Plan:
     trials: int | None
     seed: int
     sampler: str = "gp"
+    prior: Prior | None = None
     pruner: str = "promote"
     budget: int | None = None
     timeout: float | None = None

@@ -22,6 +22,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from search.coordinates import Array, Params
+from search.prior import prior_of
 from search.processes import leave_with_parent
 from search.promotion import Chooser, Seen, rungs
 from search.scheduler import make_chooser, trial_seed
@@ -206,15 +207,19 @@ class Promoting:
         return seen.state == "running"
 
 
-def _promoting(sampler: str, task: Task, seed: int, _workers: int, _budget: int) -> Strategy:
-    chooser = make_chooser(sampler, task.distributions, task.epochs, seed)
+def _promoting(
+    sampler: str, prior: str, task: Task, seed: int, _workers: int, _budget: int
+) -> Strategy:
+    known = prior_of(prior, task.distributions)
+    chooser = make_chooser(sampler, task.distributions, task.epochs, seed, prior=known)
     return Promoting(chooser, rungs(task.epochs))
 
 
 STRATEGIES: Mapping[str, Maker] = {
-    "default": partial(_promoting, "gp"),
-    "promote-tpe": partial(_promoting, "tpe"),
-    "promote-random": partial(_promoting, "random"),
+    "default": partial(_promoting, "gp", "auto"),
+    "default-without-prior": partial(_promoting, "gp", "none"),
+    "promote-tpe": partial(_promoting, "tpe", "none"),
+    "promote-random": partial(_promoting, "random", "none"),
 }
 
 

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial
 from search.coordinates import Params
 from search.forecast import ByForecast
 from search.jobs import Verdict
+from search.prior import Prior
 from search.promotion import ETA, STARTUP, ByRank, Choice, Chooser, Seen
 
 DUPLICATES = 100  # configurations in a row that were all trained before: the space is used up
@@ -112,6 +113,7 @@ def make_chooser(
     study: optuna.Study | None = None,
     memory: Mapping[str, Any] | None = None,
     steps: Sequence[int] = (),
+    prior: Prior | None = None,
 ) -> Chooser:
     """What decides between new and paused trials, by the name of its sampler.
 
@@ -125,9 +127,10 @@ def make_chooser(
             samplers as they are, with the trials as the study has them.
         memory: What an earlier chooser of the same study remembered.
         steps: Rungs for ``tpe`` and ``random``, if they are not to be ``rungs(epochs)``.
+        prior: What ``gp`` knows before the first trial; None for nothing.
     """
     if sampler == "gp":
-        return ByForecast(distributions, epochs, seed, memory)
+        return ByForecast(distributions, epochs, seed, memory, prior)
     if study is not None:
         return Drawing(study, sampler, distributions, seed)
 

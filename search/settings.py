@@ -69,6 +69,11 @@ class Settings:
         False, "End when another hour is likely to lower the loss by less than 1 %."
     )
     sampler: str = _setting("gp", "How configurations are proposed: gp, tpe or random.")
+    prior: str = _setting(
+        "auto",
+        "What gp knows before the first trial: auto, how the documents' space did on other images; "
+        "none; or a file as treino record writes.",
+    )
     pruner: str = _setting(
         "promote",
         "What is done about bad trials: promote pauses all and takes up the promising; "

@@ -1,11 +1,14 @@
-"""Recorded curves as a task for replays: every configuration gets the curve of a recorded one.
+"""Recorded curves as a task for replays: every configuration gets a curve, recorded or in between.
 
-Which one, a forest says: extremely randomised trees (Geurts, Ernst, Wehenkel, 2006) that were
-grown on the recorded curves, and the recorded configuration that shares the most leaves with the
-one asked for. So parameters that matter count for more than those that do not, and no curve is
-made up. In one search every curve is had once, as long as there are any left: two configurations
-never have the same curve in earnest, and whoever asks near a good one is to get another that is
-near. docs/decisions/0008-replay.md compares this with other ways.
+A forest of extremely randomised trees (Geurts, Ernst, Wehenkel, 2006) is grown on the recorded
+curves. A configuration gets what the forest expects of it, and on top what the most similar
+recorded one, which shares the most leaves with it, was better or worse than the forest expected of
+that one without having seen it. So a neighbour is as good as neighbours are, and as scattered as
+trainings are. Expectations and what is added to them are normal scores, by rank after each epoch,
+and are turned back into losses that were recorded after that epoch: none is lower than the lowest.
+
+In one search every recorded curve is had once, as long as there are any left: two configurations
+never come out by the same luck. docs/decisions/0008-replay.md compares this with other ways.
 """
 
 import math
@@ -15,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from optuna.distributions import BaseDistribution
-from scipy.stats import rankdata
 from sklearn.ensemble import ExtraTreesRegressor
 
 from search.coordinates import Array, Coordinates, Params
-from search.curves import Curve, Curves
+from search.curves import Curves
 from search.errors import TreinoError
+from search.prior import normal_scores
 
 TREES = 100
 LEAST = 10  # configurations: with fewer, ways to search cannot be told apart
@@ -46,30 +49,38 @@ class TabularTask:
         self.epochs = curves.epochs
         self.distributions: Mapping[str, BaseDistribution] = curves.ranges
         self._coordinates = Coordinates(self.distributions)
-        self._table = table(curves)
+        self._table = curves.table()
+        self._rows = {
+            frozenset(curve.params.items()): row for row, curve in enumerate(curves.configurations)
+        }
         # By rank: losses that run away, or are infinite, are then not all that counts.
-        ranks = rankdata(self._table, axis=0)
+        scores = normal_scores(self._table)
+        self._knots = np.sort(scores[:, 0])
         points = self._features([curve.params for curve in curves.configurations])
-        forest = ExtraTreesRegressor(TREES, random_state=0).fit(points, ranks)
+        forest = ExtraTreesRegressor(TREES, random_state=0, bootstrap=True, oob_score=True)
+        forest.fit(points, scores)
+        self._luck = scores - np.reshape(forest.oob_prediction_, scores.shape)
         # The forest's own ``apply`` checks and spreads its work: fifteen times as long for a row.
         self._trees = [tree.tree_ for tree in forest.estimators_]
+        self._values = [np.reshape(tree.value, (-1, self.epochs)) for tree in self._trees]
         self._leaves = self._leaves_of(points)
+        self._sorted = [np.sort(losses[np.isfinite(losses)]) for losses in self._table.T]
         lowest = self._table.min(axis=1)
         self.best, self.middle = float(lowest.min()), float(np.median(lowest))
 
     def curves(self) -> Callable[[Params], Array]:
-        """What one search meets: losses (epochs,) of the most similar recorded one still free."""
-        given: dict[frozenset[tuple[str, Any]], int] = {}
+        """What one search meets: losses (epochs,), with the luck of a recorded one still free."""
+        given: dict[frozenset[tuple[str, Any]], Array] = {}
+        free = np.ones(len(self._table), dtype=bool)
 
         def curve(params: Params) -> Array:
             key = frozenset(params.items())
             if key not in given:
-                likeness = self.likeness(params)
-                if len(given) < len(self._table):
-                    likeness[list(given.values())] = -1
-                given[key] = int(likeness.argmax())
-            row: Array = self._table[given[key]]
-            return row
+                row = int(np.where(free | ~free.any(), self.likeness(params), -1).argmax())
+                free[row] = False
+                own = self._rows.get(key) == row
+                given[key] = self._table[row] if own else self._losses(params, row)
+            return given[key]
 
         return curve
 
@@ -78,6 +89,20 @@ class TabularTask:
         leaves = self._leaves == self._leaves_of(self._features([params]))
         shared: npt.NDArray[np.int64] = leaves.sum(axis=1)
         return shared
+
+    def _losses(self, params: Params, row: int) -> Array:
+        """What the forest expects of a configuration, with the luck of a recorded one."""
+        leaves = self._leaves_of(self._features([params]))[0]
+        expected = np.mean(
+            [values[leaf] for values, leaf in zip(self._values, leaves, strict=True)], axis=0
+        )
+        scores = zip(expected + self._luck[row], self._table[row], self._sorted, strict=True)
+        return np.array(
+            [
+                np.interp(s, self._knots[: len(f)], f) if loss < math.inf else loss
+                for s, loss, f in scores
+            ]
+        )
 
     def _leaves_of(self, points: Array) -> npt.NDArray[np.int64]:
         """Number of the leaf of each point in each tree, (points, trees)."""
@@ -101,16 +126,6 @@ def check(curves: Curves, name: str) -> None:
             f"{name} has the curves of {count} whole trainings; a replay needs {LEAST} or more: "
             "treino record makes them"
         )
-    lowest = table(curves).min(axis=1)
+    lowest = curves.table().min(axis=1)
     if not lowest.min() < np.median(lowest) < math.inf:
         raise TreinoError(f"{name}: half of the configurations are as good as the best, or none is")
-
-
-def table(curves: Curves) -> Array:
-    """The losses, (configurations, epochs): infinite once diverged, else the last one stays."""
-    return np.array([_filled(curve, curves.epochs) for curve in curves.configurations])
-
-
-def _filled(curve: Curve, epochs: int) -> list[float]:
-    left = epochs - len(curve.val_loss)
-    return [*curve.val_loss, *[math.inf if curve.diverged else curve.val_loss[-1]] * left]

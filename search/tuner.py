@@ -81,6 +81,7 @@ class Tuner:
                 plan.seed,
                 study=None if pausing else study,
                 memory=self._book.memory,
+                prior=plan.prior,
             ),
             space.epochs,
             pausing=pausing,

@@ -28,7 +28,7 @@ VAR = Path("var")
 # Settings that a search may be continued with others of; the report gives the commands again.
 HOW_SEARCHED = (
     *("space", "augment", "precision", "early_stopping"),
-    *("trials", "budget_epochs", "timeout", "workers", "sampler", "pruner"),
+    *("trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
     *("documented", "max_params"),
 )
 BASELINES = "baselines"  # where trainings of documented runs belong: to no study, but to their data

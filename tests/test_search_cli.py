@@ -350,6 +350,7 @@ def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> N
         (("search", "--monitor", "val_los"), 2, "--monitor 'val_los': expected"),
         (("search", "--timeout", "-1"), 2, "--timeout -1.0: expected more than 0"),
         (("search", "--image-size", "4"), 2, "--image-size 4: expected 8 to 1024"),
+        (("search", "--data", "digits", "--prior", "no.json"), 1, "cannot read no.json: No such"),
         (("search", "--data", "digits", "--study", "../x"), 1, "'../x'"),
         (("search", "--data", "digits", "--study", "baselines"), 2, "--study baselines"),
         (("search", "--data", "digits", "--storage", UNREACHABLE), 1, "user:***@127.0.0.1"),

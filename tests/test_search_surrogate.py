@@ -16,6 +16,7 @@ def points(count: int, features: int, random: np.random.Generator) -> Points:
         random.random((count, features)),
         np.round(random.random(count), 1),
         random.integers(-1, count // 2, count),
+        random.standard_normal(count),
     )
 
 
@@ -25,6 +26,7 @@ def test_the_gradient_is_that_of_the_value(seed: int) -> None:
     random = np.random.default_rng(seed)
     where, losses = points(12, 3, random), random.standard_normal(12)
     model = Surrogate(3)
+    model.forgetting = 4.0
     scales = model.scales + 0.5 * random.standard_normal(len(model.scales))
     off = check_grad(
         lambda s: model._improbability(s, where, losses)[0],
@@ -51,14 +53,14 @@ def test_fitting_makes_the_losses_more_probable(seed: int) -> None:
 def test_it_knows_what_it_was_told_and_doubts_what_is_far() -> None:
     random = np.random.default_rng(1)
     features = random.random((30, 2))
-    known = Points(features, np.ones(30), np.arange(30))
+    known = Points(features, np.ones(30), np.arange(30), np.zeros(30))
     losses = np.sin(4 * features[:, 0])
     model = Surrogate(2)
     model.fit(known, losses)
     model.condition(known, losses)
     mean, deviation = model.predict(known)
     np.testing.assert_allclose(mean, losses, atol=0.15)
-    elsewhere = Points(features + 3.0, np.ones(30), np.full(30, -1))
+    elsewhere = Points(features + 3.0, np.ones(30), np.full(30, -1), np.zeros(30))
     assert deviation.max() < model.predict(elsewhere)[1].min()
 
 
@@ -67,13 +69,14 @@ def test_what_short_trainings_say_of_long_ones_is_learned() -> None:
     random = np.random.default_rng(2)
     features = random.random((24, 1))
     level = features[:, 0] - 0.5
-    early, late = Points(features, np.zeros(24), np.arange(24)), slice(0, 12)
-    full = Points(features[late], np.ones(12), np.arange(12))
+    early = Points(features, np.zeros(24), np.arange(24), np.zeros(24))
+    late = slice(0, 12)
+    full = Points(features[late], np.ones(12), np.arange(12), np.zeros(12))
     model = Surrogate(1)
     losses = np.concatenate([-level, 2 * level[late]])
     model.fit(early + full, losses)
     model.condition(early + full, losses)
-    wanted = Points(features[12:], np.ones(12), np.arange(12, 24))
+    wanted = Points(features[12:], np.ones(12), np.arange(12, 24), np.zeros(12))
     mean, _ = model.predict(wanted)
     assert np.corrcoef(mean, level[12:])[0, 1] > 0.9
 
@@ -102,7 +105,7 @@ def test_scales_go_into_another_model_and_those_of_another_space_do_not() -> Non
 
 def test_a_hopeless_covariance_is_improbable_not_an_error() -> None:
     model = Surrogate(1)
-    where = Points(np.zeros((3, 1)), np.zeros(3), np.zeros(3, dtype=np.int64))
+    where = Points(np.zeros((3, 1)), np.zeros(3), np.zeros(3, dtype=np.int64), np.zeros(3))
     scales = model.scales.copy()
     scales[-1] = -800.0  # no noise at all: three equal rows
     value, gradient = model._improbability(scales, where, np.array([0.0, 1.0, 2.0]))

@@ -1,0 +1,115 @@
+"""What a search knows before it begins: curves of other images."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+from scipy.special import ndtr
+
+from search import curves
+from search.coordinates import Coordinates
+from search.errors import SettingsError, TreinoError
+from search.forecast import ByForecast
+from search.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
+from search.space import Documents, Extended
+
+SPACE = Documents(epochs=20, image_side=32).distributions()
+RECORD = curves.read(RECORDED)
+KNOWN = [curve.params for curve in RECORD.configurations]
+
+
+def at_end(prior: Prior, configurations: list[dict]) -> np.ndarray:
+    coordinates = Coordinates(SPACE)
+    points = np.array([coordinates.of(params) for params in configurations])
+    return prior.expect(points, np.ones(len(points)))
+
+
+def test_scores_are_normal_and_by_rank_and_the_lowest_is_lowest() -> None:
+    table = np.array([[3.0, 1.0], [1.0, np.inf], [2.0, 9.0], [7.0, 2.0]])
+    scores = normal_scores(table)
+    assert ndtr(scores) == pytest.approx(np.array([[5, 1], [1, 7], [3, 5], [7, 3]]) / 8)
+
+
+def test_what_treino_brings_is_whole_and_of_the_documents_space() -> None:
+    assert len(KNOWN) == 120
+    assert "digits" in RECORD.data
+    assert {len(curve.val_loss) for curve in RECORD.configurations} <= set(range(10, 21))
+    assert RECORD.distributions.keys() == SPACE.keys()
+
+
+def ranks_agree(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's correlation."""
+    return float(np.corrcoef(one.argsort().argsort(), other.argsort().argsort())[0, 1])
+
+
+def test_what_did_well_elsewhere_is_expected_to_do_well() -> None:
+    lowest = RECORD.table().min(axis=1)
+    assert ranks_agree(at_end(prior_of("auto", SPACE), KNOWN), lowest) > 0.8
+    # Of others too: the record's second half, by its first.
+    half = RECORD.model_copy(update={"configurations": RECORD.configurations[:60]})
+    assert ranks_agree(at_end(RecordedPrior(half, SPACE), KNOWN[60:]), lowest[60:]) > 0.4
+
+
+def test_what_is_expected_of_an_epoch_is_what_was_recorded_after_it() -> None:
+    prior = prior_of("auto", SPACE)
+    points = np.array([Coordinates(SPACE).of(params) for params in KNOWN])
+    first, between, last = (prior.expect(points, np.full(120, z)) for z in (0.0, 0.5, 1.0))
+    losses = RECORD.table()[:, 0]
+    assert ranks_agree(first, losses) > 0.6 > ranks_agree(last, losses)
+    assert ranks_agree(first, between) > ranks_agree(first, last)
+
+
+def test_other_ranges_of_the_same_parameters_are_no_hindrance() -> None:
+    narrow = {
+        **SPACE,
+        "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
+        "blocks": IntDistribution(2, 3),
+    }
+    here, there = Coordinates(narrow), Coordinates(SPACE)
+    points = here.uniform(50, np.random.default_rng(0))
+    same = np.array([there.of(here.params(point)) for point in points])
+    ends = np.ones(50)
+    np.testing.assert_allclose(
+        prior_of("auto", narrow).expect(points, ends),
+        prior_of("auto", SPACE).expect(same, ends),
+        atol=1e-6,
+    )
+
+
+def test_where_nothing_was_recorded_nothing_is_expected() -> None:
+    other = Extended(epochs=20, image_side=32).distributions()
+    for prior in (prior_of("auto", other), prior_of("none", SPACE)):
+        assert not isinstance(prior, RecordedPrior)
+        assert not prior.expect(np.zeros((4, 9)), np.ones(4)).any()
+
+
+def test_a_file_of_ones_own_is_taken_and_one_of_another_space_refused(tmp_path: Path) -> None:
+    # As on images where the opposite is good.
+    turned = RECORD.model_copy(
+        update={
+            "configurations": tuple(
+                curve.model_copy(update={"val_loss": tuple(9 - loss for loss in curve.val_loss)})
+                for curve in RECORD.configurations
+            )
+        }
+    )
+    curves.write(turned, tmp_path / "mine.json")
+    mine = at_end(prior_of(str(tmp_path / "mine.json"), SPACE), KNOWN)
+    assert np.corrcoef(mine, at_end(prior_of("auto", SPACE), KNOWN))[0, 1] < -0.3
+    with pytest.raises(SettingsError, match=re.escape("mine.json: expected curves of rate")):
+        prior_of(str(tmp_path / "mine.json"), {"rate": FloatDistribution(0, 1)})
+    with pytest.raises(TreinoError, match="No such file"):
+        prior_of(str(tmp_path / "none.json"), SPACE)
+
+
+def test_a_search_begins_with_what_did_well_elsewhere_and_says_so() -> None:
+    prior = prior_of("auto", SPACE)
+    choices = [ByForecast(SPACE, 20, seed, prior=prior).choose([], new=True) for seed in range(8)]
+    assert all(choice is not None and "recorded on digits" in choice.reason for choice in choices)
+    begun = at_end(prior, [dict(choice.params) for choice in choices if choice is not None])
+    drawn = [
+        ByForecast(SPACE, 20, seed, prior=None).choose([], new=True).params for seed in range(8)
+    ]
+    assert begun.max() < at_end(prior, drawn).mean()
