@@ -13,6 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from search.coordinates import Coordinates
+from search.prior import prior_of
 from search.promotion import ETA, Choice, Seen, next_rung, rungs
 from search.scheduler import make_chooser
 from search.space import Documents
@@ -76,7 +77,8 @@ def main() -> None:
 def _measure() -> None:
     for count in TRIALS:
         seen = history(count)
-        chooser = make_chooser("gp", DISTRIBUTIONS, EPOCHS, 0)
+        prior = prior_of("auto", DISTRIBUTIONS)
+        chooser = make_chooser("gp", DISTRIBUTIONS, EPOCHS, 0, prior=prior)
         times = []
         for _ in range(DECISIONS):
             begun = time.perf_counter()

@@ -80,7 +80,7 @@ def code_of(name: str, make: Maker) -> str:
     if home in (engine, baselines):
         parts += [engine.Promoting, *_reached(scheduler)]
     code = "".join(_parsed(part) for part in parts) + repr(getattr(make, "args", ()))
-    if home is engine:
+    if "auto" in getattr(make, "args", ()):
         code += prior.RECORDED.read_text(encoding="utf-8")
     package = EXTRAS.get(name.partition("-")[0], ("", "optuna"))[1]
     return f"{package}-{version(package)}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"

@@ -22,6 +22,7 @@ from storage.study import MADE_BY, MADE_WITH
 from storage.tables import EpochRow, Records
 
 FORMAT = 1
+LEAST = 10  # configurations that say anything: fewer tell no two ways to search apart
 DIGITS = 5  # decimals that are kept of losses and accuracies
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]

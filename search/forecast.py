@@ -62,16 +62,18 @@ class ByForecast:
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
         self._seed = seed
-        memory = memory or {}
+        self._prior = prior or Prior()
+        if memory is None or memory.get("prior") != self._prior.source:
+            memory = {}  # what was learned beside another prior, or none, is not what it would be
         self._surrogate = Surrogate(self._coordinates.feature_count, memory.get("scales"))
         self._fitted = int(memory.get("losses", 0))
         self._points: dict[int, Array] = {}
-        self._prior = prior or Prior()
 
     @property
     def memory(self) -> dict[str, Any]:
         """What another one needs to decide as this one: the scales, and when they were fitted."""
-        return {"scales": [float(s) for s in self._surrogate.scales], "losses": self._fitted}
+        scales = [float(scale) for scale in self._surrogate.scales]
+        return {"scales": scales, "losses": self._fitted, "prior": self._prior.source}
 
     def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
         """See Chooser."""

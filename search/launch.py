@@ -58,7 +58,8 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
     """
     name = study_name(settings)
     space, remarks = space_of_settings(settings, data, place.layout.logs(name))
-    prior = prior_of(settings.prior, space.distributions())
+    by_forecast = settings.sampler == "gp"
+    prior = prior_of(settings.prior if by_forecast else "none", space.distributions())
     workers = slots(settings.workers)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         study, new = create_or_check(
@@ -86,7 +87,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
             for remark in remarks:
                 display.say(remark)
             display.say(messages.opening(study, new, plan, workers))
-            if new and settings.sampler == "gp" and prior.source:
+            if new and prior.source:
                 display.say(f"it begins with what {prior.source} tell; --prior none: with nothing")
             if settings.precision == "bfloat16" and bfloat16_pays() is False:
                 display.say("no bfloat16 instructions here: --precision float32 would be quicker")

@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.special import ndtri
 
 from search.coordinates import Array, Coordinates
-from search.curves import Curves, read
+from search.curves import LEAST, Curves, read
 from search.errors import SettingsError
 from search.promotion import STARTUP
 from search.surrogate import Points, Surrogate
@@ -67,7 +68,7 @@ class RecordedPrior(Prior):
     startup = 3
 
     def __init__(self, curves: Curves, distributions: Mapping[str, BaseDistribution]) -> None:
-        images = curves.data.split()[0]
+        images = curves.data.rpartition(" ")[0] or curves.data  # without their fingerprint
         self.source = f"{len(curves.configurations)} trainings on {images}"
         self.reason = f"expected to do well by what was recorded on {images}"
         self._here = Coordinates(distributions)
@@ -75,7 +76,7 @@ class RecordedPrior(Prior):
         self._epochs = curves.epochs
         scores = normal_scores(np.minimum.accumulate(curves.table(), axis=1))
         recorded = [self._there.of(curve.params) for curve in curves.configurations]
-        known = self._finished(np.array(recorded))
+        known = self._finished(np.array(recorded), np.arange(len(recorded)))
         # Of one model for all epochs the scales are those of the last one.
         self._model = Surrogate(self._there.feature_count)
         self._model.fit(known, scores[:, -1])
@@ -83,7 +84,8 @@ class RecordedPrior(Prior):
 
     def expect(self, points: Array, progress: Array) -> Array:
         """See Prior; of mean 0 and spread 1 over the recorded configurations, or less."""
-        scores = self._model.mean(self._finished(self._here.moved(points, self._there)))
+        asked = self._here.moved(points, self._there)
+        scores = self._model.mean(self._finished(asked, np.full(len(asked), -1)))
         before = np.exp(progress * math.log(self._epochs)) - 1  # epochs, the first counted 0
         left = np.clip(before.astype(np.int64), 0, self._epochs - 2)
         share, rows = before - left, np.arange(len(points))
@@ -93,10 +95,10 @@ class RecordedPrior(Prior):
         """See Prior: what others have seen makes boldness needless, as far as it holds here."""
         return min(full / TRUSTED, 1.0)
 
-    def _finished(self, points: Array) -> Points:
+    def _finished(self, points: Array, owners: npt.NDArray[np.int64]) -> Points:
         """Points (n, parameters) of the record's space as configurations at their last epoch."""
-        count, features = len(points), self._there.features(points)
-        return Points(features, np.ones(count), np.arange(count), np.zeros(count))
+        ends, nothing = np.ones(len(points)), np.zeros(len(points))
+        return Points(self._there.features(points), ends, owners, nothing)
 
 
 def prior_of(name: str, distributions: Mapping[str, BaseDistribution]) -> Prior:
@@ -112,15 +114,22 @@ def prior_of(name: str, distributions: Mapping[str, BaseDistribution]) -> Prior:
     """
     if name == "none":
         return Prior()
-    curves = _read(RECORDED if name == "auto" else Path(name))
-    if _choices(curves.ranges) == _choices(distributions) and curves.epochs > 1:
-        return RecordedPrior(curves, distributions)
+    curves = _read(RECORDED if name == "auto" else Path(name).expanduser())
+    there, here = _choices(curves.ranges), _choices(distributions)
     if name == "auto":
-        return Prior()
-    raise SettingsError(
-        f"--prior {name}: expected curves of {', '.join(distributions)}, of two epochs or more; "
-        f"these are {curves.epochs} of {', '.join(curves.ranges)}"
-    )
+        return RecordedPrior(curves, distributions) if there == here else Prior()
+    if there != here:
+        other = [each for each in {**there, **here} if there.get(each) != here.get(each)]
+        raise SettingsError(
+            f"--prior {name}: expected the parameters of this space, with the same choices; "
+            f"others are {', '.join(other)}"
+        )
+    if curves.epochs < 2 or len(curves.configurations) < LEAST:
+        raise SettingsError(
+            f"--prior {name}: expected {LEAST} configurations or more, of two epochs or more; it "
+            f"has {len(curves.configurations)}, of {curves.epochs}"
+        )
+    return RecordedPrior(curves, distributions)
 
 
 def normal_scores(table: Array) -> Array:

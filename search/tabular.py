@@ -21,12 +21,11 @@ from optuna.distributions import BaseDistribution
 from sklearn.ensemble import ExtraTreesRegressor
 
 from search.coordinates import Array, Coordinates, Params
-from search.curves import Curves
+from search.curves import LEAST, Curves
 from search.errors import TreinoError
 from search.prior import normal_scores
 
 TREES = 100
-LEAST = 10  # configurations: with fewer, ways to search cannot be told apart
 
 
 class TabularTask:

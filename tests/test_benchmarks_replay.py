@@ -8,10 +8,10 @@ from benchmarks import decisions
 from benchmarks import replay as bench
 from search import curves, scheduler
 from search import replay as engine
+from search.curves import LEAST
 from search.peers import GROUPS
 from search.promotion import STARTUP
 from search.replay import Result
-from search.tabular import LEAST
 from tests.test_search_curves import EPOCHS, curve, made
 
 ROW = {"strategy": "random", "code": "optuna-5", "task": "3945", "seed": 0, "workers": 1}

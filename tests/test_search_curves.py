@@ -21,9 +21,9 @@ from optuna.trial import TrialState
 
 from search import curves
 from search.coordinates import Coordinates
-from search.curves import Curve, Curves
+from search.curves import LEAST, Curve, Curves
 from search.errors import TreinoError
-from search.tabular import LEAST, TabularTask, check
+from search.tabular import TabularTask, check
 from search.trials import UNFIT, run_name
 from storage.engine import open_storage
 from storage.study import create_or_check

@@ -1,6 +1,5 @@
 """What a search knows before it begins: curves of other images."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +77,14 @@ def test_other_ranges_of_the_same_parameters_are_no_hindrance() -> None:
     )
 
 
+@pytest.mark.parametrize("configurations", [KNOWN, KNOWN[3:4] * 6])
+def test_what_is_expected_of_one_does_not_depend_on_the_others(configurations: list[dict]) -> None:
+    prior = prior_of("auto", SPACE)
+    found = at_end(prior, configurations)
+    np.testing.assert_allclose(at_end(prior, configurations[::-1])[::-1], found)
+    np.testing.assert_allclose([at_end(prior, [each])[0] for each in configurations], found)
+
+
 def test_where_nothing_was_recorded_nothing_is_expected() -> None:
     other = Extended(epochs=20, image_side=32).distributions()
     for prior in (prior_of("auto", other), prior_of("none", SPACE)):
@@ -98,10 +105,21 @@ def test_a_file_of_ones_own_is_taken_and_one_of_another_space_refused(tmp_path: 
     curves.write(turned, tmp_path / "mine.json")
     mine = at_end(prior_of(str(tmp_path / "mine.json"), SPACE), KNOWN)
     assert np.corrcoef(mine, at_end(prior_of("auto", SPACE), KNOWN))[0, 1] < -0.3
-    with pytest.raises(SettingsError, match=re.escape("mine.json: expected curves of rate")):
+    with pytest.raises(SettingsError, match="same choices; others are blocks, last_filters"):
         prior_of(str(tmp_path / "mine.json"), {"rate": FloatDistribution(0, 1)})
+    few = turned.model_copy(update={"configurations": turned.configurations[:9]})
+    curves.write(few, tmp_path / "few.json")
+    with pytest.raises(SettingsError, match="has 9, of 20"):
+        prior_of(str(tmp_path / "few.json"), SPACE)
     with pytest.raises(TreinoError, match="No such file"):
         prior_of(str(tmp_path / "none.json"), SPACE)
+
+
+def test_what_was_learned_beside_another_prior_is_forgotten() -> None:
+    known, nothing = prior_of("auto", SPACE), Prior()
+    memory = {**ByForecast(SPACE, 20, 0, prior=known).memory, "losses": 300}
+    assert ByForecast(SPACE, 20, 0, memory, known).memory == memory
+    assert ByForecast(SPACE, 20, 0, memory, nothing).memory["losses"] == 0
 
 
 def test_a_search_begins_with_what_did_well_elsewhere_and_says_so() -> None:
