@@ -63,7 +63,7 @@ class Surrogate:
     """
 
     def __init__(self, features: int, scales: Sequence[float] | None = None) -> None:
-        """A model of that many features, with the prior's scales or the given ones."""
+        """A model of that many features, with the given scales, or the medians they begin with."""
         # For losses that vary by about 1: medians, and how far (as logarithms) they may lie off.
         self._centre = np.log([0.7] * features + [0.7, 1.0, 0.3, 0.1, 0.1, 0.01])
         self._spread = np.array([0.9] * features + [0.7, 0.7, 1.0, 1.0, 1.0, 1.0])
