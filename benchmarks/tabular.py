@@ -38,7 +38,10 @@ from search.tabular import TREES, TabularTask
 
 RECORDED, ASKED, DRAWS, EARLY, NEIGHBOURS = 60, 400, 2, 3, 5
 ROWS = 168  # as many as benchmarks/cifar10.json has
-SEARCHES = ("default", "promote-random", "three-epochs-then-best", "optuna-tpe-hyperband", "random")
+SEARCHES = (
+    *("default", "promote-random", "three-epochs-then-best"),
+    *("optuna-random-halving", "optuna-tpe-hyperband", "random"),
+)
 
 
 def nearest(known: Array, curves: Array, asked: Array) -> Array:

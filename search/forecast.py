@@ -88,7 +88,9 @@ class ByForecast:
         if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
             # By number alone: what chance proposes is not for the faster worker to decide.
             chance = np.random.default_rng((self._seed, len(seen)))
-            return self._first_new(self._anywhere(chance), known, self._prior.reason)
+            points = self._coordinates.uniform(CANDIDATES, chance)
+            order = self._prior.expect(points, np.ones(len(points))).argsort(kind="stable")
+            return self._first_new(points[order], known, self._prior.reason)
         if not may and not new:
             return None
         if begun < 2:
@@ -123,13 +125,7 @@ class ByForecast:
         """Points (n, parameters) to begin: from everywhere, and around each of the best trials."""
         leaders = self._points_of(sorted(seen, key=lambda trial: trial.best)[:LEADERS])
         near = (self._coordinates.near(leader, NEIGHBOURS, random) for leader in leaders)
-        return [self._anywhere(random), *near]
-
-    def _anywhere(self, random: np.random.Generator) -> Array:
-        """Points (n, parameters), drawn evenly; first what the prior expects most of."""
-        points = self._coordinates.uniform(CANDIDATES, random)
-        order = self._prior.expect(points, np.ones(len(points))).argsort(kind="stable")
-        return np.asarray(points[order])
+        return [self._coordinates.uniform(CANDIDATES, random), *near]
 
     def _in_full(self, trials: Sequence[Seen], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""

@@ -5,10 +5,10 @@ curves. A configuration gets what the forest expects of it, and on top what the 
 recorded one, which shares the most leaves with it, was better or worse than the forest expected of
 that one without having seen it. So a neighbour is as good as neighbours are, and as scattered as
 trainings are. Expectations and what is added to them are normal scores, by rank after each epoch,
-and are turned back into losses that were recorded after that epoch: none is lower than the lowest.
+and are turned back into losses between those recorded after that epoch: none is below the lowest.
 
-In one search every recorded curve is had once, as long as there are any left: two configurations
-never come out by the same luck. docs/decisions/0008-replay.md compares this with other ways.
+In one search every luck is had once, as long as there is any left: two configurations never come
+out by the same. docs/decisions/0008-replay.md compares this with other ways.
 """
 
 import math
