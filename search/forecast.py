@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from scipy.special import ndtr
 
 from search.coordinates import Array, Coordinates
-from search.prior import Prior
+from search.prior import DRAWN, Prior
 from search.promotion import Choice, Seen, next_rung, promotable, reached, rungs
 from search.surrogate import Points, Surrogate
 
@@ -37,8 +37,8 @@ class ByForecast:
     The longer the search and the more the workers, the more a paused trial counts beside a new one.
     Every second choice, by chance, is bolder: what could be lowest (the confidence bound of
     Srinivas et al., Gaussian Process Optimization in the Bandit Setting, 2010); fewer are where a
-    prior says what is good. Trials under way count as if they came out as expected, so that several
-    workers spread.
+    prior says what is good, and what it says is very good is not judged by its first epochs. Trials
+    under way count as if they came out as expected, so that several workers spread.
     """
 
     def __init__(
@@ -88,11 +88,14 @@ class ByForecast:
         if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
             # By number alone: what chance proposes is not for the faster worker to decide.
             chance = np.random.default_rng((self._seed, len(seen)))
-            points = self._coordinates.uniform(CANDIDATES, chance)
+            points = self._coordinates.uniform(DRAWN, chance)
             order = self._prior.expect(points, np.ones(len(points))).argsort(kind="stable")
             return self._first_new(points[order], known, self._prior.reason)
         if not may and not new:
             return None
+        trusted = self._most_trusted(may)
+        if trusted is not None:
+            return Choice(trusted.number, trusted.params, self._prior.reason)
         if begun < 2:
             return Choice(may[0].number, may[0].params, "") if may else None
         full = spent / self._rungs[-1]
@@ -175,6 +178,17 @@ class ByForecast:
             np.array(owners, dtype=np.int64),
             self._prior.expect(points, progress),
         )
+
+    def _most_trusted(self, paused: Sequence[Seen]) -> Seen | None:
+        """Of those that are so good by the prior that few epochs tell less of them, the best.
+
+        They are judged by their losses at the last rung but one, and not before.
+        """
+        early = [t for t in paused if len(t.losses) < self._rungs[-2:][0] and t.best < math.inf]
+        expected = self._prior.expect(self._points_of(early), np.ones(len(early)))
+        if not np.any(expected <= self._prior.good):
+            return None
+        return early[int(expected.argmin())]
 
     def _points_of(self, trials: Sequence[Seen]) -> Array:
         """Their points, (trials, parameters)."""

@@ -27,6 +27,8 @@ RECORDED = Path(__file__).with_name("prior.json")
 ``treino record --data digits --image-size 16 --configurations 120``.
 """
 
+DRAWN = 5000  # configurations of the space that are weighed by what is known of them alone
+GOOD = 0.001  # share of them of which few epochs tell less than what was recorded does
 TRUSTED = 40  # full trainings after which a search is as bold as one that knows nothing
 
 
@@ -35,11 +37,14 @@ class Prior:
 
     Attributes:
         startup: Trials to begin before a model of the search's own losses has a say.
+        good: What is expected of a configuration that is not to be judged by its first epochs, as
+            ``expect`` says it of the end; of lower ones too.
         source: Where what is known comes from; empty if nothing is.
         reason: Why a trial is one of those.
     """
 
     startup = STARTUP
+    good = -math.inf
     source = ""
     reason = ""
 
@@ -81,6 +86,8 @@ class RecordedPrior(Prior):
         self._model = Surrogate(self._there.feature_count)
         self._model.fit(known, scores[:, -1])
         self._model.condition(known, scores)
+        anywhere = self._here.uniform(DRAWN, np.random.default_rng(0))
+        self.good = float(np.quantile(self.expect(anywhere, np.ones(DRAWN)), GOOD))
 
     def expect(self, points: Array, progress: Array) -> Array:
         """See Prior; of mean 0 and spread 1 over the recorded configurations, or less."""

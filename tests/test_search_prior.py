@@ -12,6 +12,7 @@ from search.coordinates import Coordinates
 from search.errors import SettingsError, TreinoError
 from search.forecast import ByForecast
 from search.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
+from search.promotion import Choice, Seen
 from search.space import Documents, Extended
 
 SPACE = Documents(epochs=20, image_side=32).distributions()
@@ -131,3 +132,25 @@ def test_a_search_begins_with_what_did_well_elsewhere_and_says_so() -> None:
         ByForecast(SPACE, 20, seed, prior=None).choose([], new=True).params for seed in range(8)
     ]
     assert begun.max() < at_end(prior, drawn).mean()
+
+
+def test_what_did_very_well_elsewhere_is_not_judged_by_its_first_epochs() -> None:
+    prior = prior_of("auto", SPACE)
+    first = ByForecast(SPACE, 20, 0, prior=prior).choose([], new=True)
+    assert first is not None
+    points = np.array([Coordinates(SPACE).of(first.params)])
+    assert prior.expect(points, np.ones(1))[0] <= prior.good
+    others = [Seen(n, KNOWN[n], (2.0, 1.5 + 0.01 * n), "paused") for n in range(1, 5)]
+
+    def chosen(losses: tuple[float, ...], prior: Prior) -> Choice:
+        trial = Seen(0, first.params, losses, "paused")
+        choice = ByForecast(SPACE, 20, 0, prior=prior).choose([trial, *others], new=False)
+        assert choice is not None
+        return choice
+
+    assert chosen((3.0, 2.9), prior).number == 0
+    assert "recorded on digits" in chosen((3.0, 2.9), prior).reason
+    # After a third of its training it is as any other; where it diverges, or nothing is known, too.
+    assert chosen((3.0,) * 7, prior).number != 0
+    assert chosen((np.inf, np.inf), prior).number != 0
+    assert chosen((3.0, 2.9), Prior()).number != 0
