@@ -10,6 +10,9 @@ import psutil
 
 from search.backends.local import Slot
 
+AT_A_GPU = 4  # workers that share one, at the most: a small network alone leaves it idle
+GPU_SHARE = 4 * 2**30  # bytes of it that each of them should have
+
 
 def cores() -> int:
     """Processor cores that this process may use."""
@@ -49,25 +52,37 @@ def memory(slots: Sequence[Slot]) -> int | None:
     cards = [slot.gpu for slot in slots if slot.gpu is not None]
     if not cards:
         return int(psutil.virtual_memory().available / len(slots))
-    sizes = _ask_driver("memory.total", "--id", cards[0])
-    mebibytes = sizes[0] if sizes else ""
+    whole = _memory_of(cards[0])
     share = max(1, -(-len(slots) // len(set(cards))))  # workers that take turns at one
-    return int(mebibytes) * 2**20 // share if mebibytes.isdecimal() else None
+    return None if whole is None else whole // share
 
 
 def slots(workers: int) -> list[Slot]:
     """How workers share the machine.
 
     With GPUs, workers take turns at them; without, each has its share of the cores. Two workers
-    of one thread each train about 1.2 times what one with two threads does.
+    of one thread each train about 1.2 times what one with two threads does, and four that share a
+    large GPU three times what one does (docs/decisions/0010-throughput.md).
 
     Args:
-        workers: How many; 0 is one a GPU, or else one a core.
+        workers: How many; 0 is up to AT_A_GPU a GPU, or else one a core.
     """
     cards = gpus()
-    count = workers or len(cards) or cores()
+    count = workers or sum(_room_at(card, cores() // len(cards)) for card in cards) or cores()
     threads = max(1, cores() // count)
     return [Slot(threads, cards[n % len(cards)] if cards else None) for n in range(count)]
+
+
+def _room_at(card: str, most: int) -> int:
+    """How many workers share a GPU, of at most so many; one where it does not say what it has."""
+    return max(1, min(AT_A_GPU, most, (_memory_of(card) or 0) // GPU_SHARE))
+
+
+def _memory_of(card: str) -> int | None:
+    """Bytes that a GPU has; None where it does not say."""
+    sizes = _ask_driver("memory.total", "--id", card)
+    mebibytes = sizes[0] if sizes else ""
+    return int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
 
 
 def _ask_driver(what: str, *arguments: str) -> list[str]:

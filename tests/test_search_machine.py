@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from search.machine import bfloat16_pays
+from search import machine
+from search.machine import bfloat16_pays, memory, slots
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,54 @@ def test_a_gpu_needs_no_instructions_of_the_processor(
     file = tmp_path / "cpuinfo"
     file.write_text("flags : avx2\n", encoding="utf-8")
     assert bfloat16_pays(file) is None
+
+
+def with_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, sizes: str, cores: int = 16) -> None:
+    """A driver whose GPUs have such sizes, in MiB; a word each."""
+    tool = folder / "nvidia-smi"
+    tool.write_text(
+        f"""#!/bin/sh
+set -- "$1" "${{4:-none}}" {sizes}
+case "$1,$2" in
+*index,none) shift 2; n=0; for size; do echo $n; n=$((n + 1)); done ;;
+*memory.total,*) shift $((2 + $2)); echo "$1" ;;
+esac
+"""
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cores", "cards"),
+    [
+        ("143771", 16, "0000"),
+        ("11264", 16, "00"),
+        ("4096", 16, "0"),
+        ("2048", 16, "0"),
+        ("143771", 2, "00"),
+        ("24576 24576", 16, "01010101"),
+        ("[N/A]", 16, "0"),
+    ],
+)
+def test_small_networks_share_a_gpu_that_has_room_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: str, cores: int, cards: str
+) -> None:
+    with_gpus(tmp_path, monkeypatch, sizes, cores)
+    found = slots(0)
+    assert [slot.gpu for slot in found] == list(cards)
+    assert {slot.threads for slot in found} == {cores // len(cards)}
+    size = sizes.split(maxsplit=1)[0]
+    each = int(size) * 2**20 // cards.count("0") if size.isdecimal() else None
+    assert memory(found) == each
+
+
+def test_who_asks_for_a_number_of_workers_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gpus(tmp_path, monkeypatch, "24576")
+    assert [slot.gpu for slot in slots(6)] == ["0"] * 6
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [slot.gpu for slot in slots(0)] == [None] * 16
