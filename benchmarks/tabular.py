@@ -1,10 +1,11 @@
 """How true a replay on a few recorded curves is, by ways to answer for other configurations.
 
-On LCBench, whose curves are known everywhere: 60 configurations are recorded, 400 others asked for.
+On LCBench, whose curves are known everywhere: 60 configurations are recorded, 400 others asked for;
+and ROWS recorded, as many asked for.
 
     python -m benchmarks.tabular LCBENCH_FOLDER
 
-Prints, first, a row a way, means over the tasks and two draws:
+Prints, first, for each of these, a row a way, means over the tasks and two draws:
 
     rank     Spearman's correlation of the answered with the true lowest loss
     spread   standard deviation of the logarithm of the lowest losses, over the true one
@@ -36,8 +37,9 @@ from search.peers import GROUPS
 from search.replay import Task, compare, printed
 from search.tabular import TREES, TabularTask
 
-RECORDED, ASKED, DRAWS, EARLY, NEIGHBOURS = 60, 400, 2, 3, 5
+DRAWS, EARLY, NEIGHBOURS = 2, 3, 5
 ROWS = 168  # as many as benchmarks/cifar10.json has
+SIZES = ((60, 400), (ROWS, ROWS))  # recorded, asked for
 SEARCHES = (
     *("default", "promote-random", "three-epochs-then-best"),
     *("optuna-random-halving", "optuna-tpe-hyperband", "random"),
@@ -71,15 +73,18 @@ WAYS: dict[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def measure(task: LCBenchTask, seed: int) -> dict[str, tuple[float, float, float, float]]:
-    """The four figures of each way on one task."""
-    configurations, features, curves = _drawn(task, RECORDED + ASKED, seed)
-    known, asked = features[:RECORDED], features[RECORDED:]
-    recorded, truth = curves[:RECORDED], curves[RECORDED:]
+def measure(
+    task: LCBenchTask, seed: int, rows: int, others: int
+) -> dict[str, tuple[float, float, float, float]]:
+    """The four figures of each way on one task, with so many recorded and others asked for."""
+    configurations, features, curves = _drawn(task, rows + others, seed)
+    known, asked = features[:rows], features[rows:]
+    recorded, truth = curves[:rows], curves[rows:]
     answers = {name: way(known, recorded, asked) for name, way in WAYS.items()}
-    table = TabularTask(_recorded(task, configurations[:RECORDED], recorded), task.name)
-    answers["forest, one"] = np.array([Shared.curves(table)(p) for p in configurations[RECORDED:]])
-    answers["forest, luck"] = np.array([table.curves()(p) for p in configurations[RECORDED:]])
+    for name, kind in TABLES.items():
+        table = kind(_recorded(task, configurations[:rows], recorded), task.name)
+        curve = table.curves()
+        answers[name] = np.array([curve(params) for params in configurations[rows:]])
     good = np.quantile(recorded.min(axis=1), 0.1)
 
     def figures(found: Array) -> tuple[float, float, float, float]:
@@ -122,6 +127,9 @@ class Shared(TabularTask):
         return lambda params: self._table[int(self.likeness(params).argmax())]
 
 
+TABLES = {"forest, one": Shared, "forest, each once": Once, "forest, luck": TabularTask}
+
+
 def recorded_task(folder: Path, name: str, kind: type[TabularTask]) -> TabularTask:
     """A task of LCBench as it looks when ROWS of its configurations are recorded."""
     task = LCBenchTask(folder, name)
@@ -147,11 +155,13 @@ def searched(folder: Path) -> None:
 
 def main(folder: Path) -> None:
     """Measure on all tasks, and print the tables."""
-    found = [measure(LCBenchTask(folder, name), seed) for name in TASKS for seed in range(DRAWS)]
-    print(f"{'':16}{'rank':>8}{'spread':>8}{'good':>8}{'early':>8}")
-    for name in found[0]:
-        means = np.mean([figures[name] for figures in found], axis=0)
-        print(f"{name:16}" + "".join(f"{mean:8.3f}" for mean in means))
+    tasks = [LCBenchTask(folder, name) for name in TASKS]
+    for rows, others in SIZES:
+        found = [measure(task, seed, rows, others) for task in tasks for seed in range(DRAWS)]
+        print(f"{f'{rows}, {others} asked':18}{'rank':>8}{'spread':>8}{'good':>8}{'early':>8}")
+        for name in found[0]:
+            means = np.mean([figures[name] for figures in found], axis=0)
+            print(f"{name:18}" + "".join(f"{mean:8.3f}" for mean in means))
     searched(folder)
 
 
