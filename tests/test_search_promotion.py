@@ -17,6 +17,7 @@ from search.promotion import (
     Choice,
     Chooser,
     Seen,
+    State,
     epochs_of,
     next_rung,
     promotable,
@@ -168,6 +169,27 @@ def test_the_forecast_finds_the_good_corner_sooner_than_chance() -> None:
             found.append(min(seen.best for seen in search.seen))
         best[sampler] = float(np.mean(found))
     assert best["gp"] < best["random"]
+
+
+def test_the_more_workers_the_sooner_a_paused_trial_is_taken_up() -> None:
+    square = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+
+    def taken_up(others: State) -> int:
+        """Of 20 searches, how many take up one of their 8 paused trials; 16 are in that state."""
+        count = 0
+        for seed in range(20):
+            random = np.random.default_rng(seed)
+            seen = []
+            for number, (x, y) in enumerate(random.random((24, 2))):
+                end = 1 + (x - 0.3) ** 2 + (y - 0.6) ** 2
+                losses = (end + 1 + random.normal(0, 0.02), end + 0.5 + random.normal(0, 0.02))
+                state = "paused" if number < 8 else others
+                seen.append(Seen(number, {"x": x, "y": y}, losses, state))
+            choice = make_chooser("gp", square, 20, seed).choose(seen, new=True)
+            count += choice is not None and choice.number is not None
+        return count
+
+    assert taken_up("running") > taken_up("over")
 
 
 def test_the_best_third_goes_on_and_says_its_rank() -> None:
