@@ -87,8 +87,8 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
             for remark in remarks:
                 display.say(remark)
             display.say(messages.opening(study, new, plan, workers))
-            if new and prior.source:
-                display.say(f"it begins with what {prior.source} tell; --prior none: with nothing")
+            if by_forecast and (known := messages.knowing(study, new, prior)):
+                display.say(known)
             if settings.precision == "bfloat16" and bfloat16_pays() is False:
                 display.say("no bfloat16 instructions here: --precision float32 would be quicker")
             tuner = Tuner(

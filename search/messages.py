@@ -11,8 +11,9 @@ from models.documented import DocumentedRun
 from models.history import EpochFigures
 from search.backends.local import Slot
 from search.plan import Outcome, Plan
+from search.prior import Prior
 from search.progress import duration, plural
-from search.trials import best_trial, lowest, states
+from search.trials import MEMORY, best_trial, lowest, states
 from storage.files import Layout
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
@@ -35,6 +36,19 @@ def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot])
     if plan.timeout is not None:
         limits.append(duration(plan.timeout))
     return f"{where}; up to {', '.join(limits)}; {plural(len(workers), 'worker')}, {on}"
+
+
+def knowing(study: optuna.Study, new: bool, prior: Prior) -> str:
+    """One line: what the search knows before it begins, where that is news; else empty."""
+    before = (study.user_attrs.get(MEMORY) or {}).get("prior", prior.source)
+    if new and prior.source:
+        return f"it begins with what {prior.source} tell; --prior none: with nothing"
+    if prior.source == before:
+        return ""
+    told = [f"with what {prior.source} tell"] if prior.source else []
+    if before:
+        told.append(f"no longer with what {before} tell")
+    return f"it goes on {' and '.join(told)}: its forecast learns anew"
 
 
 def closing(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from scipy.special import ndtr
@@ -11,9 +12,11 @@ from search import curves
 from search.coordinates import Coordinates
 from search.errors import SettingsError, TreinoError
 from search.forecast import ByForecast
+from search.messages import knowing
 from search.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
 from search.promotion import Choice, Seen
 from search.space import Documents, Extended
+from search.trials import MEMORY
 
 SPACE = Documents(epochs=20, image_side=32).distributions()
 RECORD = curves.read(RECORDED)
@@ -154,3 +157,19 @@ def test_what_did_very_well_elsewhere_is_not_judged_by_its_first_epochs() -> Non
     assert chosen((3.0,) * 7, prior).number != 0
     assert chosen((np.inf, np.inf), prior).number != 0
     assert chosen((3.0, 2.9), Prior()).number != 0
+
+
+def test_a_search_says_when_it_goes_on_with_another_prior() -> None:
+    study = optuna.create_study()
+    known, nothing = prior_of("auto", SPACE), Prior()
+    assert "begins with what 120 trainings on digits tell" in knowing(study, True, known)
+    assert not knowing(study, True, nothing)
+    study.set_user_attr(MEMORY, dict(ByForecast(SPACE, 20, 0, prior=known).memory))
+    assert not knowing(study, False, known)
+    assert knowing(study, False, nothing) == (
+        "it goes on no longer with what 120 trainings on digits tell: its forecast learns anew"
+    )
+    study.set_user_attr(MEMORY, dict(ByForecast(SPACE, 20, 0).memory))
+    assert knowing(study, False, known) == (
+        "it goes on with what 120 trainings on digits tell: its forecast learns anew"
+    )
