@@ -23,8 +23,8 @@ from data.cache import Cache
 from data.catalog import load
 from data.dataset import SPLITS, Dataset, Split
 from models.documented import DOCUMENTED
-from models.spec import count_operations
-from search.backends.local import LocalBackend
+from models.spec import count_operations, estimate_memory
+from search.backends.local import LocalBackend, Slot
 from search.jobs import Done, EpochDone, Failed, Job, Resumed, Verdict
 from search.machine import bfloat16_pays, slots
 
@@ -133,11 +133,17 @@ def cut(data: Dataset, images: int, folder: Path) -> Dataset:
         )
 
 
+def _slots(data: Dataset) -> list[Slot]:
+    """What a search starts for networks such as run 10."""
+    shape, classes = data.input_shape, len(data.classes)
+    return slots(0, estimate_memory(RUN.model, shape, classes, RUN.training.batch_size))
+
+
 def treino(data: Dataset, folder: Path, precision: str = "float32") -> float:
     """Images a second of all of treino's workers together."""
     training = RUN.training.model_copy(update={"epochs": 2, "precision": precision})
     rates: list[float] = []
-    with LocalBackend(slots(0), folder / "logs") as backend:
+    with LocalBackend(_slots(data), folder / "logs") as backend:
         for slot in range(backend.slots):
             checkpoint = folder / f"{time.monotonic_ns()}" / "checkpoint.npz"
             backend.start(slot, Job(f"{slot}", RUN.model, training, data.path, 1, checkpoint))
@@ -182,7 +188,7 @@ def measure(data: Dataset, rounds: int) -> Result:
     validation = len(data.validation.labels) / len(data.train.labels)
     share = median(ours) * forwards * (3 + validation) / 1e9 / float32
     return Result(
-        workers=len(slots(0)),
+        workers=len(_slots(data)),
         treino=ours,
         treino_bfloat16=ours_bfloat16,
         plain=plain,

@@ -60,7 +60,7 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
     space, remarks = space_of_settings(settings, data, place.layout.logs(name))
     by_forecast = settings.sampler == "gp"
     prior = prior_of(settings.prior if by_forecast else "none", space.distributions())
-    workers = slots(settings.workers)
+    workers = slots(settings.workers, space.largest(data.input_shape, len(data.classes)))
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         study, new = create_or_check(
             place.storage, name, made_with(settings, data, space), made_by(settings, data, space)
@@ -209,7 +209,7 @@ def settler(
         LeaseHeld: Another process trains pairs of that study now.
     """
     name = study.study_name
-    all_slots = slots(workers)
+    all_slots = slots(workers, space.largest(data.input_shape, len(data.classes)))
     with (
         StudyLease(place.storage.engine, f"{name}/pairs") as lease,
         Interruption() as interruption,

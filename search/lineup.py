@@ -69,6 +69,10 @@ class Lineup:
         """Epochs that the trials have had."""
         return sum(len(seen.losses) for seen in self._seen.values())
 
+    def epochs_had(self, number: int) -> int:
+        """Epochs that a trial has had; 0 of one that was not begun."""
+        return len(self._seen[number].losses) if number in self._seen else 0
+
     @property
     def paused(self) -> int:
         """Trials that wait to be taken up."""

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import psutil
 from search.backends.local import Slot
 
 AT_A_GPU = 4  # workers that share one, at the most: a small network alone leaves it idle
-GPU_SHARE = 4 * 2**30  # bytes of it that each of them should have
+GPU_SHARE = 4 * 2**30  # bytes of it that each of them has at the least, CUDA's own included
 
 
 def cores() -> int:
@@ -45,19 +46,18 @@ def bfloat16_pays(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 
 
 def memory(slots: Sequence[Slot]) -> int | None:
-    """Bytes that each worker may use: of its GPU, or else of what memory is free now.
+    """Bytes that each worker may use, of what is free now: of its GPU, or else of the memory.
 
-    None where a GPU does not say how much it has.
+    None where a GPU does not say what it has.
     """
-    cards = [slot.gpu for slot in slots if slot.gpu is not None]
-    if not cards:
+    shares = Counter(slot.gpu for slot in slots if slot.gpu is not None)
+    if not shares:
         return int(psutil.virtual_memory().available / len(slots))
-    whole = _memory_of(cards[0])
-    share = max(1, -(-len(slots) // len(set(cards))))  # workers that take turns at one
-    return None if whole is None else whole // share
+    each = [_free_at(card) // workers for card, workers in shares.items()]
+    return min(each) or None
 
 
-def slots(workers: int) -> list[Slot]:
+def slots(workers: int, need: int = 0) -> list[Slot]:
     """How workers share the machine.
 
     With GPUs, workers take turns at them; without, each has its share of the cores. Two workers
@@ -65,24 +65,36 @@ def slots(workers: int) -> list[Slot]:
     large GPU three times what one does (docs/decisions/0010-throughput.md).
 
     Args:
-        workers: How many; 0 is up to AT_A_GPU a GPU, or else one a core.
+        workers: How many. 0 is one a core; with GPUs up to AT_A_GPU at each, as many as have
+            GPU_SHARE of it and what they need, and a core.
+        need: Bytes that the largest network to be trained needs; 0 where that is not known, and
+            each worker then has a GPU to itself.
     """
     cards = gpus()
-    count = workers or sum(_room_at(card, cores() // len(cards)) for card in cards) or cores()
-    threads = max(1, cores() // count)
-    return [Slot(threads, cards[n % len(cards)] if cards else None) for n in range(count)]
+    taken: Sequence[str | None]
+    if workers:
+        taken = [cards[n % len(cards)] if cards else None for n in range(workers)]
+    elif cards:
+        rooms = {card: _room_at(card, need, cores() // len(cards)) for card in cards}
+        taken = [card for turn in range(AT_A_GPU) for card in cards if turn < rooms[card]]
+    else:
+        taken = [None] * cores()
+    threads = max(1, cores() // len(taken))
+    return [Slot(threads, card) for card in taken]
 
 
-def _room_at(card: str, most: int) -> int:
-    """How many workers share a GPU, of at most so many; one where it does not say what it has."""
-    return max(1, min(AT_A_GPU, most, (_memory_of(card) or 0) // GPU_SHARE))
+def _room_at(card: str, need: int, most: int) -> int:
+    """How many workers share a GPU, of at most so many."""
+    if not need or card.startswith("MIG"):  # of a part of a GPU the driver does not say the size
+        return 1
+    return max(1, min(AT_A_GPU, most, _free_at(card) // max(GPU_SHARE, need)))
 
 
-def _memory_of(card: str) -> int | None:
-    """Bytes that a GPU has; None where it does not say."""
-    sizes = _ask_driver("memory.total", "--id", card)
+def _free_at(card: str) -> int:
+    """Bytes of a GPU that nobody uses; 0 where it does not say."""
+    sizes = _ask_driver("memory.free", "--id", card)
     mebibytes = sizes[0] if sizes else ""
-    return int(mebibytes) * 2**20 if mebibytes.isdecimal() else None
+    return int(mebibytes) * 2**20 if mebibytes.isdecimal() else 0
 
 
 def _ask_driver(what: str, *arguments: str) -> list[str]:

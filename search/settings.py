@@ -59,7 +59,9 @@ class Settings:
         None, "Epochs the study's trials are to have in all [default: no limit]."
     )
     epochs: int = _setting(20, "The most epochs a trial trains.")
-    workers: int = _setting(0, "Worker processes; 0: up to four a GPU, or else one a core.")
+    workers: int = _setting(
+        0, "Worker processes; 0: up to four a GPU, as many as have room, or else one a core."
+    )
     timeout: float | None = _setting(
         None,
         "Seconds after which the search pauses; no epoch is begun that is expected to end later "

@@ -8,9 +8,11 @@ Every ``suggest_*`` call of treino lives here. To extend a space, add a range to
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -28,12 +30,16 @@ from models.spec import (
     EarlyStopping,
     ModelSpec,
     ReduceLROnPlateau,
+    SpecError,
     TrainingSpec,
+    estimate_memory,
 )
+from search.coordinates import Coordinates
 from search.errors import SettingsError
 
 FIRST_FILTERS = 32  # of the documents' first convolution; each further one has twice as many
 DENSE_UNITS = 512  # in every network of the documents
+SAMPLE = 500  # configurations by which it is told how large networks of a space are
 SGD_RATE = 50  # SGD's learning rate is this many times Adam's, whose steps have a size of their own
 
 Params = Mapping[str, Any]
@@ -123,6 +129,19 @@ class Space(ABC):
         return params.keys() == distributions.keys() and all(
             _holds(distributions[name], value) for name, value in params.items()
         )
+
+    def largest(self, input_shape: tuple[int, int, int], classes: int) -> int:
+        """Bytes that the largest of many random configurations needs; a rough estimate.
+
+        0 for networks of the user's own, of which nothing is known.
+        """
+        coordinates = Coordinates(self.distributions())
+        needs = [0]
+        for point in coordinates.uniform(SAMPLE, np.random.default_rng(0)):
+            model, training = self.specs(coordinates.params(point))
+            with suppress(SpecError):  # of a network that does not fit the images
+                needs.append(estimate_memory(model, input_shape, classes, training.batch_size))
+        return max(needs)
 
     def _training(self, **values: Any) -> TrainingSpec:
         """A training with those values and what all trials have in common."""

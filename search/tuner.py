@@ -286,18 +286,24 @@ class Tuner:
         model, training = self._space.specs(params)
         shape, classes = self._data.input_shape, len(self._data.classes)
         parameters = count_parameters(model, shape, classes)
-        if parameters > (self._plan.max_parameters or parameters):
-            raise SpecError(f"{parameters:,} parameters, more than {self._plan.max_parameters:,}")
-        memory = estimate_memory(model, shape, classes, training.batch_size)
-        if memory > (self._plan.memory or memory):
-            raise SpecError(
-                f"needs about {memory / 2**30:.1f} GiB, and a worker has "
-                f"{(self._plan.memory or 0) / 2**30:.1f} GiB"
-            )
+        # What was begun has room: a worker's share, or its figure, may be another one now.
+        if not self._lineup.epochs_had(trial.number):
+            need = estimate_memory(model, shape, classes, training.batch_size)
+            self._check_room(parameters, need)
         seed = scheduler.trial_seed(self._plan.seed, trial.number)
         live = LiveTrial(trial, params, model, training, seed, parameters)
         write_atomically(self._book.paths(live).spec, document(model, training, seed, self._data))
         return live
+
+    def _check_room(self, parameters: int, need: int) -> None:
+        """Raise SpecError if a network is larger than it may be; ``need`` is in bytes."""
+        if parameters > (self._plan.max_parameters or parameters):
+            raise SpecError(f"{parameters:,} parameters, more than {self._plan.max_parameters:,}")
+        if need > (self._plan.memory or need):
+            raise SpecError(
+                f"needs about {need / 2**30:.1f} GiB, and a worker has "
+                f"{(self._plan.memory or 0) / 2**30:.1f} GiB"
+            )
 
     def _start(self, slot: int, trial: optuna.Trial, reason: str = "") -> None:
         try:

@@ -6,6 +6,7 @@ import pytest
 
 from search import machine
 from search.machine import bfloat16_pays, memory, slots
+from search.space import Documents
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def with_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, sizes: str, cores: 
 set -- "$1" "${{4:-none}}" {sizes}
 case "$1,$2" in
 *index,none) shift 2; n=0; for size; do echo $n; n=$((n + 1)); done ;;
-*memory.total,*) shift $((2 + $2)); echo "$1" ;;
+*memory.free,*) shift $((2 + $2)); echo "$1" ;;
 esac
 """
     )
@@ -58,33 +59,59 @@ esac
 
 
 @pytest.mark.parametrize(
-    ("sizes", "cores", "cards"),
+    ("sizes", "cores", "need", "cards"),
     [
-        ("143771", 16, "0000"),
-        ("11264", 16, "00"),
-        ("4096", 16, "0"),
-        ("2048", 16, "0"),
-        ("143771", 2, "00"),
-        ("24576 24576", 16, "01010101"),
-        ("[N/A]", 16, "0"),
+        ("143771", 16, 1.0, "0000"),
+        ("11264", 16, 1.0, "00"),
+        ("24576", 16, 7.0, "000"),
+        ("24576", 16, 70.0, "0"),  # nobody has that room: as before
+        ("24576", 16, 0.0, "0"),  # nobody knows what they need
+        ("2048", 16, 1.0, "0"),
+        ("143771", 2, 1.0, "00"),
+        ("24576 24576", 16, 1.0, "01010101"),
+        ("81920 4096", 16, 1.0, "01000"),
+        ("[N/A]", 16, 1.0, "0"),
     ],
 )
-def test_small_networks_share_a_gpu_that_has_room_for_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: str, cores: int, cards: str
+def test_networks_share_a_gpu_that_has_room_for_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: str,
+    cores: int,
+    need: float,
+    cards: str,
 ) -> None:
     with_gpus(tmp_path, monkeypatch, sizes, cores)
-    found = slots(0)
+    found = slots(0, int(need * 2**30))
     assert [slot.gpu for slot in found] == list(cards)
     assert {slot.threads for slot in found} == {cores // len(cards)}
-    size = sizes.split(maxsplit=1)[0]
-    each = int(size) * 2**20 // cards.count("0") if size.isdecimal() else None
-    assert memory(found) == each
+    if sizes == "[N/A]":
+        assert memory(found) is None
+    else:
+        assert memory(found) == min(
+            int(size) * 2**20 // cards.count(str(card)) for card, size in enumerate(sizes.split())
+        )
+
+
+def test_a_part_of_a_gpu_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(tmp_path, monkeypatch, "81920")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-41b3")
+    assert [slot.gpu for slot in slots(0, 1)] == ["MIG-41b3"]
 
 
 def test_who_asks_for_a_number_of_workers_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_gpus(tmp_path, monkeypatch, "24576")
-    assert [slot.gpu for slot in slots(6)] == ["0"] * 6
+    with_gpus(tmp_path, monkeypatch, "24576 24576")
+    assert [slot.gpu for slot in slots(5)] == list("01010")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [slot.gpu for slot in slots(0)] == [None] * 16
+
+
+def test_what_one_worker_would_train_several_train_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_gpus(tmp_path, monkeypatch, "24576")
+    for side in (32, 64, 96):
+        largest = Documents(epochs=20, image_side=side).largest((side, side, 3), 10)
+        assert (memory(slots(0, largest)) or 0) >= largest

@@ -21,6 +21,7 @@ from search.backends.simulated import Curve, SimulatedBackend
 from search.interruption import Interruption
 from search.jobs import EpochDone, Failed, Job, Message
 from search.plan import Outcome, Plan
+from search.prior import Prior, prior_of
 from search.progress import Display, Overall
 from search.scheduler import make_pruner
 from search.space import Documents, Space
@@ -84,6 +85,8 @@ class Lab:
     var: Path
     space: Space
     said: Said
+    prior: Prior | None = None
+    memory: int | None = None
 
     def search(
         self,
@@ -126,6 +129,8 @@ class Lab:
                     stop_when_flat=stop_when_flat,
                     timeout=timeout,
                     keep=keep,
+                    prior=self.prior,
+                    memory=self.memory,
                 ),
                 display=self.said,
                 interruption=interruption,
@@ -252,6 +257,43 @@ def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
     lab.search(bowl, trials=8, sampler=sampler, pruner=pruner, backend=again)
     assert told(lab.trials) == told(other.trials)
     assert lab.epochs == other.epochs
+
+
+@pytest.mark.parametrize("after", [3, 11, 30])
+def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
+    lab: Lab, tmp_path: Path, after: int
+) -> None:
+    lab.space = Documents(20, 32)
+    lab.prior = prior_of("auto", lab.space.distributions())
+    other = replace(lab, var=tmp_path / "var undisturbed")
+    search = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
+    other.search(bowl, **search)
+    decisions = [d for trial in other.trials for d in trial.user_attrs.get("decisions", [])]
+    assert (
+        "after epoch 2: trained on, expected to do well by what was recorded on digits" in decisions
+    )
+    backend = SimulatedBackend(1, interrupting(after))
+    lab.search(bowl, **search, backend=backend)
+    again = SimulatedBackend(1, bowl)
+    again._epochs = backend._epochs  # the checkpoints
+    lab.search(bowl, **search, backend=again)
+    assert told(lab.trials) == told(other.trials)
+
+
+def test_what_was_begun_goes_on_where_a_worker_has_less_room_now(lab: Lab) -> None:
+    lab.space = Documents(RUNGS[-1], 32)
+    backend = SimulatedBackend(1, interrupting(10))
+    lab.search(bowl, trials=6, sampler="gp", pruner="promote", backend=backend)
+    begun = {trial.number for trial in lab.trials if trial.intermediate_values}
+    assert any(trial.state is TrialState.RUNNING for trial in lab.trials)
+    lab.memory = 1
+    again = SimulatedBackend(1, bowl)
+    again._epochs = backend._epochs  # the checkpoints
+    outcome = lab.search(bowl, trials=6, sampler="gp", pruner="promote", backend=again)
+    assert set(outcome.states) == {"complete", "pruned"}
+    for trial in lab.trials:
+        refused = str(trial.user_attrs.get("reason")).startswith("needs about")
+        assert refused is (trial.number not in begun)
 
 
 def test_an_interrupted_trial_is_paused_not_told(lab: Lab) -> None:

@@ -177,6 +177,7 @@ def _worker_process(channel: Connection, slot: Slot, log: Path) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
     # Before TensorFlow is imported: afterwards it does not look.
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts them
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
     from search.worker import serve
 
