@@ -93,12 +93,12 @@ class ByForecast:
             return self._first_new(points[order], known, self._prior.reason)
         if not may and not new:
             return None
-        trusted = self._most_trusted(may)
+        full = spent / self._rungs[-1]
+        trusted = self._most_trusted(may) if self._prior.doubt(full) < 1 else None
         if trusted is not None:
             return Choice(trusted.number, trusted.params, self._prior.reason)
         if begun < 2:
             return Choice(may[0].number, may[0].params, "") if may else None
-        full = spent / self._rungs[-1]
         self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2
         scale = self._learn(seen)
         goal = float(scale.to_model(min(trial.best for trial in seen)))
@@ -184,7 +184,8 @@ class ByForecast:
 
         They are judged by their losses at the last rung but one, and not before.
         """
-        early = [t for t in paused if len(t.losses) < self._rungs[-2:][0] and t.best < math.inf]
+        judged = self._rungs[-2:][0]  # of a single rung, that one: nothing is paused before it
+        early = [t for t in paused if len(t.losses) < judged and t.best < math.inf]
         expected = self._prior.expect(self._points_of(early), np.ones(len(early)))
         if not np.any(expected <= self._prior.good):
             return None

@@ -40,7 +40,8 @@ def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot])
 
 def knowing(study: optuna.Study, new: bool, prior: Prior) -> str:
     """One line: what the search knows before it begins, where that is news; else empty."""
-    before = (study.user_attrs.get(MEMORY) or {}).get("prior", prior.source)
+    memory = study.user_attrs.get(MEMORY)
+    before = memory.get("prior", "") if memory else prior.source
     if new and prior.source:
         return f"it begins with what {prior.source} tell; --prior none: with nothing"
     if prior.source == before:

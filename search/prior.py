@@ -28,8 +28,8 @@ RECORDED = Path(__file__).with_name("prior.json")
 """
 
 DRAWN = 5000  # configurations of the space that are weighed by what is known of them alone
-GOOD = 0.001  # share of them of which few epochs tell less than what was recorded does
-TRUSTED = 40  # full trainings after which a search is as bold as one that knows nothing
+GOOD = 0.001  # share of the space whose first epochs are not judged: the record says more of it
+BOLD_AFTER = 40  # full trainings after which a search is as bold as one that knows nothing
 
 
 class Prior:
@@ -87,7 +87,9 @@ class RecordedPrior(Prior):
         self._model.fit(known, scores[:, -1])
         self._model.condition(known, scores)
         anywhere = self._here.uniform(DRAWN, np.random.default_rng(0))
-        self.good = float(np.quantile(self.expect(anywhere, np.ones(DRAWN)), GOOD))
+        expected = self.expect(anywhere, np.ones(DRAWN))
+        # And a little, for the last bits of what is expected differ with what else is asked.
+        self.good = float(np.quantile(expected, GOOD)) + 1e-9
 
     def expect(self, points: Array, progress: Array) -> Array:
         """See Prior; of mean 0 and spread 1 over the recorded configurations, or less."""
@@ -100,7 +102,7 @@ class RecordedPrior(Prior):
 
     def doubt(self, full: float) -> float:
         """See Prior: what others have seen makes boldness needless, as far as it holds here."""
-        return min(full / TRUSTED, 1.0)
+        return min(full / BOLD_AFTER, 1.0)
 
     def _finished(self, points: Array, owners: npt.NDArray[np.int64]) -> Points:
         """Points (n, parameters) of the record's space as configurations at their last epoch."""
