@@ -85,6 +85,10 @@ class ByForecast:
         random = np.random.default_rng((self._seed, len(seen), spent))
         known = {trial.key for trial in seen}
         begun = sum(bool(trial.losses) for trial in seen)
+        full = spent / self._rungs[-1]
+        trusted = self._most_trusted(may) if self._prior.doubt(full) < 1 else None
+        if trusted is not None:
+            return Choice(trusted.number, trusted.params, self._prior.reason)
         if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
             # By number alone: what chance proposes is not for the faster worker to decide.
             chance = np.random.default_rng((self._seed, len(seen)))
@@ -93,10 +97,6 @@ class ByForecast:
             return self._first_new(points[order], known, self._prior.reason)
         if not may and not new:
             return None
-        full = spent / self._rungs[-1]
-        trusted = self._most_trusted(may) if self._prior.doubt(full) < 1 else None
-        if trusted is not None:
-            return Choice(trusted.number, trusted.params, self._prior.reason)
         if begun < 2:
             return Choice(may[0].number, may[0].params, "") if may else None
         self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2

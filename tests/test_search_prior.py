@@ -165,6 +165,12 @@ def test_what_did_very_well_elsewhere_is_not_judged_by_its_first_epochs(
         assert choice is not None
         return choice
 
+    # Before others are begun, even: it need not be paused.
+    alone = ByForecast(SPACE, epochs, 0, prior=prior).choose(
+        [Seen(0, best, (3.0, 2.9), "paused")], new=new
+    )
+    assert alone is not None
+    assert alone.number == 0
     for early in earlier:
         choice = chosen(best, (3.0,) * early, prior)
         assert choice.number == 0
