@@ -286,7 +286,7 @@ class Tuner:
         model, training = self._space.specs(params)
         shape, classes = self._data.input_shape, len(self._data.classes)
         parameters = count_parameters(model, shape, classes)
-        # What was begun has room: a worker's share, or its figure, may be another one now.
+        # What was begun goes on, though workers may have less memory than they had then.
         if not self._lineup.epochs_had(trial.number):
             need = estimate_memory(model, shape, classes, training.batch_size)
             self._check_room(parameters, need)
