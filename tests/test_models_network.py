@@ -65,6 +65,7 @@ def test_a_bfloat16_network_has_float32_weights_and_almost_the_same_answers(
 
 
 def test_a_fused_network_trains_as_one_of_stock_layers() -> None:
+    keras.utils.set_random_seed(0)  # of the first weights: with some, ReLU parts the two
     spec = ModelSpec(
         blocks=(Block(filters=4, convolutions=2), Block(filters=8, norm_first=True)),
         dense=Dense(units=8),
