@@ -15,7 +15,7 @@ from search.promotion import (
     Choice,
     Chooser,
     Seen,
-    epochs_of,
+    epochs_to_come,
     next_rung,
     rungs,
     standing,
@@ -96,6 +96,11 @@ class Lineup:
             self._seen[seen.number] = seen
         return first
 
+    def forget(self, number: int) -> None:
+        """A trial is to count no more: another one is going to take its place."""
+        forgotten = self._seen.pop(number)
+        self._numbers.pop(forgotten.key, None)
+
     def began(self, number: int, params: Params) -> int:
         """A worker takes a trial up, new or not; returns the epoch at which to ask ``at_rung``."""
         before = self._seen.get(number, Seen(number, params, (), "running"))
@@ -161,14 +166,20 @@ class Lineup:
         return why_left(self.seen, self._seen[number], self.rungs)
 
     def epochs_left(self, budget: int | None) -> float:
-        """Epochs that the search still needs, as far as it can be told; infinite if it cannot."""
+        """Epochs that the search still needs, as far as it can be told; infinite if it cannot.
+
+        Where trials are paused, promotions still to come are among them.
+        """
         left = math.inf
         if self._most is not None:
-            left = epochs_of(self._most, self.rungs or (self.epochs,)) - self.spent
-            over = [seen for seen in self._seen.values() if seen.state == "over"]
-            if over and not self.rungs:  # with what pruning and early stopping saved so far
-                each = sum(len(seen.losses) for seen in over) / len(over)
-                left = each * (self._most - len(over))
+            total = len(self._seen) if self.used_up else max(self._most, len(self._seen))
+            left = epochs_to_come(self.seen, total, self.rungs or (self._usual_length,))
         if budget is not None:
             left = min(left, budget - self.spent)
         return max(left, 0.0)
+
+    @property
+    def _usual_length(self) -> int:
+        """Epochs of a trial that is not paused, with what pruning and early stopping saved."""
+        over = [len(seen.losses) for seen in self._seen.values() if seen.state == "over"]
+        return round(sum(over) / len(over)) if over else self.epochs

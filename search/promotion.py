@@ -115,13 +115,35 @@ def next_rung(steps: Sequence[int], epochs: int) -> int:
     return next((rung for rung in steps if rung > epochs), steps[-1])
 
 
-def epochs_of(trials: int, steps: Sequence[int]) -> int:
-    """Epochs that a search of so many trials takes if a third of each rung is promoted."""
-    total, before = 0, 0
+def epochs_to_come(seen: Sequence[Seen], trials: int, steps: Sequence[int]) -> int:
+    """Epochs that a search still needs, if a third of each rung is promoted from now on.
+
+    Trials that went beyond a rung already count as promoted there, even if they are more.
+
+    Args:
+        seen: All trials that were begun.
+        trials: How many the search is to have, at least ``len(seen)``.
+        steps: The rungs, the last epoch included.
+    """
+    total, before, entrants = 0, 0, trials
     for rung in steps:
-        total += trials * (rung - before)
-        trials, before = math.ceil(trials / ETA), rung
+        inside = [
+            trial
+            for trial in seen
+            if len(trial.losses) > before or (len(trial.losses) == before and _goes_on(trial))
+        ]
+        entrants = max(entrants, len(inside))
+        short = [trial for trial in inside if len(trial.losses) < rung]
+        total += sum(rung - len(trial.losses) for trial in short if trial.state != "over")
+        total += (entrants - len(inside)) * (rung - before)
+        reaching = entrants - sum(trial.state == "over" for trial in short)
+        entrants, before = math.ceil(reaching / ETA), rung
     return total
+
+
+def _goes_on(trial: Seen) -> bool:
+    """Whether a trial is on its way beyond the epoch that it has reached."""
+    return trial.state == "running" or not trial.losses
 
 
 def why_left(seen: Sequence[Seen], trial: Seen, steps: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from search.promotion import (
     Chooser,
     Seen,
     State,
-    epochs_of,
+    epochs_to_come,
     next_rung,
     promotable,
     reached,
@@ -240,7 +240,27 @@ def test_reached_is_the_last_rung_at_or_before(epochs: int, rung: int) -> None:
     assert reached(trial(0, (1.0,) * epochs), (3, 9)) == rung
 
 
-def test_epochs_of_a_search_that_promotes_a_third() -> None:
-    assert epochs_of(9, (3, 9)) == 9 * 3 + 3 * 6
-    assert epochs_of(1, (3, 9)) == 9
-    assert epochs_of(5, (4,)) == 20
+def test_a_search_needs_the_epochs_of_its_promotions() -> None:
+    assert epochs_to_come([], 9, (3, 9)) == 9 * 3 + 3 * 6
+    assert epochs_to_come([], 1, (3, 9)) == 9
+    assert epochs_to_come([], 5, (4,)) == 20
+    losses = (1.0, 0.9, 0.8)
+    paused = [trial(number, losses) for number in range(9)]
+    assert epochs_to_come(paused, 9, (3, 9)) == 3 * 6
+    assert epochs_to_come([*paused[1:], trial(9, losses, "running")], 9, (3, 9)) == 3 * 6
+    over = [trial(number, losses * 3, "over") for number in range(4)]
+    assert epochs_to_come([*over, *paused[4:]], 9, (3, 9)) == 0  # one more than a third went on
+    assert epochs_to_come([*over, *paused[4:]], 15, (3, 9)) == 6 * 3 + 6
+    failed = trial(9, (), "over")
+    assert epochs_to_come([failed], 1, (3, 9)) == 0
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_while_a_search_goes_on_it_is_said_to_need_epochs(sampler: str) -> None:
+    search, trials = Search(sampler, 4), 8
+    steps = rungs(EPOCHS)
+    expected = epochs_to_come(search.seen, trials, steps)
+    while search.step(new=len(search.seen) < trials):
+        assert expected > 0
+        expected = epochs_to_come(search.seen, trials, steps)
+    assert expected == 0
