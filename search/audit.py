@@ -22,7 +22,7 @@ from search.progress import plural
 from search.provenance import document
 from search.scheduler import trial_seed
 from search.space import Space
-from search.trials import best_trial, lowest, run_name, sample_of_pruned
+from search.trials import best_trial, lowest, run_name, sample_of_pruned, seed_number
 from storage.files import Layout, write_atomically
 from storage.study import MADE_WITH
 
@@ -139,7 +139,7 @@ def _task(
     seed: int,
 ) -> Task:
     model, training = space.specs(trial.params)
-    job_seed = trial_seed(seed, trial.number)
+    job_seed = trial_seed(seed, seed_number(trial))
     files = layout.run(study.study_name, _run(trial))
     left_at = layout.run(study.study_name, run_name(trial.number)).checkpoint
     if not files.checkpoint.exists():

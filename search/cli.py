@@ -68,9 +68,12 @@ def search(settings: Settings) -> None:
             say(line)
         for line in audit.told(study, searched.audited) if settings.audit and not asked else ():
             say(line)
+        untrained = messages.untrained(study)
     if outcome.trouble:
         raise TreinoError(f"the search had to stop: {outcome.trouble}")
     leave_if_interrupted(searched.interruption)
+    if not outcome.trained:
+        raise TreinoError(untrained)
 
 
 @app.command()
@@ -86,7 +89,7 @@ def record(
 ) -> None:
     """Train configurations drawn at random, each in full, and keep their curves for replays."""
     data = load_images(settings).dataset
-    from search import curves, launch
+    from search import curves, launch, messages
     from search.workspace import Workspace, study_name
 
     name = settings.study or f"{study_name(settings)}-curves"
@@ -108,9 +111,12 @@ def record(
             curves.write(found, file)
             done = len(found.configurations)
             say(f"{done} of {configurations} configurations recorded in {file}")
+        untrained = messages.untrained(searched.study)
     if searched.outcome.trouble:
         raise TreinoError(f"the recording had to stop: {searched.outcome.trouble}")
     leave_if_interrupted(searched.interruption)
+    if not searched.outcome.trained:
+        raise TreinoError(untrained)
 
 
 @app.command()
@@ -185,7 +191,8 @@ def retrain_best(
         orders = retrain.orders_of_best(
             study, space_of(study), epochs=settings.retrain_epochs, top=top, seeds=seeds
         )
-        workers = min(len(orders), settings.workers or len(slots(0)))
+        need = retrain.memory_needed(orders, data)
+        workers = min(len(orders), settings.workers or len(slots(0, need)))
         with launch.workshop(place, study.study_name, workers=workers, aside=as_json) as (
             workshop,
             interruption,

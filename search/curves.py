@@ -16,7 +16,7 @@ from models.spec import Spec, SpecError
 from search.coordinates import Array
 from search.errors import TreinoError
 from search.provenance import versions
-from search.trials import UNFIT, counts, run_name
+from search.trials import UNFIT, counted, run_name
 from storage.files import write_atomically
 from storage.study import MADE_BY, MADE_WITH
 from storage.tables import EpochRow, Records
@@ -151,7 +151,7 @@ def read(path: Path) -> Curves:
 def of_study(study: optuna.Study, records: Records) -> Curves | None:
     """The curves of a study's trials that were trained to their end, or diverged; None if none."""
     epochs = records.epochs_of_study(study.study_name)
-    trials = [trial for trial in study.get_trials(deepcopy=False) if _is_whole(trial)]
+    trials = [trial for trial in counted(study.get_trials(deepcopy=False)) if _is_whole(trial)]
     if not trials:
         return None
     with_: Mapping[str, str] = study.user_attrs[MADE_WITH]
@@ -173,7 +173,7 @@ def of_study(study: optuna.Study, records: Records) -> Curves | None:
 
 
 def _is_whole(trial: FrozenTrial) -> bool:
-    return counts(trial) and (trial.state is TrialState.COMPLETE or UNFIT in trial.user_attrs)
+    return trial.state is TrialState.COMPLETE or UNFIT in trial.user_attrs
 
 
 def _curve(trial: FrozenTrial, epochs: Sequence[EpochRow]) -> Curve:

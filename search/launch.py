@@ -22,7 +22,7 @@ from search.backends.local import LocalBackend
 from search.crew import Crew
 from search.errors import SettingsError
 from search.interruption import Interruption
-from search.machine import bfloat16_pays, memory, slots
+from search.machine import bfloat16_pays, check_room, few_workers, memory, slots
 from search.outside import Workshop
 from search.own_code import OwnNetworks
 from search.own_space import OwnRanges
@@ -33,6 +33,7 @@ from search.settings import Settings, is_code, is_own
 from search.settle import Limits, Settler
 from search.space import SPACES, Space, make_space
 from search.statements import Claim
+from search.trials import ORIGIN
 from search.tuner import Tuner
 from search.workspace import Workspace, made_by, made_with, study_name
 from storage.lease import LeaseHeld, StudyLease
@@ -55,12 +56,15 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
     Raises:
         LeaseHeld: Another tuner works on it.
         StorageError: It was made with other data, space or epochs; or the database fails.
+        TreinoError: No worker has the memory for any network of the space.
     """
     name = study_name(settings)
     space, remarks = space_of_settings(settings, data, place.layout.logs(name))
     by_forecast = settings.sampler == "gp"
     prior = prior_of(settings.prior if by_forecast else "none", space.distributions())
-    workers = slots(settings.workers, space.largest(data.input_shape, len(data.classes)))
+    smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
+    workers = slots(settings.workers, largest)
+    check_room(workers, smallest)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         study, new = create_or_check(
             place.storage, name, made_with(settings, data, space), made_by(settings, data, space)
@@ -87,6 +91,8 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
             for remark in remarks:
                 display.say(remark)
             display.say(messages.opening(study, new, plan, workers))
+            if not settings.workers and (few := few_workers(workers, largest)):
+                display.say(few)
             if by_forecast and (known := messages.knowing(study, new, prior)):
                 display.say(known)
             if settings.precision == "bfloat16" and bfloat16_pays() is False:
@@ -207,9 +213,12 @@ def settler(
 
     Raises:
         LeaseHeld: Another process trains pairs of that study now.
+        TreinoError: No worker has the memory for any network of the space.
     """
     name = study.study_name
-    all_slots = slots(workers, space.largest(data.input_shape, len(data.classes)))
+    smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
+    all_slots = slots(workers, largest)
+    check_room(all_slots, smallest)
     with (
         StudyLease(place.storage.engine, f"{name}/pairs") as lease,
         Interruption() as interruption,
@@ -268,4 +277,4 @@ def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:
         study.set_metric_names([settings.monitor])  # else the dashboard says "Objective 0"
     if settings.documented:
         for origin, params in space.first_configurations():
-            study.enqueue_trial(params, user_attrs={"origin": origin})
+            study.enqueue_trial(params, user_attrs={ORIGIN: origin})

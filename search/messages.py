@@ -13,7 +13,15 @@ from search.backends.local import Slot
 from search.plan import Outcome, Plan
 from search.prior import Prior
 from search.progress import duration, plural
-from search.trials import MEMORY, best_trial, lowest, states
+from search.trials import (
+    MEMORY,
+    REASON,
+    best_trial,
+    counted,
+    lowest,
+    states,
+    was_never_trained,
+)
 from storage.files import Layout
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
@@ -80,9 +88,20 @@ def closing(
     paused = outcome.states.get("paused", 0)
     if paused:
         lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")
-    elif best is not None and not interrupted:
+    broken = sum(map(was_never_trained, counted(study.get_trials(deepcopy=False))))
+    if broken:
+        lines.append(f"{plural(broken, 'trial')} never trained: the same command tries again")
+    if not paused and best is not None and not interrupted:
         lines.append("next: make retrain-best, make report, make dashboard, make leaderboard")
     return lines
+
+
+def untrained(study: optuna.Study) -> str:
+    """One line on a search in which no trial has completed an epoch: why the newest one did not."""
+    trials = reversed(counted(study.get_trials(deepcopy=False)))
+    reason = next((t.user_attrs[REASON] for t in trials if REASON in t.user_attrs), "")
+    why = f", the last one: {reason}" if reason else ": there was no time for one"
+    return f"no trial of study {study.study_name!r} has completed an epoch{why}"
 
 
 def as_values(row: ModelRow) -> dict[str, Any]:

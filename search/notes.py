@@ -19,7 +19,7 @@ from search import plots
 from search.charts import COLOURS
 from search.commands import search_command
 from search.snapshot import STATES, Snapshot, TrialView, look
-from search.trials import best_trial, counts, lowest
+from search.trials import best_trial, counted, lowest
 from search.workspace import Workspace
 from storage.engine import StorageError
 from storage.files import Layout, replacing
@@ -49,7 +49,7 @@ def note_text(study: optuna.Study) -> str | None:
     with_ = attributes.get(MADE_WITH)
     if not by or not with_ or "space" not in with_:
         return None
-    trials = [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
+    trials = counted(study.get_trials(deepcopy=False))
     names = {
         TrialState.COMPLETE: "complete",
         TrialState.PRUNED: "pruned",

@@ -26,7 +26,7 @@ from search.provenance import document
 from search.scheduler import trial_seed
 from search.space import Space
 from search.statements import CLAIMS, Claim
-from search.trials import best_trial, counts, run_name
+from search.trials import best_trial, counted, run_name
 from storage.study import MADE_BY, MADE_WITH
 from storage.tables import ModelRow, Records
 
@@ -94,8 +94,8 @@ def view_of(study: optuna.Study, records: Records) -> StudyView:
             _finite(epochs.get(run_name(trial.number), [])),
             ended=trial.state is TrialState.COMPLETE,
         )
-        for trial in study.get_trials(deepcopy=False)
-        if counts(trial) and trial.state is not TrialState.FAIL
+        for trial in counted(study.get_trials(deepcopy=False))
+        if trial.state is not TrialState.FAIL
     ]
     pairs = [
         Training(

@@ -56,6 +56,7 @@ class Outcome:
         outlook: What another hour is likely to bring; None while it cannot be told.
         flat: Why the search ended before its time, empty if it did not.
         trouble: Why the search had to stop, empty if it did not have to.
+        trained: Whether any trial of the study has completed an epoch, in this process or before.
     """
 
     states: Mapping[str, int]
@@ -66,3 +67,4 @@ class Outcome:
     outlook: Outlook | None = None
     flat: str = ""
     trouble: str = ""
+    trained: bool = True

@@ -17,14 +17,14 @@ from scipy.special import stdtrit
 
 from data.dataset import Dataset
 from models.documented import BEST_TEST_ACCURACY
-from models.spec import EarlyStopping, ReduceLROnPlateau
+from models.spec import EarlyStopping, ReduceLROnPlateau, estimate_memory
 from search.errors import NothingToTrainError, TrainingFailedError
 from search.jobs import Failed
 from search.outside import Order, Workshop
 from search.progress import duration, plural
 from search.scheduler import trial_seed
 from search.space import Space
-from search.trials import lowest
+from search.trials import lowest, seed_number
 from storage.files import Layout, RunFiles, write_atomically
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
@@ -137,6 +137,12 @@ def orders_of_best(
     return [_order(study, space, trial, epochs, again) for again in range(seeds) for trial in best]
 
 
+def memory_needed(orders: Sequence[Order], data: Dataset) -> int:
+    """Bytes that the largest of the trainings needs; 0 where that is not known."""
+    shape, classes = data.input_shape, len(data.classes)
+    return max(estimate_memory(o.model, shape, classes, o.training.batch_size) for o in orders)
+
+
 def _order(study: optuna.Study, space: Space, trial: FrozenTrial, epochs: int, again: int) -> Order:
     model, training = space.specs(trial.params)
     training = training.model_copy(
@@ -153,7 +159,7 @@ def _order(study: optuna.Study, space: Space, trial: FrozenTrial, epochs: int, a
         title=f"trial {trial.number} retrained" + (f", seed {again + 1}" if again else ""),
         model=model,
         training=training,
-        seed=_seed(int(study.user_attrs[MADE_WITH]["seed"]), trial.number, again),
+        seed=_seed(int(study.user_attrs[MADE_WITH]["seed"]), seed_number(trial), again),
         trial=trial.number,
     )
 

@@ -16,7 +16,7 @@ from models.spec import SpecError
 from search.leaderboard import is_of_cifar10
 from search.promotion import rungs
 from search.tested import Tested
-from search.trials import DECISIONS, REASON, counts, run_name, seen
+from search.trials import DECISIONS, REASON, counted, run_name, seen
 from search.workspace import BASELINES, Workspace, space_of
 from storage import study as studies
 from storage.lease import is_held
@@ -198,8 +198,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
                 reason=str(trial.user_attrs.get(REASON, "")),
                 decisions=tuple(trial.user_attrs.get(DECISIONS, ())),
             )
-            for trial in study.get_trials(deepcopy=False)
-            if counts(trial)
+            for trial in counted(study.get_trials(deepcopy=False))
         ),
         order=studies.reports(place.storage, name),
         documented=space_of(study).of_documented_run(),

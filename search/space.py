@@ -130,18 +130,20 @@ class Space(ABC):
             _holds(distributions[name], value) for name, value in params.items()
         )
 
-    def largest(self, input_shape: tuple[int, int, int], classes: int) -> int:
-        """Bytes that the largest of many random configurations needs; a rough estimate.
+    def memory_needs(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, int]:
+        """Bytes that the smallest and the largest of many configurations need; rough estimates.
 
-        0 for networks of the user's own, of which nothing is known.
+        Both are 0 for networks of the user's own, of which nothing is known before they are built.
         """
         coordinates = Coordinates(self.distributions())
-        needs = [0]
-        for point in coordinates.uniform(SAMPLE, np.random.default_rng(0)):
-            model, training = self.specs(coordinates.params(point))
+        points = coordinates.uniform(SAMPLE, np.random.default_rng(0))
+        candidates = [coordinates.params(point) for point in points]
+        candidates += [params for _, params in self.first_configurations()]
+        needs = []
+        for model, training in map(self.specs, candidates):
             with suppress(SpecError):  # of a network that does not fit the images
                 needs.append(estimate_memory(model, input_shape, classes, training.batch_size))
-        return max(needs)
+        return min(needs, default=0), max(needs, default=0)
 
     def _training(self, **values: Any) -> TrainingSpec:
         """A training with those values and what all trials have in common."""

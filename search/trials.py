@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ DECISIONS = "decisions"
 UNFIT = "unfit"
 MEMORY = "forecast"  # of the study: what the chooser learned
 DEATHS = "worker deaths"
+RETRY_OF = "retry of trial"  # number of the trial that was never trained, which this one replaces
+ORIGIN = "origin"  # where the configuration of an enqueued trial comes from
 
 
 @dataclass
@@ -95,13 +97,22 @@ class TrialBook:
         self._memory: Mapping[str, Any] | None = study.user_attrs.get(MEMORY)
 
     def adopt(self) -> list[FrozenTrial]:
-        """What the study holds: its trials that were begun, duplicates left out."""
+        """The study's trials as ``counted`` gives them."""
         trials = self._study.get_trials(deepcopy=False)
         self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - nobody else tells it
         complete = (t for t in trials if t.state is TrialState.COMPLETE)
         self._values = [lowest(trial) for trial in complete]
-        self._waiting.extend(t.number for t in trials if t.state is TrialState.WAITING)
-        return list(filter(counts, trials))
+        self._waiting = deque(t.number for t in trials if t.state is TrialState.WAITING)
+        return counted(trials)
+
+    def retry(self, trial: FrozenTrial) -> None:
+        """Enqueue the configuration of a trial that was never trained; the new one replaces it.
+
+        It is trained as the first trial would have been: with that one's seed.
+        """
+        kept = {ORIGIN: trial.user_attrs[ORIGIN]} if ORIGIN in trial.user_attrs else {}
+        self._study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: seed_number(trial)})
+        self._waiting.append(len(self._study.get_trials(deepcopy=False)) - 1)
 
     @property
     def memory(self) -> Mapping[str, Any] | None:
@@ -282,17 +293,41 @@ def run_name(number: int) -> str:
     return f"trial-{number:05d}"
 
 
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of the study's total: begun, and no duplicate."""
-    return trial.state is not TrialState.WAITING and DUPLICATE not in trial.user_attrs
+def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that count to a study's total, in order.
+
+    Trials that were begun, but for duplicates and for those that another one replaces.
+    """
+    own = [trial for trial in trials if DUPLICATE not in trial.user_attrs]
+    newest = {seed_number(trial): trial.number for trial in own}
+    return [
+        trial
+        for trial in own
+        if trial.state is not TrialState.WAITING and newest[seed_number(trial)] == trial.number
+    ]
+
+
+def seed_number(trial: FrozenTrial | optuna.Trial) -> int:
+    """The number that a trial's seed derives from: its own, or that of the trial it replaces."""
+    return int(trial.user_attrs.get(RETRY_OF, trial.number))
+
+
+def was_never_trained(trial: FrozenTrial) -> bool:
+    """Whether a trial ended before its first epoch through no fault of its configuration.
+
+    It failed, because workers died or could not train at all, or there was no room for it.
+    """
+    # What ends a trial that was given to a worker writes "epochs" down.
+    refused = UNFIT in trial.user_attrs and "epochs" not in trial.user_attrs
+    ended = trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and refused)
+    return ended and not trial.intermediate_values
 
 
 def states(study: optuna.Study) -> Mapping[str, int]:
     """How many trials are in each state; RUNNING reads ``paused``: no tuner is at work on them."""
     return Counter(
         "paused" if trial.state is TrialState.RUNNING else trial.state.name.lower()
-        for trial in study.get_trials(deepcopy=False)
-        if counts(trial)
+        for trial in counted(study.get_trials(deepcopy=False))
     )
 
 

@@ -10,11 +10,18 @@ from collections.abc import Callable, Sequence
 
 import optuna
 from optuna.samplers import RandomSampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from data.dataset import Dataset
 from models.history import EpochFigures, best_epoch
-from models.spec import SpecError, count_parameters, estimate_memory
+from models.spec import (
+    ModelSpec,
+    OwnSpec,
+    SpecError,
+    TrainingSpec,
+    count_parameters,
+    estimate_memory,
+)
 from search import notes, scheduler
 from search.backends.base import Backend
 from search.interruption import Interruption
@@ -26,7 +33,16 @@ from search.progress import Display, Overall, plural
 from search.promotion import Choice
 from search.provenance import document
 from search.space import Space
-from search.trials import PRUNED, LiveTrial, TrialBook, sample_of_pruned, seen, states
+from search.trials import (
+    PRUNED,
+    LiveTrial,
+    TrialBook,
+    sample_of_pruned,
+    seed_number,
+    seen,
+    states,
+    was_never_trained,
+)
 from search.watchdog import Watchdog
 from storage.files import Layout, write_atomically
 from storage.tables import Records
@@ -120,6 +136,7 @@ class Tuner:
             self._leave_paused()
         self._book.tidy(self._to_audit())
         seconds = time.monotonic() - self._begun
+        trials = self._study.get_trials(deepcopy=False)
         return Outcome(
             states=states(self._study),
             epochs=self._epochs,
@@ -129,6 +146,7 @@ class Tuner:
             outlook=self._outlook(),
             flat=self._flat,
             trouble=self._trouble,
+            trained=any(trial.intermediate_values for trial in trials),
         )
 
     @property
@@ -181,7 +199,8 @@ class Tuner:
 
     def _adopt(self) -> None:
         """Take over what an earlier tuner left in the study."""
-        for trial in self._book.adopt():
+        trials = self._book.adopt()
+        for trial in trials:
             self._lineup.add(seen(trial, self._lineup.rungs))
             if trial.state is not TrialState.RUNNING:
                 continue
@@ -195,6 +214,27 @@ class Tuner:
             many = plural(len(self._lineup.unfinished), "unfinished trial")
             self._display.say(f"taking up {many}")
         self._lineup.recall(self._reported)
+        if not self._closing:
+            self._retry(trials)
+
+    def _retry(self, trials: Sequence[FrozenTrial]) -> None:
+        """Enqueue again what could not be trained, since whatever was in the way may be gone."""
+        chances = [trial for trial in trials if was_never_trained(trial) and self._fits(trial)]
+        for trial in chances:
+            self._book.retry(trial)
+            self._lineup.forget(trial.number)
+        if chances:
+            self._display.say(f"trying again {plural(len(chances), 'trial')} that never trained")
+
+    def _fits(self, trial: FrozenTrial) -> bool:
+        """Whether a trial's configuration is one of the space, and there is room for it."""
+        if not self._space.contains(trial.params):
+            return False
+        try:
+            self._check_room(*self._space.specs(trial.params))
+        except SpecError:
+            return False
+        return True
 
     def _fill(self) -> None:
         """Give every free slot its next job."""
@@ -284,19 +324,23 @@ class Tuner:
         """
         params = self._space.suggest(trial)
         model, training = self._space.specs(params)
-        shape, classes = self._data.input_shape, len(self._data.classes)
-        parameters = count_parameters(model, shape, classes)
         # What was begun goes on, though workers may have less memory than they had then.
         if not self._lineup.epochs_had(trial.number):
-            need = estimate_memory(model, shape, classes, training.batch_size)
-            self._check_room(parameters, need)
-        seed = scheduler.trial_seed(self._plan.seed, trial.number)
+            self._check_room(model, training)
+        parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
+        seed = scheduler.trial_seed(self._plan.seed, seed_number(trial))
         live = LiveTrial(trial, params, model, training, seed, parameters)
         write_atomically(self._book.paths(live).spec, document(model, training, seed, self._data))
         return live
 
-    def _check_room(self, parameters: int, need: int) -> None:
-        """Raise SpecError if a network is larger than it may be; ``need`` is in bytes."""
+    def _check_room(self, model: ModelSpec | OwnSpec, training: TrainingSpec) -> None:
+        """Raise SpecError if a network is larger than it may be, or than the images have room for.
+
+        What is not known before a network is built is checked there.
+        """
+        shape, classes = self._data.input_shape, len(self._data.classes)
+        parameters = count_parameters(model, shape, classes)
+        need = estimate_memory(model, shape, classes, training.batch_size)
         if parameters > (self._plan.max_parameters or parameters):
             raise SpecError(f"{parameters:,} parameters, more than {self._plan.max_parameters:,}")
         if need > (self._plan.memory or need):

@@ -2,10 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import models  # noqa: F401 - before a test loads TensorFlow: it says how
+
+if TYPE_CHECKING:
+    from tests.laboratory import Lab
 
 # A scrubbed environment: no setting of the developer's may reach a test, and no test may reach
 # the developer's cache or a network proxy.
@@ -32,3 +36,18 @@ def scrubbed_home(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     return home
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> "Lab":
+    """A place for searches on simulated workers, with three classes of tiny images."""
+    import optuna
+
+    from data.catalog import load
+    from search.space import Documents
+    from tests.laboratory import EPOCHS, Lab, Said
+    from tests.pictures import image_folder
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    choice = load(str(image_folder(tmp_path / "images")), image_size=32)
+    return Lab(choice.dataset, tmp_path / "var", Documents(EPOCHS, 32), Said())

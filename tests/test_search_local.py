@@ -32,8 +32,8 @@ from search.jobs import (
     Stopped,
     Verdict,
 )
+from tests.laboratory import figures
 from tests.pictures import image_folder
-from tests.test_search_tuner import figures
 
 NETWORK = ModelSpec(blocks=(Block(filters=2, batch_norm=False),), dense=Dense(units=4))
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from search import machine
-from search.machine import bfloat16_pays, memory, slots
+from search import cgroups, machine
+from search.errors import TreinoError
+from search.machine import bfloat16_pays, check_room, few_workers, gpus, memory, slots
 from search.space import Documents
 
 
@@ -34,7 +35,7 @@ def test_of_a_machine_that_does_not_say_nothing_is_said(tmp_path: Path) -> None:
 def test_a_gpu_needs_no_instructions_of_the_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with_gpus(tmp_path, monkeypatch, "24576")
     file = tmp_path / "cpuinfo"
     file.write_text("flags : avx2\n", encoding="utf-8")
     assert bfloat16_pays(file) is None
@@ -47,8 +48,9 @@ def with_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, sizes: str, cores: 
         f"""#!/bin/sh
 set -- "$1" "${{4:-none}}" {sizes}
 case "$1,$2" in
-*index,none) shift 2; n=0; for size; do echo $n; n=$((n + 1)); done ;;
-*memory.free,*) shift $((2 + $2)); echo "$1" ;;
+*index,uuid,none) shift 2; n=0; for size; do echo "$n, GPU-8a1$n"; n=$((n + 1)); done ;;
+*memory.free,*) n=${{2#GPU-8a1}}; shift $((2 + n)); echo "$1" ;;
+--list-gpus,*) echo "  MIG 1g.10gb     Device  0: (UUID: MIG-41b3)" ;;
 esac
 """
     )
@@ -105,7 +107,99 @@ def test_who_asks_for_a_number_of_workers_has_it(
     with_gpus(tmp_path, monkeypatch, "24576 24576")
     assert [slot.gpu for slot in slots(5)] == list("01010")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert [slot.gpu for slot in slots(0)] == [None] * 16
+    assert [slot.gpu for slot in slots(3)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("chosen", "cards"),
+    [
+        (None, ["0", "1"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("1", ["1"]),
+        ("1, 0", ["1", "0"]),
+        ("0,1,2,3", ["0", "1"]),
+        ("0,-1,1", ["0"]),
+        ("1,1", ["1"]),
+        ("GPU-8a11", ["GPU-8a11"]),
+        ("GPU-8a1", []),  # more than one begins so
+        ("GPU-77", []),
+        ("MIG-41b3,MIG-5", ["MIG-41b3"]),
+    ],
+)
+def test_only_gpus_that_the_driver_knows_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str | None, cards: list[str]
+) -> None:
+    with_gpus(tmp_path, monkeypatch, "24576 24576")
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert gpus() == cards
+    if cards == ["GPU-8a11"]:
+        assert memory(slots(1)) == 24576 * 2**20
+
+
+@pytest.mark.parametrize("chosen", ["0", "0,1,2,3", "NoDevFiles", "GPU-1"])
+def test_without_a_driver_there_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert gpus() == []
+
+
+def with_memory(monkeypatch: pytest.MonkeyPatch, gibibytes: float, cores: int = 16) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(machine, "free_memory", lambda: int(gibibytes * 2**30))
+
+
+@pytest.mark.parametrize(
+    ("free", "need", "workers"),
+    [(8, 2.2, 3), (64, 2.2, 16), (2, 2.2, 1), (0.1, 2.2, 1), (8, 0.0, 10), (8, 0.1, 10)],
+)
+def test_there_are_as_many_workers_as_the_memory_has_room_for(
+    monkeypatch: pytest.MonkeyPatch, free: float, need: float, workers: int
+) -> None:
+    with_memory(monkeypatch, free)
+    found = slots(0, int(need * 2**30))
+    assert len(found) == workers
+    assert {slot.threads for slot in found} == {16 // workers}
+    said = few_workers(found, int(need * 2**30))
+    assert (f"{workers} of up to 16" in said) is (workers < 16)
+    assert len(slots(7, int(need * 2**30))) == 7  # who asks for a number has it
+
+
+@pytest.mark.parametrize(
+    ("workers", "free", "smallest", "advice"),
+    [
+        (4, 4, 0.8, None),
+        (8, 4, 0.8, "use --workers 5"),
+        (8, 0.5, 0.8, "free some memory"),
+        (1, 0.5, 0.8, "free some memory"),
+        (8, 0.5, 0.0, None),
+    ],
+)
+def test_workers_without_room_for_any_network_are_refused(
+    monkeypatch: pytest.MonkeyPatch, workers: int, free: float, smallest: float, advice: str | None
+) -> None:
+    with_memory(monkeypatch, free)
+    if advice is None:
+        check_room(slots(workers), int(smallest * 2**30))
+    else:
+        with pytest.raises(TreinoError, match=advice):
+            check_room(slots(workers), int(smallest * 2**30))
+
+
+def test_a_container_may_leave_less_memory_than_the_machine_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cgroups, "memory_left", lambda: 5)
+    monkeypatch.setattr(cgroups, "cpu_limit", lambda: 1.9)
+    assert machine.free_memory() == 5
+    assert machine.cores() == 1
+    monkeypatch.setattr(cgroups, "cpu_limit", lambda: 0.2)
+    assert machine.cores() == 1
 
 
 def test_what_one_worker_would_train_several_train_too(
@@ -113,5 +207,5 @@ def test_what_one_worker_would_train_several_train_too(
 ) -> None:
     with_gpus(tmp_path, monkeypatch, "24576")
     for side in (32, 64, 96):
-        largest = Documents(epochs=20, image_side=side).largest((side, side, 3), 10)
+        _, largest = Documents(epochs=20, image_side=side).memory_needs((side, side, 3), 10)
         assert (memory(slots(0, largest)) or 0) >= largest

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from search.progress import Display, LiveDisplay, Overall, PlainDisplay, duration, plural
-from tests.test_search_tuner import figures
+from tests.laboratory import figures
 
 
 def tell(display: Display) -> None:

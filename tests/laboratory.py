@@ -1,0 +1,159 @@
+"""A tuner on simulated workers, with a real study and real tables: for tests of whole searches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+from sqlalchemy import Connection, event
+
+from data.dataset import Dataset
+from models.history import EpochFigures
+from search.backends.simulated import Curve, SimulatedBackend
+from search.interruption import Interruption
+from search.jobs import Job
+from search.plan import Outcome, Plan
+from search.prior import Prior
+from search.progress import Display, Overall
+from search.scheduler import make_pruner
+from search.space import Space
+from search.tuner import Tuner
+from storage.engine import database_url, open_storage
+from storage.files import Layout
+from storage.study import create_or_check
+from storage.tables import Records
+
+EPOCHS = 4
+RUNGS = (3, 9)
+
+
+class Said(Display):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.last: Overall | None = None
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def job_started(self, slot: int, title: str, epochs: int) -> None:
+        self.lines.append(f"{title}: started")
+
+    def job_at(self, slot: int, figures: EpochFigures) -> None:
+        pass
+
+    def job_ended(self, slot: int, line: str) -> None:
+        self.lines.append(line)
+
+    def overall(self, overall: Overall) -> None:
+        self.last = overall
+
+
+class Killed(BaseException):
+    """What a SIGKILL is to a test that has to go on after it."""
+
+
+@dataclass(eq=False)
+class Writes:
+    """Counts a database's commits; the one numbered ``last`` does not happen any more."""
+
+    last: int | None = None
+    done: int = 0
+
+    def __call__(self, connection: Connection) -> None:
+        self.done += 1
+        if self.done == self.last:
+            connection.invalidate()  # its lock goes as a dead process's would
+            raise Killed
+
+
+@dataclass
+class Lab:
+    """A study in a folder, searched as often as a test likes."""
+
+    data: Dataset
+    var: Path
+    space: Space
+    said: Said
+    prior: Prior | None = None
+    memory: int | None = None
+
+    def search(
+        self,
+        curve: Curve,
+        *,
+        trials: int | None = 5,
+        workers: int = 1,
+        sampler: str = "tpe",
+        pruner: str = "none",
+        budget: int | None = None,
+        stop_when_flat: bool = False,
+        documented: bool = True,
+        backend: SimulatedBackend | None = None,
+        timeout: float | None = None,
+        keep: int = 5,
+        writes: Writes | None = None,
+    ) -> Outcome:
+        storage = open_storage(database_url(str(self.var / "treino.db")), write=True)
+        if writes is not None:
+            event.listen(storage.engine, "commit", writes)
+        study, new = create_or_check(storage, "lab", {"data": self.data.fingerprint})
+        params = self.space.of_documented_run()
+        if new and documented and params:
+            study.enqueue_trial(params)
+        study.pruner = make_pruner(pruner, self.space.epochs)
+        with backend or SimulatedBackend(workers, curve) as at_work, Interruption() as interruption:
+            return Tuner(
+                study=study,
+                space=self.space,
+                data=self.data,
+                backend=at_work,
+                records=Records(storage.engine),
+                layout=Layout(self.var),
+                plan=Plan(
+                    trials=trials,
+                    seed=7,
+                    sampler=sampler,
+                    pruner=pruner,
+                    budget=budget,
+                    stop_when_flat=stop_when_flat,
+                    timeout=timeout,
+                    keep=keep,
+                    prior=self.prior,
+                    memory=self.memory,
+                ),
+                display=self.said,
+                interruption=interruption,
+            ).run()
+
+    @property
+    def study(self) -> optuna.Study:
+        url = database_url(str(self.var / "treino.db"))
+        return optuna.load_study(study_name="lab", storage=open_storage(url, write=False))
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials()
+
+    @property
+    def epochs(self) -> dict[str, list[int]]:
+        storage = open_storage(database_url(str(self.var / "treino.db")), write=False)
+        recorded = Records(storage.engine).epochs_of_study("lab")
+        return {run: [row.epoch for row in rows] for run, rows in recorded.items()}
+
+
+def figures(epoch: int, val_loss: float) -> EpochFigures:
+    return EpochFigures(epoch, 1.0, 0.5, val_loss, 0.5, 1.0, val_loss, 0.001, 2.0)
+
+
+def bowl(job: Job) -> Sequence[EpochFigures]:
+    """A curve that is best in the middle and depends on the configuration."""
+    level = job.training.learning_rate * 100 + job.model.dense.dropout
+    return [figures(e, level + abs(e - 3) / 10) for e in range(1, job.training.epochs + 1)]
+
+
+def told(trials: Sequence[FrozenTrial]) -> list[tuple[object, ...]]:
+    """What must not depend on how often a search was broken off."""
+    return [(t.state, t.params, t.value, t.intermediate_values) for t in trials]
