@@ -1,6 +1,8 @@
 """What every test gets: an awkward temporary folder and an environment without surprises."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,14 @@ def scrubbed_home(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     return home
+
+
+@pytest.fixture(autouse=True)
+def commands_ended() -> Iterator[None]:
+    """No command outlives its test: what a failed one leaves would fail the next one, too."""
+    yield
+    if "tests.commands" in sys.modules:
+        sys.modules["tests.commands"].end_all()
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from models.spec import Block, Dense, ModelSpec, TrainingSpec
 from search.backends.local import LocalBackend, Slot
 from search.jobs import Done, EpochDone, Failed, Job, Message, Verdict
 from search.watchdog import Watchdog
+from tests.commands import Place, read_until
 from tests.pictures import image_folder
-from tests.test_search_cli import Place
 from tests.test_search_local import NETWORK, pid, watch
 
 ARGUMENTS = ("--trials", "1", "--epochs", "4", "--workers", "1", "--pruner", "none")
@@ -68,14 +68,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)  # a failed test may still write
-
-
-def read_until(process: "subprocess.Popen[str]", text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    pytest.fail(f"it ended without saying {text!r}")
 
 
 def fill(disk: Path) -> Path:

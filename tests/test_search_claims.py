@@ -23,9 +23,9 @@ from search.inference import (
 )
 from search.pairs import Anchor, next_work
 from search.statements import CLAIMS
+from tests.commands import Place
 from tests.made_up import EPOCHS, Truth, study
 from tests.pictures import pictures
-from tests.test_search_cli import Place
 
 AS_CLAIMED = Truth(
     batch=-1.5, filters=3, dropout=0.5, l2=3, norm=3, epochs=2, rate=(5, -5), order=3

@@ -1,15 +1,11 @@
 """The command line for real: whole searches on tiny images, in processes of their own."""
 
-import io
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import zipfile
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -19,65 +15,12 @@ import typer
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
-from search.cli import app, main
+from search.cli import app
 from storage.engine import database_url, open_storage
+from tests.commands import Place
 from tests.pictures import image_folder
 
 UNREACHABLE = "postgresql://user:secret@127.0.0.1:1/treino"
-TREINO = str(Path(sys.executable).with_name("treino"))
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder to run treino in, with a home of its own."""
-
-    folder: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, "HOME": str(self.folder / "home"), "COLUMNS": "100"}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [TREINO, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """What it prints; on stdout when it should end well, else its one line on stderr.
-
-        In this process, which has imported everything: only the workers have their own.
-        """
-        told, blamed = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(self.folder)
-            for name in ("HOME", "COLUMNS"):
-                patch.setenv(name, self.environment[name])
-            with redirect_stdout(told), redirect_stderr(blamed), pytest.raises(SystemExit) as ended:
-                main(arguments)
-        out, err = told.getvalue(), blamed.getvalue()
-        assert (ended.value.code or 0) == code, out + err
-        if code == 0:
-            assert err == ""
-            return out
-        assert err.startswith("treino: ")
-        assert err.count("\n") == 1, err
-        return err
-
-    def search(self, *arguments: str, code: int = 0) -> str:
-        return self.run("search", "--data", "images", *arguments, code=code)
-
-    @property
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        storage = open_storage(database_url(str(self.folder / "var/treino.db")), write=False)
-        try:
-            return optuna.load_study(study_name="images", storage=storage).get_trials()
-        finally:
-            storage.engine.dispose()
 
 
 @pytest.fixture(scope="module")

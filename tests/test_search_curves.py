@@ -28,9 +28,8 @@ from search.trials import UNFIT, run_name
 from storage.engine import open_storage
 from storage.study import create_or_check
 from storage.tables import Records
+from tests.commands import Place, read_until
 from tests.pictures import image_folder
-from tests.test_faults import read_until
-from tests.test_search_cli import Place
 
 RANGES = {
     "blocks": IntDistribution(2, 5),

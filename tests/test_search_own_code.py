@@ -22,8 +22,8 @@ from search.errors import SettingsError
 from search.jobs import Done, Failed, Job, Resumed, Verdict
 from search.own_code import OwnNetworks
 from search.worker import work
+from tests.commands import Place
 from tests.pictures import image_folder
-from tests.test_search_cli import Place
 
 TREINO = str(Path(sys.executable).with_name("treino"))
 EXAMPLE = Path(__file__).parent.parent / "examples" / "own_network.py"

@@ -18,8 +18,8 @@ from search.scheduler import trial_seed
 from search.space import Documents
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
+from tests.commands import Place
 from tests.pictures import image_folder
-from tests.test_search_cli import Place
 
 ROW = ModelRow(
     study="images",
