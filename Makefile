@@ -1,27 +1,32 @@
 # What treino does, by one word each. The first call makes .venv and installs into it, once.
 # Settings: make search DATA=digits TRIALS=6 EPOCHS=3. Anything else: ARGS="--keep 3 --seed 7".
+# Only variables on make's command line count: clusters, IDEs and shells export DATA, STORAGE, PORT
+# and SEED for purposes of their own. Settings in the environment are called TREINO_*.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# A variable's value, if it was given on the command line.
+given = $(if $(filter command,$(origin $(1))),$($(1)))
+
 # The newest Python of those supported. A name that a version manager answers for may still not
 # run, so each is tried.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.10 python3; do \
+python = $(or $(call given,PYTHON),$(shell for python in python3.11 python3.12 python3.13 python3.10 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
-	&& { echo $$python; break; }; done)
-CONSTRAINTS = $(shell $(PYTHON) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
+	&& { echo $$python; break; }; done))
+CONSTRAINTS = $(shell $(python) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
 # With an NVIDIA GPU, TensorFlow comes with its CUDA packages.
 EXTRAS := $(if $(shell command -v nvidia-smi 2>/dev/null),[gpu],)
 
 # Paths below are relative, because make cannot handle spaces in those it has to compare.
 BIN := .venv/bin
 # Not as a flag: a URL may hold a password, and flags are for all to see.
-ifneq ($(STORAGE),)
+ifneq ($(call given,STORAGE),)
 export TREINO_STORAGE := $(STORAGE)
 endif
 quote = '$(subst ','\'',$(1))'
-flag = $(if $($(1)),--$(2) $(call quote,$($(1))))
+flag = $(if $(call given,$(1)),--$(2) $(call quote,$(call given,$(1))))
 STUDY_FLAGS = $(call flag,STUDY,study)
 DATA_FLAGS = $(call flag,DATA,data) $(call flag,IMAGE_SIZE,image-size) $(call flag,SEED,seed)
 SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag,WORKERS,workers) \
@@ -37,39 +42,39 @@ help: ## Show this list
 
 .PHONY: search
 search: $(BIN)/installed ## Run a study, or go on with it
-	@$(BIN)/treino search $(DATA_FLAGS) $(STUDY_FLAGS) $(SEARCH_FLAGS) $(ARGS)
+	@$(BIN)/treino search $(DATA_FLAGS) $(STUDY_FLAGS) $(SEARCH_FLAGS) $(call given,ARGS)
 
 .PHONY: retrain-best
 retrain-best: $(BIN)/installed ## Train the study's best trial in full and hand it over
-	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(ARGS)
+	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: dashboard
 dashboard: $(BIN)/installed ## Show the studies in the browser
-	@$(BIN)/treino dashboard $(call flag,PORT,port) $(ARGS)
+	@$(BIN)/treino dashboard $(call flag,PORT,port) $(call given,ARGS)
 
 .PHONY: leaderboard
 leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in one table
-	@$(BIN)/treino leaderboard $(STUDY_FLAGS) $(ARGS)
+	@$(BIN)/treino leaderboard $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: claims
 claims: $(BIN)/installed ## Put the documents' claims to the test: make claims ARGS=--settle
-	@$(BIN)/treino claims $(STUDY_FLAGS) $(call flag,WORKERS,workers) $(ARGS)
+	@$(BIN)/treino claims $(STUDY_FLAGS) $(call flag,WORKERS,workers) $(call given,ARGS)
 
 .PHONY: report
 report: $(BIN)/installed ## Write a page about the study: what is best, why, what to try next
-	@$(BIN)/treino report $(STUDY_FLAGS) $(ARGS)
+	@$(BIN)/treino report $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: baseline
 baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RUN=run-10
-	@$(BIN)/treino baseline $(call quote,$(or $(RUN),run-10)) $(DATA_FLAGS) \
-		$(call flag,EPOCHS,epochs) $(ARGS)
+	@$(BIN)/treino baseline $(call quote,$(or $(call given,RUN),run-10)) $(DATA_FLAGS) \
+		$(call flag,EPOCHS,epochs) $(call given,ARGS)
 
 .PHONY: install
 install: $(BIN)/installed ## Make .venv and install treino into it
 
 .PHONY: test
 test: $(BIN)/installed-dev ## Run the tests
-	@$(BIN)/python -m pytest $(BESIDE) $(ARGS)
+	@$(BIN)/python -m pytest $(BESIDE) $(call given,ARGS)
 
 .PHONY: check
 check: $(BIN)/installed-dev ## Everything that CI checks
@@ -77,7 +82,7 @@ check: $(BIN)/installed-dev ## Everything that CI checks
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(BESIDE) $(ARGS)
+	$(BIN)/python -m pytest $(BESIDE) $(call given,ARGS)
 
 .PHONY: chaos
 chaos: $(BIN)/installed-dev ## Searches under fire, memory over 200 trials, bad input by the thousand
@@ -88,10 +93,10 @@ chaos: $(BIN)/installed-dev ## Searches under fire, memory over 200 trials, bad 
 .PHONY: bench
 bench: $(BIN)/installed-bench ## Beside the peers: make bench DATA=DIR LCBENCH=DIR
 	@$(BIN)/python -m benchmarks.decisions
-	@$(if $(DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(DATA)) \
+	@$(if $(call given,DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(call given,DATA)) \
 		$(call flag,IMAGES,images),echo "no images a second: give DATA=DIR")
 	@$(BIN)/python -m benchmarks.replay --curves $(wildcard benchmarks/*.json) \
-		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(ARGS)
+		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(call given,ARGS)
 
 .PHONY: format
 format: $(BIN)/installed-dev ## Format the code
@@ -99,9 +104,9 @@ format: $(BIN)/installed-dev ## Format the code
 	@$(BIN)/ruff check --fix .
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "treino needs Python 3.10 to 3.13; none was found" >&2; exit 1; }
-	@echo "making .venv with $(PYTHON)"
-	@$(PYTHON) -m venv .venv
+	@test -n "$(python)" || { echo "treino needs Python 3.10 to 3.13; none was found" >&2; exit 1; }
+	@echo "making .venv with $(python)"
+	@$(python) -m venv .venv
 
 $(BIN)/installed: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
 	@echo "installing treino and what it needs (once; TensorFlow is large)"

@@ -1,5 +1,6 @@
 """The README says what is true: settings, commands, make targets, links, tree."""
 
+import os
 import re
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from search.settings import Settings, flag_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
@@ -27,7 +29,7 @@ def settings_table() -> str:
             if field.metadata["flag"] is None
             else f"{field.name} ({flag_of(field.name)})"
         )
-        default = "" if field.default is None else f"`{field.default}`".lower()
+        default = "" if field.default in (None, ()) else f"`{field.default}`".lower()
         rows.append(f"| `{name}` | {default} | {field.metadata['help']} |")
     return "\n".join(rows)
 
@@ -79,8 +81,49 @@ def test_every_variable_in_the_readme_is_read(variable: str) -> None:
             field.name for field in fields(Settings)
         }
     else:
-        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-        assert re.search(rf"\$\({variable}\)|call flag,{variable},|call quote,{variable}", makefile)
+        assert re.search(rf"call (flag,{variable},|given,{variable}\))", MAKEFILE)
+
+
+def makes(*arguments: str, **environment: str) -> str:
+    """The commands that make would run."""
+    made = subprocess.run(
+        ["make", "--dry-run", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return " ".join(made.stdout.split())
+
+
+TARGETS = ("search", "baseline", "dashboard", "claims", "report", "retrain-best", "bench", "test")
+VARIABLES = sorted(
+    {"STORAGE", "PYTHON", *re.findall(r"call (?:flag|given),([A-Z_]+)[,)]", MAKEFILE)}
+)
+
+
+def test_make_takes_its_variables_from_its_command_line() -> None:
+    made = makes("search", "DATA=a b'c", "SEED=3", "STORAGE=x.db", "ARGS=--keep 3")
+    assert "treino search --data 'a b'\\''c' --seed '3' --keep 3" in made
+    assert "baseline 'run-4'" in makes("baseline", "RUN=run-4")
+    assert "dashboard --port '1'" in makes("dashboard", "PORT=1")
+
+
+def test_variables_that_a_shell_exports_do_not_steer_make() -> None:
+    assert {"DATA", "SEED", "PORT", "ARGS", "RUN", "SPACE", "IMAGES"} <= set(VARIABLES)
+    exported = dict.fromkeys(VARIABLES, "of-the-shell")
+    assert makes(*TARGETS, **exported) == makes(*TARGETS)
+    stated = makes("--print-data-base", "help", **exported)
+    assert not re.search(r"TREINO_STORAGE :?= of-the-shell", stated)
+
+
+def test_make_takes_what_a_parent_make_was_given(tmp_path: Path) -> None:
+    parent = tmp_path / "parent.mk"
+    parent.write_text(f"all:\n\t@$(MAKE) --no-print-directory -C '{ROOT}' search TRIALS=4\n")
+    made = makes("-f", str(parent), "SEED=5", DATA="of-the-shell")
+    assert "--seed '5' --trials '4'" in made
+    assert "of-the-shell" not in made
 
 
 def test_every_exit_code_in_the_readme_is_given(
