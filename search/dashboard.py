@@ -11,7 +11,8 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _COOKIE = "treino"
 _PORT = re.compile(r":\d*$")
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
 _HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -74,8 +76,13 @@ def application(
 
     def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "")
-        if _name(host) not in hosts:
-            reason = f"the dashboard does not answer to {host!r}, but to what its start printed"
+        name = _name(host)
+        if name not in hosts:
+            known = name if _NAME.fullmatch(name) else "NAME"
+            reason = (
+                f"the dashboard does not answer to {host!r}, but to what its start printed; if "
+                f"that is a name of yours for it, start it with --allow-host {known}"
+            )
             return _refuse(start_response, "403 Forbidden", reason)
         if environ["REQUEST_METHOD"] not in _READING:
             if not writable:
@@ -84,7 +91,10 @@ def application(
                 return _refuse(start_response, "405 Method Not Allowed", reason, allow)
             origin = environ.get("HTTP_ORIGIN")
             if origin is not None and origin.partition("://")[2].lower() != host.lower():
-                reason = f"pages of {origin} may not change studies"
+                reason = (
+                    f"pages of {origin} may not change studies here, at {host}; a proxy in "
+                    "between has to pass the Host header on"
+                )
                 return _refuse(start_response, "403 Forbidden", reason)
         extra = list(_HEADERS)
         if environ.get("PATH_INFO", "").startswith("/artifacts/"):
@@ -131,6 +141,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     writable: bool = False,
+    allowed: Sequence[str] = (),
     announce: Callable[[str], None],
 ) -> None:
     """Serve the dashboard until Ctrl-C.
@@ -141,28 +152,34 @@ def serve(
         host: Address to listen on; beyond loopback, anyone who reaches it sees all studies.
         port: Port to listen on; 0 takes a free one.
         writable: Whether studies may be changed and deleted; beyond loopback only by those who
-            have the token in the address that is announced.
+            have the token in the address that is announced, and so wherever names are allowed,
+            because these lead here from beyond.
+        allowed: Further names to answer to: of a proxy, of the machine that publishes the port.
         announce: Called with a line that holds the address, once it can be opened.
 
     Raises:
-        DashboardError: The address is not this machine's, or the port is taken or not allowed.
+        DashboardError: The address is not this machine's, the port is taken or not allowed, or
+            a name is none.
     """
     import waitress
 
+    further = [_allowed(name) for name in allowed]
     with _listen(host, port) as listening:
         address, port = listening.getsockname()[:2]
         # It logs every request that waits for a thread, and a browser opens six at a time.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        app = application(storage, artifacts, writable=writable, hosts=_hosts(host, address))
+        hosts = _hosts(host, address).union(further)
+        app = application(storage, artifacts, writable=writable, hosts=hosts)
         query = ""
-        if writable and not ipaddress.ip_address(address).is_loopback:
+        if writable and (further or not ipaddress.ip_address(address).is_loopback):
             token = secrets.token_urlsafe(24)
             app, query = with_token(app, token), f"?token={token}"
         server = waitress.create_server(app, sockets=[listening], threads=8)
         shown = socket.gethostname() if ipaddress.ip_address(address).is_unspecified else address
         mode = "studies can be changed and deleted" if writable else "read-only"
         where = f"http://{_bracketed(shown)}:{port}/dashboard{query}"
-        announce(f"dashboard: {where} ({mode}; Ctrl-C ends it)")
+        also = f"also as {', '.join(further)}; " if further else ""
+        announce(f"dashboard: {where} ({mode}; {also}Ctrl-C ends it)")
         server.run()  # returns on Ctrl-C
 
 
@@ -198,7 +215,7 @@ def _hosts(host: str, address: str) -> frozenset[str]:
     if bound.is_unspecified:  # any address of the machine's leads here
         for addresses in psutil.net_if_addrs().values():
             names.update(a.address for a in addresses if a.family in _INTERNET)
-    return _LOOPBACK.union(_bracketed(name.lower()) for name in names)
+    return _LOOPBACK.union(_name(_bracketed(name)) for name in names)
 
 
 def _bracketed(host: str) -> str:
@@ -206,7 +223,31 @@ def _bracketed(host: str) -> str:
 
 
 def _name(host: str) -> str:
-    return _PORT.sub("", host).lower()
+    """A Host header's name or address in one spelling: without port, case and the root's dot."""
+    name = _PORT.sub("", host).lower().removesuffix(".")
+    if name.startswith("[") and name.endswith("]"):
+        try:
+            return f"[{ipaddress.IPv6Address(name[1:-1])}]"
+        except ValueError:
+            return name
+    return name
+
+
+def _allowed(given: str) -> str:
+    """A name that the user allows, as `_name` gives it: one host, never all or some of them."""
+    try:
+        name = f"[{ipaddress.IPv6Address(given)}]"
+    except ValueError:
+        name = _name(given)
+    if not name.isascii():  # browsers ask for a name of other letters in its ASCII form
+        with suppress(UnicodeError):
+            name = name.encode("idna").decode()
+    if not _NAME.fullmatch(name):
+        raise DashboardError(
+            f"--allow-host {given}: expected one host's name or address, such as box.example, "
+            "without scheme, path or *"
+        )
+    return name
 
 
 def _refuse(

@@ -27,7 +27,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.storages import InMemoryStorage, RDBStorage
 
 from models.history import EpochFigures
-from search.dashboard import DashboardError, _hosts, application, serve, with_token
+from search.dashboard import DashboardError, _allowed, _hosts, application, serve, with_token
 from search.plots import draw_curves
 from storage.engine import open_storage
 
@@ -275,7 +275,7 @@ def test_nothing_but_get_and_head_passes(method: str, path: str) -> None:
 @given(st.text())
 def test_no_other_host_passes(host: str) -> None:
     app = application(InMemoryStorage(), Path("absent"), writable=True, hosts=HOSTS)
-    passes = re.fullmatch(r"(localhost|127\.0\.0\.1)(:\d*)?", host.lower()) is not None
+    passes = re.fullmatch(r"(localhost|127\.0\.0\.1)\.?(:\d*)?", host.lower()) is not None
     assert call(app, "GET", "/api/meta", host)[0].startswith("200" if passes else "403")
 
 
@@ -347,6 +347,102 @@ def test_names_that_the_dashboard_answers_to() -> None:
     assert _hosts("0.0.0.0", "0.0.0.0") >= {socket.gethostname().lower(), "127.0.0.1"}  # noqa: S104
     assert _hosts("GPU.lan", "192.0.2.1") >= {"gpu.lan", "192.0.2.1", "localhost"}
     assert "[2001:db8::1]" in _hosts("2001:db8::1", "2001:db8::1")
+
+
+def test_names_are_compared_without_port_case_final_dot_and_spelling_of_an_address() -> None:
+    hosts = frozenset({"box.example", "[::1]", "[2001:db8::1]"})
+    app = application(InMemoryStorage(), Path("absent"), writable=False, hosts=hosts)
+    same = ("box.example", "BOX.example:8443", "box.example.", "box.example.:80", "[::1]:8080")
+    for host in (*same, "[0:0:0:0:0:0:0:1]", "[2001:DB8:0::1]:1"):
+        assert call(app, "GET", "/api/meta", host)[0].startswith("200"), host
+    others = ("box.example.evil.example", "xbox.example", "box.example..", "::1", "[::2]", ".", "[")
+    for host in (*others, "box.example:80:80", "box.example@evil.example", "*", ""):
+        assert call(app, "GET", "/api/meta", host)[0].startswith("403"), host
+
+
+def test_who_is_refused_is_told_the_option_that_allows_the_name() -> None:
+    app = application(InMemoryStorage(), Path("absent"), writable=False, hosts=HOSTS)
+
+    def reason(host: str) -> str:
+        status, body = call(app, "GET", "/dashboard", host)
+        assert status == "403 Forbidden"
+        (line,) = body.decode("ascii").splitlines()
+        return str(json.loads(line)["reason"])
+
+    assert reason("GPU-box.lab.example:8080").endswith("--allow-host gpu-box.lab.example")
+    assert reason("[2001:db8::1]:80").endswith("--allow-host [2001:db8::1]")
+    for strange in ("x; rm -rf /", "a b", "", "\x1b[31m"):
+        assert reason(strange).endswith("--allow-host NAME")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("box.example", "box.example"),
+        ("Box.Example.", "box.example"),
+        ("box.example:8080", "box.example"),
+        ("2001:DB8::1", "[2001:db8::1]"),
+        ("[2001:db8:0::1]:80", "[2001:db8::1]"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("fuzzy-waffle-8080.app.github.dev", "fuzzy-waffle-8080.app.github.dev"),
+        ("bücher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_a_name_may_be_allowed_as_people_write_it(given: str, name: str) -> None:
+    assert _allowed(given) == name
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["*", "*.example", "http://box.example", "box.example/x", "a b", ".", "", "a\nb", "[::"],
+)
+def test_only_single_names_can_be_allowed(given: str) -> None:
+    with pytest.raises(DashboardError, match="expected one host's name") as caught:
+        serve(InMemoryStorage(), Path("absent"), port=0, allowed=[given], announce=pytest.fail)
+    assert "--allow-host" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("writable", "allowed", "token"),
+    [
+        (False, (), False),
+        (True, (), False),
+        (False, ("box.example",), False),
+        (True, ("box.example", "other.example"), True),
+    ],
+)
+def test_allowed_names_let_nobody_write_without_the_token(
+    *, writable: bool, allowed: tuple[str, ...], token: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[object] = []
+
+    class Server:
+        def run(self) -> None:
+            """Served enough."""
+
+    def create_server(app: object, **_: object) -> Server:
+        served.append(app)
+        return Server()
+
+    monkeypatch.setattr("waitress.create_server", create_server)
+    lines: list[str] = []
+    storage = InMemoryStorage()
+    serve(
+        storage,
+        Path("absent"),
+        port=0,
+        writable=writable,
+        allowed=allowed,
+        announce=lines.append,
+    )
+    (app,), (line,) = served, lines
+    assert ("?token=" in line) == token
+    for name in allowed:
+        assert name in line
+        status = call(app, "GET", "/api/meta", f"{name}:8443")[0]
+        assert status.startswith("401" if token else "200")
+    assert call(app, "GET", "/api/meta", "evil.example")[0][:3] in ("401", "403")
+    assert not call(app, "DELETE", "/api/studies/0", "evil.example")[0].startswith("2")
 
 
 @contextmanager
