@@ -13,19 +13,25 @@ from typing import Annotated, Any
 import typer
 
 from search.errors import EXIT_ERROR, EXIT_USAGE, SettingsError, TreinoError
-from search.settings import FILE, Settings, from_file, with_settings
+from search.options import Commands, explained, from_file, with_settings
+from search.settings import Settings
 from search.terminal import (
+    console,
     fault,
+    in_utf8,
     leave_if_interrupted,
     load_images,
     print_json,
     printable,
     progress_bar,
     say,
+    take_any_text,
 )
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
+    rich_markup_mode=None,
     no_args_is_help=True,
     help="Search for a good image classifier, look at the search, train its best in full.",
 )
@@ -209,9 +215,7 @@ def retrain_best(
         )
     elif report is not None:
         if len(orders) > 1:
-            from rich.console import Console
-
-            Console().print(retrain.table(report))
+            console().print(retrain.table(report))
             for line in retrain.verdict(report):
                 say(line)
         row = report.model
@@ -226,8 +230,6 @@ def retrain_best(
 @with_settings("study", "storage")
 def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
     """Show trials, baselines, retrained models and the documents' figures in one table."""
-    from rich.console import Console
-
     from search import leaderboard as board
     from search.workspace import Workspace
 
@@ -240,7 +242,7 @@ def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(row) for row in found])
         return
-    Console().print(board.table(found, title))
+    console().print(board.table(found, title))
 
 
 @app.command()
@@ -256,8 +258,6 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
-    from rich.console import Console
-
     from search import claim_plots, claim_text, launch, pairs
     from search.claims import judge
     from search.statements import CLAIMS
@@ -297,9 +297,9 @@ def claims(
         found = [v.to_dict() | {"figure": str(files[v.claim.name])} for v in verdicts]
         print_json(found)
     else:
-        console = Console(highlight=False)
+        screen = console()
         for line in claim_text.paragraphs(verdicts, view, files):
-            console.print(line, soft_wrap=True)
+            screen.print(line, soft_wrap=True)
     if interruption is not None:
         leave_if_interrupted(interruption)
     if failed:
@@ -358,7 +358,7 @@ def predict(
 
 
 @app.command()
-@with_settings("storage", "host", "port", "writable")
+@with_settings("storage", "host", "port", "writable", "allow_host")
 def dashboard(settings: Settings) -> None:
     """Show the studies in optuna-dashboard, on this machine alone and read-only."""
     from search.dashboard import serve
@@ -371,6 +371,7 @@ def dashboard(settings: Settings) -> None:
             host=settings.host,
             port=settings.port,
             writable=settings.writable,
+            allowed=settings.allow_host,
             announce=say,
         )
 
@@ -379,42 +380,20 @@ def dashboard(settings: Settings) -> None:
 @with_settings(*DATA)
 def show_data(settings: Settings, as_json: AsJson = False) -> None:
     """Say which images a search would use, and what is wrong with them."""
-    from rich.console import Console
-    from rich.table import Table
-
     data = load_images(settings, as_json=as_json).dataset
-    splits = {"training": data.train, "validation": data.validation, "test": data.test}
-    counts = {
-        name: {where: int((s.labels == number).sum()) for where, s in splits.items()}
-        for number, name in enumerate(data.classes)
-    }
+    from search import listings
+
     if as_json:
-        about: dict[str, Any] = {
-            "name": data.name,
-            "source": data.source,
-            "fingerprint": data.fingerprint,
-        }
-        about |= {"input_shape": data.input_shape, "warnings": data.warnings}
-        print_json(about | {"classes": [{"class": name} | of for name, of in counts.items()]})
-        return
-    table = Table(title=f"{data.name}, {data.input_shape[0]} pixels, {data.fingerprint}")
-    table.add_column("class")
-    for name in splits:
-        table.add_column(name, justify="right")
-    for name, of in counts.items():
-        table.add_row(name, *(f"{count:,}" for count in of.values()))
-    table.add_section()
-    table.add_row("all", *(f"{len(split.labels):,}" for split in splits.values()))
-    Console().print(table)
+        print_json(listings.images(data))
+    else:
+        console().print(listings.table_of_images(data))
 
 
 @app.command()
 @with_settings("storage")
 def studies(settings: Settings, as_json: AsJson = False) -> None:
     """List the studies."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from search import listings
     from search.workspace import Workspace
     from storage.study import summaries
 
@@ -424,19 +403,8 @@ def studies(settings: Settings, as_json: AsJson = False) -> None:
         raise TreinoError("there is no study yet: run `make search` first")
     if as_json:
         print_json([asdict(row) for row in found])
-        return
-    table = Table()
-    for heading in ("study", "trials", "best val_loss", "data", "epochs", "started"):
-        table.add_column(heading, overflow="fold")
-    for row in found:
-        trials = ", ".join(f"{count} {state.lower()}" for state, count in row.trials.items())
-        best = "" if row.best_value is None else f"{row.best_value:.4f}"
-        started = row.started.astimezone().strftime("%Y-%m-%d %H:%M") if row.started else ""
-        made_with = row.made_with
-        table.add_row(
-            row.name, trials, best, made_with.get("data"), made_with.get("epochs"), started
-        )
-    Console().print(table)
+    else:
+        console().print(listings.table_of_studies(found))
 
 
 @app.command()
@@ -492,6 +460,9 @@ def replay(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every fault that has a name becomes one line on stderr."""
+    if arguments is None:  # the program itself, not a call from another
+        in_utf8()
+    take_any_text()
     sys.exit(_run(arguments))
 
 
@@ -504,14 +475,14 @@ def _run(arguments: Sequence[str] | None) -> int:
             info.name or str(info.callback and info.callback.__name__)
             for info in app.registered_commands
         ]
-        defaults = {}
-        if Path(FILE).is_file():
-            defaults = from_file(Path(FILE).read_text(encoding="utf-8"), names)
         result = command.main(
-            arguments, prog_name="treino", standalone_mode=False, default_map=defaults
+            arguments,
+            prog_name="treino",
+            standalone_mode=False,
+            default_map=from_file(Path(), names),
         )
     except usage_error as error:
-        return fault(error.format_message(), EXIT_USAGE)
+        return fault(explained(error), EXIT_USAGE)
     except typer.Abort:
         return 130
     except SettingsError as error:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.history import EpochFigures
+from search.terminal import console
 
 D = TypeVar("D", bound="Display")
 
@@ -193,8 +194,9 @@ class LiveDisplay(Display):
 
 def make_display(*, aside: bool = False) -> Display:
     """The display that fits what standard output is; ``aside``, what standard error is."""
-    console = Console(stderr=aside)
-    return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
+    screen = console(stderr=aside)
+    live = screen.is_terminal and not screen.is_dumb_terminal
+    return LiveDisplay(screen) if live else PlainDisplay(screen)
 
 
 def duration(seconds: float) -> str:

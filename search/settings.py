@@ -1,16 +1,12 @@
 """Every setting of treino, in one table: name, default, help.
 
 A setting comes from its flag, else from its ``TREINO_*`` variable, else from ``treino.toml`` in
-the working folder, else it has its default. README.md shows this table; a test compares them.
+the working folder, else it has its default (search/options.py). README.md shows this table; a
+test compares them.
 """
 
-import inspect
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, get_type_hints
-
-import typer
+from typing import Any
 
 from models.history import REPORTED
 from search.errors import SettingsError
@@ -24,6 +20,9 @@ PRUNERS = ("promote", "median", "hyperband", "halving", "none")
 TRIALS = 30  # of a search that is given no other limit
 SPACES = ("documents", "extended")
 PRECISIONS = ("float32", "bfloat16")
+
+MOST = 2**63 - 1  # a whole number that every database takes
+LONGEST = 1e9  # seconds, 30 years: clocks and queues take no more than about ten times that
 
 PREFIX = "TREINO_"
 FILE = "treino.toml"
@@ -127,6 +126,11 @@ class Settings:
     host: str = _setting("127.0.0.1", "Address that the dashboard listens on.")
     port: int = _setting(8080, "Port that the dashboard listens on; 0: any free one.")
     writable: bool = _setting(False, "Let the dashboard change and delete studies.")
+    allow_host: tuple[str, ...] = _setting(
+        (),
+        "A further name that the dashboard answers to: of a proxy, or of the machine that "
+        "publishes its port; may be given again, or several by commas.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse what no command could use.
@@ -134,8 +138,13 @@ class Settings:
         Raises:
             SettingsError: A value is out of its range; the message names flag and value.
         """
-        self._at_least(0, "seed", "workers", "keep", "audit", "port")
-        self._at_least(
+        for name in ("data", "study", "prior", "space", "host"):
+            if "\0" in (getattr(self, name) or ""):
+                raise SettingsError(f"{flag_of(name)}: expected a text without NUL")
+        if self.study is not None and not _is_unicode(self.study):
+            raise SettingsError(f"--study {self.study!r}: expected a name in UTF-8")
+        self._in_range(0, "seed", "workers", "keep", "audit", "port")
+        self._in_range(
             1,
             "images",
             "trials",
@@ -153,14 +162,15 @@ class Settings:
         self._one_of("monitor", MONITORS)
         self._one_of("train_order", ("together", "folders"))
         self._one_of("precision", PRECISIONS)
-        if self.timeout is not None and not self.timeout > 0:
-            raise SettingsError(f"--timeout {self.timeout}: expected more than 0 seconds")
+        if self.timeout is not None and not 0 < self.timeout <= LONGEST:
+            raise SettingsError(
+                f"--timeout {self.timeout}: expected more than 0 seconds and at most "
+                f"{LONGEST:.0e}; without --timeout there is no limit"
+            )
         if self.port > 65535:
             raise SettingsError(f"--port {self.port}: expected 0 to 65535")
         if not 8 <= self.image_size <= 1024:
             raise SettingsError(f"--image-size {self.image_size}: expected 8 to 1024 pixels")
-        if self.seed >= 2**63:
-            raise SettingsError(f"--seed {self.seed}: expected less than 2**63")
 
     @property
     def trials_wanted(self) -> int | None:
@@ -168,16 +178,23 @@ class Settings:
         limited = self.budget_epochs is not None or self.timeout is not None
         return self.trials if self.trials is not None or limited else TRIALS
 
-    def _at_least(self, least: int, *names: str) -> None:
+    def _in_range(self, least: int, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise SettingsError(f"{flag_of(name)} {value}: expected {least} or more")
+            if value is not None and value > MOST:
+                raise SettingsError(f"{flag_of(name)} {value}: expected less than 2**63")
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)
         if value not in choices:
             raise SettingsError(f"{flag_of(name)} {value!r}: expected {' or '.join(choices)}")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text is one: bytes that are not, of a name or an argument, are lone surrogates."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def is_own(space: str) -> bool:
@@ -200,69 +217,3 @@ def flag_of(name: str) -> str:
 def variable_of(name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + name.upper()
-
-
-def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the named settings as options, and call it with a Settings.
-
-    The command's first parameter takes the Settings; its further ones stay its own.
-    """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(Settings)
-        table = {f.name: f for f in fields(Settings)}
-        _, *own = inspect.signature(command).parameters.values()
-        own_hints = get_type_hints(command, include_extras=True)
-        parameters = [parameter.replace(annotation=own_hints[parameter.name]) for parameter in own]
-        for name in names:
-            flag = flag_of(name)
-            flags = [f"{flag}/--no-{flag[2:]}"] if hints[name] is bool else [flag]
-            option = typer.Option(
-                *flags,
-                envvar=variable_of(name),
-                help=table[name].metadata["help"],
-                show_envvar=False,
-                show_default=table[name].default is not None,
-            )
-            parameters.append(
-                inspect.Parameter(
-                    name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=table[name].default,
-                    annotation=Annotated[hints[name], option],
-                )
-            )
-
-        def run(**values: Any) -> None:
-            settings = Settings(**{name: values.pop(name) for name in names})
-            command(settings, **values)
-
-        run.__name__ = command.__name__
-        run.__doc__ = command.__doc__
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return run
-
-    return decorate
-
-
-def from_file(text: str, commands: list[str]) -> dict[str, dict[str, Any]]:
-    """The defaults that ``treino.toml`` gives each command.
-
-    Raises:
-        SettingsError: The text is no TOML, or names an unknown setting.
-    """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{FILE}: {error}") from error
-    known = {f.name for f in fields(Settings)}
-    for name in values:
-        if name not in known:
-            raise SettingsError(f"{FILE}: unknown setting {name!r}; the README lists them")
-    return {command: dict(values) for command in commands}

@@ -5,8 +5,11 @@ Results go to standard output, what goes wrong to standard error.
 Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
 """
 
+import io
 import json
+import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,6 +21,7 @@ import typer
 from search.settings import Settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import TaskID
 
     from data.catalog import Choice
@@ -25,10 +29,35 @@ if TYPE_CHECKING:
     from search.interruption import Interruption
 
 
+def in_utf8() -> None:
+    """Start the program again in Python's UTF-8 mode, where the locale's encoding is another.
+
+    Names of files, arguments and text are then the same whatever the locale: in a plain C locale
+    Python could otherwise not even open a folder by the name that it has in the study.
+    """
+    # Once at most: what the interpreter was called with may be stronger than the variable.
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    environment = os.environ | {"PYTHONUTF8": "1"}
+    if sys.stdout is not None:  # what the terminal takes stays what it was
+        environment.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+
+
+def take_any_text() -> None:
+    """Let the standard streams print every text: what their encoding lacks is escaped.
+
+    A line that cannot be shown as it is must not end a program that has trained for hours.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Another handler was asked for by name, and fails as little.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def fault(message: str, code: int) -> int:
     """Say in one line what went wrong; returns the exit code that goes with it."""
-    line = " ".join(message.split())
-    print(f"treino: {line}", file=sys.stderr)  # noqa: T201
+    aside(f"treino: {printable(' '.join(message.split()))}")
     return code
 
 
@@ -42,10 +71,28 @@ def print_json(value: Any) -> None:
     print(json.dumps(finite, indent=2))  # noqa: T201
 
 
-def printable(path: Path) -> str:
-    """A path for one line of text, whatever is in its name."""
-    text = str(path).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def printable(text: str | Path) -> str:
+    """A text or a path for one line, whatever is in it.
+
+    Escaped is what would move the cursor, end the line or turn the direction of the rest, and
+    bytes that are no text; joined emoji and scripts of all kinds stay as they are.
+    """
+    return "".join(c if _is_plain(c) else repr(c)[1:-1] for c in str(text))
+
+
+def _is_plain(character: str) -> bool:
+    turning = "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+    return not turning and unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console that shows every text as it is: no markup, no emoji names, nothing highlighted.
+
+    Names of classes, studies and files come from outside; `[bold]x` and `:cat:` are names too.
+    """
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
 def leave_if_interrupted(interruption: "Interruption", *, as_json: bool = False) -> None:
@@ -61,7 +108,15 @@ def leave_if_interrupted(interruption: "Interruption", *, as_json: bool = False)
 
 def say(line: str, *, as_json: bool = False) -> None:
     """Print a line for people: aside, where standard output is for JSON alone."""
-    print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+    if as_json:
+        aside(line)
+    else:
+        print(line, flush=True)  # noqa: T201
+
+
+def aside(line: str) -> None:
+    """Print a line for people on standard error, where no result is."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def load_images(settings: Settings, *, as_json: bool = False) -> "Choice":
@@ -79,25 +134,24 @@ def load_images(settings: Settings, *, as_json: bool = False) -> "Choice":
         )
     say(f"data: {choice.dataset.name} ({choice.reason})", as_json=as_json)
     for line in choice.dataset.warnings:
-        print(f"treino: warning: {line}", file=sys.stderr)  # noqa: T201
+        aside(f"treino: warning: {printable(line)}")
     return choice
 
 
 @contextmanager
 def progress_bar() -> "Iterator[Progress]":
     """A bar on the terminal for what takes long with the images; nothing elsewhere."""
-    from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
     with RichProgress(
         *columns,
         TimeRemainingColumn(),
-        console=console,
+        console=screen,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not screen.is_terminal,
     ) as bars:
         tasks: dict[str, TaskID] = {}
 
