@@ -139,6 +139,7 @@ def baseline(
         raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
     data = load_images(settings, as_json=as_json).dataset
     from search import launch, messages
+    from search.leaderboard import are_of_cifar10
     from search.outside import Order
     from search.trials import history
     from search.workspace import BASELINES, Workspace
@@ -163,16 +164,13 @@ def baseline(
         files = place.layout.run(BASELINES, order.run(data))
         row = workshop.make(order, data, files)
         trained = history(place.records, BASELINES, order.run(data))
+    images, cifar10 = len(data.test.labels), are_of_cifar10(data.classes)
     if row is not None and as_json:
-        print_json(messages.as_values(row) | {"history": [e.to_dict() for e in trained]})
+        print_json(messages.as_values(row, images) | {"history": [e.to_dict() for e in trained]})
     elif row is not None:
-        for line in messages.beside(documented, trained):
+        for line in messages.beside(documented, trained) if cifar10 else ():
             say(line)
-        reported = f"{documented.val_accuracy or '-'} / {documented.test_accuracy or '-'}"
-        say(
-            f"{run}: validation {row.val_accuracy:.4f}, test {row.test_accuracy:.4f} after "
-            f"{row.epochs} epochs (the documents: {reported}); files in {files.folder}"
-        )
+        say(messages.of_baseline(documented, row, images, files.folder, cifar10=cifar10))
     leave_if_interrupted(interruption, as_json=as_json)
 
 
@@ -185,8 +183,8 @@ def retrain_best(
     as_json: AsJson = False,
 ) -> None:
     """Train the study's best trials in full, compare them, and hand the best model over."""
-    from models.documented import BEST_TEST_ACCURACY
     from search import launch, messages, retrain
+    from search.leaderboard import is_of_cifar10
     from search.machine import slots
     from search.workspace import Workspace, data_of, space_of
 
@@ -207,9 +205,10 @@ def retrain_best(
         best = place.layout.best(study.study_name)
         if report is not None:
             launch.attach(place, study)
+        images, cifar10 = len(data.test.labels), is_of_cifar10(study)
     if report is not None and as_json:
         print_json(
-            messages.as_values(report.model)
+            messages.as_values(report.model, images)
             | {"retrained": [asdict(each) for each in report.configurations]}
             | {"rank_flips": report.flips, "lead": report.lead, "interval": report.interval}
         )
@@ -218,11 +217,7 @@ def retrain_best(
             console().print(retrain.table(report))
             for line in retrain.verdict(report):
                 say(line)
-        row = report.model
-        say(
-            f"{row.title}: test accuracy {row.test_accuracy:.4f} (the documents' best on "
-            f"CIFAR-10: {BEST_TEST_ACCURACY}); model, card and pictures in {best.folder}"
-        )
+        say(messages.handed_over(report.model, images, best.folder, cifar10=cifar10))
     leave_if_interrupted(interruption, as_json=as_json)
 
 
@@ -236,7 +231,7 @@ def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
     with Workspace.open(settings, write=False) as place:
         study = place.study(settings.study) if settings.study else place.newest_study()
         title = f"study {study.study_name}" if study else "baselines"
-        found = board.rows(study, place.records)
+        found = board.rows(study, place.records, place.layout)
     if not found:
         raise TreinoError("nothing was trained yet: run `make search` first")
     if as_json:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from models.history import EpochFigures, best_epoch
 from search.backends.base import Backend
 from search.errors import TrainingFailedError
+from search.inference import told_share
 from search.interruption import Interruption
 from search.jobs import Done, End, EpochDone, Failed, Job, Message, Paused, Resumed, Verdict
 from search.progress import Display
@@ -164,5 +165,6 @@ def _how_it_ended(running: _Running, end: End) -> str:
         f"at epoch {best.epoch} of {epochs}"
     )
     if isinstance(end, Done) and end.test is not None:
-        line += f"  test_accuracy {end.test.accuracy:.4f}"
+        images = sum(map(sum, end.test.confusion))
+        line += f"  test_accuracy {told_share(end.test.accuracy, images)}"
     return line

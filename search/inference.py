@@ -1,4 +1,4 @@
-"""How sure an effect is: paired differences, and a regression over trials of many kinds."""
+"""How sure a figure is: a share, paired differences, a regression over trials of many kinds."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 Array = npt.NDArray[np.float64]
 
@@ -42,6 +42,31 @@ class Estimate:
     high: float
     n: int
     spread: float = math.nan
+
+
+def of_share(share: float, n: int) -> tuple[float, float]:
+    """The interval of a share of ``n`` images, exact (Clopper and Pearson, Biometrika 26, 1934).
+
+    Args:
+        share: Found among the images, 0 to 1: a whole number of them.
+        n: How many images; at least 1.
+    """
+    hits = round(share * n)
+    low = float(betaincinv(hits, n - hits + 1, LEVEL / 2)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - LEVEL / 2)) if hits < n else 1.0
+    return low, high
+
+
+def told_share(share: float, n: int | None) -> str:
+    """A share with its interval: 0.8439 (95 % interval 0.8366 to 0.8510, 10,000 images).
+
+    Without the interval where it is not known of how many images the share is.
+    """
+    if not n:
+        return f"{share:.4f}"
+    low, high = of_share(share, n)
+    images = "1 image" if n == 1 else f"{n:,} images"
+    return f"{share:.4f} (95 % interval {low:.4f} to {high:.4f}, {images})"
 
 
 def of_differences(differences: Sequence[float], comparisons: int = 1) -> Estimate | None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -10,6 +10,10 @@ from optuna.trial import TrialState
 from rich.table import Table
 
 from models.documented import DOCUMENTED
+from search.inference import of_share
+from search.terminal import printable
+from search.tested import test_images
+from storage.files import Layout
 from storage.study import MADE_BY, MADE_WITH
 from storage.tables import ModelRow, Records
 
@@ -28,6 +32,8 @@ class Row:
         kind: ``trial``, ``retrain``, ``baseline`` or ``documents``.
         val_accuracy: Share of validation images classified correctly, 0 to 1.
         test_accuracy: The same of the test images.
+        test_images: How many these were.
+        test_interval: The 95 % interval of the test accuracy.
         val_loss: Mean cross-entropy on the validation images, in nats, without the L2 penalty.
         parameters: Number of weights.
         epochs: Epochs trained.
@@ -42,14 +48,19 @@ class Row:
     parameters: int | None = None
     epochs: int | None = None
     seconds: float | None = None
+    test_images: int | None = None
+    test_interval: tuple[float, float] | None = None
 
 
-def rows(study: optuna.Study | None, records: Records, most_trials: int | None = None) -> list[Row]:
+def rows(
+    study: optuna.Study | None, records: Records, layout: Layout, most_trials: int | None = None
+) -> list[Row]:
     """The leaderboard, best validation accuracy first.
 
     Args:
         study: The study, None for the baselines alone.
         records: Our tables.
+        layout: Where the models' files are.
         most_trials: How many of the best trials to list; None for all.
     """
     models = [model for model in records.models() if model.kind != "pair"]
@@ -66,26 +77,33 @@ def rows(study: optuna.Study | None, records: Records, most_trials: int | None =
         ]
         if is_of_cifar10(study):
             found += _reported()
-    found += [_of_model(model) for model in models]
+    found += [_of_model(model, layout) for model in models]
     return sorted(found, key=_rank)
 
 
 def is_of_cifar10(study: optuna.Study) -> bool:
     """Whether the documents' figures belong beside the study's: the classes are the same."""
-    return set(json.loads(study.user_attrs[MADE_BY]["classes"])) == CIFAR_CLASSES
+    return are_of_cifar10(json.loads(study.user_attrs[MADE_BY]["classes"]))
+
+
+def are_of_cifar10(classes: Iterable[str]) -> bool:
+    """Whether images of these classes are CIFAR-10's, of which the documents' figures are."""
+    return set(classes) == CIFAR_CLASSES
 
 
 def table(found: Sequence[Row], title: str) -> Table:
-    """The leaderboard for a terminal, in 80 columns."""
-    drawn = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 2))
+    """The leaderboard for a terminal, in 80 columns; test accuracies have their interval below."""
+    drawn = Table(title=printable(title), title_justify="left", box=None, padding=(0, 0, 0, 2))
+    if any(row.test_interval for row in found):
+        drawn.caption, drawn.caption_justify = "below a test_acc: its 95 % interval", "left"
     drawn.add_column("", overflow="fold")
     for heading in ("val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in found:
         drawn.add_row(
-            row.name,
+            printable(row.name),
             _text(row.val_accuracy, ".4f"),
-            _text(row.test_accuracy, ".4f"),
+            _tested(row),
             _text(row.val_loss, ".4f"),
             _text(row.parameters, ","),
             _text(row.epochs, "d"),
@@ -116,7 +134,8 @@ def _trials(study: optuna.Study) -> list[Row]:
     return found
 
 
-def _of_model(model: ModelRow) -> Row:
+def _of_model(model: ModelRow, layout: Layout) -> Row:
+    images = test_images(layout, model)
     return Row(
         name=model.title,
         kind=model.kind,
@@ -126,6 +145,8 @@ def _of_model(model: ModelRow) -> Row:
         parameters=model.parameters,
         epochs=model.epochs,
         seconds=model.seconds,
+        test_images=images,
+        test_interval=of_share(model.test_accuracy, images) if images else None,
     )
 
 
@@ -145,6 +166,13 @@ def _reported() -> list[Row]:
 
 def _rank(row: Row) -> float:
     return -row.val_accuracy if row.val_accuracy is not None else math.inf
+
+
+def _tested(row: Row) -> str:
+    if row.test_interval is None:
+        return _text(row.test_accuracy, ".4f")
+    low, high = row.test_interval
+    return f"{row.test_accuracy:.4f}\n{low:.3f}-{high:.3f}"
 
 
 def _text(value: float | None, form: str) -> str:

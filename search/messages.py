@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import optuna
 
-from models.documented import DocumentedRun
+from models.documented import BEST_TEST_ACCURACY, DocumentedRun
 from models.history import EpochFigures
 from search.backends.local import Slot
+from search.inference import of_share, told_share
 from search.plan import Outcome, Plan
 from search.prior import Prior
 from search.progress import duration, plural
@@ -104,9 +106,37 @@ def untrained(study: optuna.Study) -> str:
     return f"no trial of study {study.study_name!r} has completed an epoch{why}"
 
 
-def as_values(row: ModelRow) -> dict[str, Any]:
-    """A handed-over model for ``--json``: its row, with what it was trained with in full."""
-    return asdict(row) | {"spec": json.loads(row.spec)}
+def as_values(row: ModelRow, test_images: int) -> dict[str, Any]:
+    """A handed-over model for ``--json``: its row, with what it was trained with in full.
+
+    Args:
+        row: The model as it is recorded.
+        test_images: How many images its test accuracy is of.
+    """
+    interval = of_share(row.test_accuracy, test_images)
+    tested = {"test_images": test_images, "test_interval": interval}
+    return asdict(row) | {"spec": json.loads(row.spec)} | tested
+
+
+def handed_over(row: ModelRow, test_images: int, folder: Path, *, cifar10: bool) -> str:
+    """One line: how the retrained model did on the test images, and where it is."""
+    told = f"test accuracy {told_share(row.test_accuracy, test_images)}"
+    if cifar10:
+        told += f"; the documents' best on CIFAR-10: {BEST_TEST_ACCURACY}"
+    return f"{row.title}: {told}; model, card and pictures in {folder}"
+
+
+def of_baseline(
+    run: DocumentedRun, row: ModelRow, test_images: int, folder: Path, *, cifar10: bool
+) -> str:
+    """One line: how a documented run did here, beside what the documents report of it."""
+    told = (
+        f"{run.name}: validation {row.val_accuracy:.4f}, test "
+        f"{told_share(row.test_accuracy, test_images)} after {plural(row.epochs, 'epoch')}"
+    )
+    if cifar10:
+        told += f"; the documents: {run.val_accuracy or '-'} / {run.test_accuracy or '-'}"
+    return f"{told}; files in {folder}"
 
 
 def beside(run: DocumentedRun, history: Sequence[EpochFigures]) -> list[str]:

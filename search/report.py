@@ -1,7 +1,6 @@
 """A study as one page to look at: what is best, why, and what to try next."""
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from search import charts, claim_plots, page, pairs, svg
 from search.advice import advice
 from search.claims import Verdict, judge
 from search.commands import retrain_command, search_command
+from search.inference import of_share, told_share
 from search.progress import duration
 from search.snapshot import STATES, Snapshot, look
 from search.workspace import Workspace
@@ -91,7 +91,9 @@ def _best(seen: Snapshot) -> Iterator[str]:
         return
     tiles, model = [], seen.retrained
     if model is not None:
-        tiles.append(_tile_of(model, "test accuracy of the retrained model", first=True))
+        images = None if seen.tested is None else seen.tested.images
+        label = "test accuracy of the retrained model"
+        tiles.append(_tile_of(model, images, label, first=True))
     note = f"trial {best.number}, at epoch {best.best.epoch} of {len(best.history)}"
     tiles.append(
         page.tile(
@@ -102,9 +104,8 @@ def _best(seen: Snapshot) -> Iterator[str]:
         )
     )
     if seen.baseline is not None:
-        tiles.append(
-            _tile_of(seen.baseline, "test accuracy of the documents' run 10, trained here")
-        )
+        label = "test accuracy of the documents' run 10, trained here"
+        tiles.append(_tile_of(seen.baseline, seen.baseline_images, label))
     if seen.cifar10:
         tiles.append(
             page.tile(
@@ -120,8 +121,11 @@ def _best(seen: Snapshot) -> Iterator[str]:
     )
 
 
-def _tile_of(model: ModelRow, label: str, *, first: bool = False) -> str:
+def _tile_of(model: ModelRow, images: int | None, label: str, *, first: bool = False) -> str:
     note = f"{model.title}, {model.parameters:,} parameters, {model.epochs} epochs"
+    if images:
+        low, high = of_share(model.test_accuracy, images)
+        note += f"; 95 % interval {low:.4f} to {high:.4f}"
     return page.tile(label, f"{model.test_accuracy:.4f}", note, first=first)
 
 
@@ -142,21 +146,17 @@ def _beside(seen: Snapshot) -> Iterator[str]:
             "full and tries it on the test images."
         )
     if model is not None and tested is not None:
-        half = _half_interval(model.test_accuracy, tested.images)
-        line = (
-            f"On {tested.images:,} test images the retrained model's accuracy is "
-            f"{model.test_accuracy:.4f} ± {half:.4f} (95%)."
-        )
+        told = told_share(model.test_accuracy, tested.images)
+        line = f"On the test images the retrained model's accuracy is {told}."
         if seen.cifar10:
-            by = model.test_accuracy - BEST_TEST_ACCURACY
-            line += f" That is {_by(by, half)} than the documents' {BEST_TEST_ACCURACY}."
+            low, high = of_share(model.test_accuracy, tested.images)
+            within = low <= BEST_TEST_ACCURACY <= high
+            beside = _by(model.test_accuracy - BEST_TEST_ACCURACY, within=within)
+            line += f" That is {beside} than the documents' {BEST_TEST_ACCURACY}."
         yield line
     if not seen.cifar10:
         data = seen.made_with["data"].rpartition(" ")[0]
-        yield (
-            f"The images are {data}, not CIFAR-10: the documents' test accuracy of "
-            f"{BEST_TEST_ACCURACY} does not apply to them."
-        )
+        yield (f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them.")
     if baseline is None:
         yield "The documents' run 10 was not trained on these images: make baseline does that."
     elif model is not None:
@@ -167,9 +167,9 @@ def _beside(seen: Snapshot) -> Iterator[str]:
         )
 
 
-def _by(difference: float, half: float) -> str:
-    if abs(difference) <= half:
-        return f"{difference:+.4f}, less than the interval, and so no better and no worse"
+def _by(difference: float, *, within: bool) -> str:
+    if within:
+        return f"{difference:+.4f}, within the interval, and so no better and no worse"
     return f"{abs(difference):.4f} {'more' if difference > 0 else 'less'}"
 
 
@@ -219,10 +219,12 @@ def _model(seen: Snapshot, drawings: str) -> Iterator[str]:
     model = seen.retrained
     if model is None:
         return
+    images = None if seen.tested is None else seen.tested.images
     yield (
         f'<section id="model"><h2>The retrained model</h2><p>{text(model.title)}: '
         f"{model.epochs} epochs in {duration(model.seconds)}, best at epoch {model.best_epoch}; "
-        f"validation accuracy {model.val_accuracy:.4f}, test accuracy {model.test_accuracy:.4f}. "
+        f"validation accuracy {model.val_accuracy:.4f}, test accuracy "
+        f"{told_share(model.test_accuracy, images)}. "
         f"It lies at <code>{text(model.path)}</code>.</p>"
     )
     if seen.tested is None:
@@ -306,11 +308,6 @@ def _again(seen: Snapshot) -> Iterator[str]:
         "Trials are repeated bit for bit on the same kind of machine with as many workers.</p>"
         "</section>"
     )
-
-
-def _half_interval(share: float, images: int) -> float:
-    """Half of the 95 % interval of a share (normal approximation)."""
-    return 1.96 * math.sqrt(share * (1 - share) / images)
 
 
 def _shown(value: object) -> str:

@@ -16,12 +16,13 @@ from rich.table import Table
 from scipy.special import stdtrit
 
 from data.dataset import Dataset
-from models.documented import BEST_TEST_ACCURACY
 from models.spec import EarlyStopping, ReduceLROnPlateau, estimate_memory
+from search.card import card
 from search.errors import NothingToTrainError, TrainingFailedError
 from search.jobs import Failed
+from search.leaderboard import is_of_cifar10
 from search.outside import Order, Workshop
-from search.progress import duration, plural
+from search.progress import plural
 from search.scheduler import trial_seed
 from search.space import Space
 from search.trials import lowest, seed_number
@@ -200,7 +201,8 @@ def retrain(
     report = compare([trials[n] for n in numbers if n is not None], rows, failed, failures)
     best = layout.best(study.study_name)
     _hand_over(layout.run(study.study_name, report.model.run), best)
-    write_atomically(best.card, card(report, data, best))
+    page = card(report, verdict(report), data, best, cifar10=is_of_cifar10(study))
+    write_atomically(best.card, page)
     return report
 
 
@@ -330,61 +332,3 @@ def _hand_over(made: RunFiles, best: RunFiles) -> None:
             write_atomically(target, source.read_bytes())
         else:  # it was made before treino kept that of a test
             target.unlink(missing_ok=True)
-
-
-def card(report: Report, data: Dataset, files: RunFiles) -> str:
-    """A page about the handed-over model, in Markdown."""
-    row = report.model
-    images = len(data.test.labels)
-    # Half of the 95 % interval of a share (normal approximation).
-    share = 1.96 * math.sqrt(row.test_accuracy * (1 - row.test_accuracy) / images)
-    return f"""# {row.title}, study {row.study}
-
-| | |
-|---|---|
-| test accuracy | **{row.test_accuracy:.4f}** ± {share:.4f} ({images:,} images, 95 %) |
-| the documents' best run, on CIFAR-10 | {BEST_TEST_ACCURACY} |
-| test loss | {row.test_loss:.4f} |
-| validation accuracy | {row.val_accuracy:.4f} |
-| validation loss | {row.val_loss:.4f}, at epoch {row.best_epoch} of {row.epochs} |
-| parameters | {row.parameters:,} |
-| training | {plural(len(data.train.labels), "image")}, {duration(row.seconds)} |
-| images | {data.name}: {data.source} |
-| classes | {", ".join(data.classes)} |
-
-![curves]({files.curves.name})
-![confusion]({files.confusion.name})
-![mistakes]({files.mistakes.name})
-{_compared(report)}
-The model takes raw images, (n, {", ".join(map(str, data.input_shape))}) with values 0 to 255, and
-returns the probabilities of the classes in the order above:
-
-```python
-import keras
-
-model = keras.saving.load_model("{files.model.name}", safe_mode=True)
-probabilities = model.predict(images)
-```
-
-[{files.spec.name}]({files.spec.name}) is what was trained and with which versions,
-[{files.history.name}]({files.history.name}) every epoch's figures.
-"""
-
-
-def _compared(report: Report) -> str:
-    """What the model was chosen from; nothing if it was the only one."""
-    if len(report.configurations) == report.configurations[0].seeds == 1 and not report.failures:
-        return ""
-    rows = "".join(
-        f"| {row.trial} | {row.search_loss:.4f} | {row.search_rank} | {row.rank} | {row.seeds} "
-        f"| {row.val_loss} | {row.val_accuracy} | {row.test_accuracy} |\n"
-        for row in report.configurations
-    )
-    lines = "".join(f"- {line}\n" for line in verdict(report))
-    return f"""
-Chosen by validation loss from these, each trained in full; mean ± standard deviation over seeds:
-
-| trial | search | rank there | rank | seeds | val_loss | val_accuracy | test_accuracy |
-|---|---|---|---|---|---|---|---|
-{rows}
-{lines}"""

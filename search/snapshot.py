@@ -12,11 +12,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from models.spec import SpecError
 from search.leaderboard import is_of_cifar10
 from search.promotion import rungs
-from search.tested import Tested
 from search.trials import DECISIONS, REASON, counted, run_name, seen
+from search.tested import Tested, read, test_images
 from search.workspace import BASELINES, Workspace, space_of
 from storage import study as studies
 from storage.lease import is_held
@@ -102,6 +101,7 @@ class Snapshot:
         retraining: Its epochs.
         tested: How it did on the test images, if that was kept.
         baseline: The documents' run 10, trained here on the same images, if it was.
+        baseline_images: On how many images it was tested, if that was kept.
     """
 
     study: str
@@ -117,6 +117,7 @@ class Snapshot:
     retraining: Sequence[EpochRow]
     tested: Tested | None
     baseline: ModelRow | None
+    baseline_images: int | None
 
     @property
     def monitor(self) -> str:
@@ -181,6 +182,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     retrained = next(handed_over, retrains[0] if retrains else None)
     baselines = [m for m in models if m.study == BASELINES and m.run.startswith("run-10-")]
     fingerprint = with_["data"].rpartition(" ")[2]
+    baseline = next((m for m in reversed(baselines) if m.fingerprint == fingerprint), None)
     return Snapshot(
         study=name,
         moment=datetime.now(timezone.utc),
@@ -206,7 +208,8 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         retrained=retrained,
         retraining=() if retrained is None else place.records.epochs(name, retrained.run),
         tested=None if retrained is None else _tested(place, retrained),
-        baseline=next((m for m in reversed(baselines) if m.fingerprint == fingerprint), None),
+        baseline=baseline,
+        baseline_images=None if baseline is None else test_images(place.layout, baseline),
     )
 
 
@@ -222,10 +225,5 @@ def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> Stat
 
 
 def _tested(place: Workspace, model: ModelRow) -> Tested | None:
-    """What was kept of the model's test; None if that is gone or of another model."""
-    files = place.layout.best(model.study)
-    try:
-        tested = Tested.from_json(files.tested.read_bytes())
-    except (OSError, SpecError):
-        return None
-    return tested if tested.accuracy == model.test_accuracy else None
+    """What was kept of the model's test, if it is the one that was handed over."""
+    return read(place.layout.best(model.study), model.test_accuracy)

@@ -11,9 +11,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from data.dataset import Dataset
-from models.spec import Spec
+from models.spec import Spec, SpecError
 from search import plots
 from search.jobs import TestFigures
+from storage.engine import StorageError
+from storage.files import Layout, RunFiles
+from storage.tables import ModelRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,6 +87,22 @@ class Tested(Spec):
     def images(self) -> int:
         """How many test images there were."""
         return sum(map(sum, self.confusion))
+
+
+def read(files: RunFiles, accuracy: float) -> Tested | None:
+    """What was kept of the test of a model with that accuracy; None if gone or of another."""
+    try:
+        tested = Tested.from_json(files.tested.read_bytes())
+    except (OSError, SpecError, StorageError):
+        return None
+    return tested if tested.accuracy == accuracy else None
+
+
+def test_images(layout: Layout, model: ModelRow) -> int | None:
+    """On how many images a model was tested; None if that was not kept."""
+    places = (layout.run(model.study, model.run), layout.best(model.study))
+    kept = (read(files, model.test_accuracy) for files in places)
+    return next((tested.images for tested in kept if tested is not None), None)
 
 
 def mistakes_figure(tested: Tested, title: str) -> "Figure":

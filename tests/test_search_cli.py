@@ -94,14 +94,19 @@ def test_a_study_is_not_continued_with_anything_else(
 
 def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(place: Place) -> None:
     out = place.run("retrain-best", "--epochs", "3")
-    assert "the documents' best on CIFAR-10: 0.8439" in out
+    assert re.search(
+        r"test accuracy [\d.]+ \(95 % interval [\d.]+ to [\d.]+, 6 images\); model, card", out
+    )
+    assert "0.8439" not in out  # which is of CIFAR-10, and these are other images
     best = place.folder / "var/images/best"
     names = {
         *("model.keras", "spec.json", "history.csv", "test.json", "README.md"),
         *("curves.png", "confusion.png", "mistakes.png"),
     }
     assert {path.name for path in best.iterdir()} == names
-    assert "0.8439" in (best / "README.md").read_text(encoding="utf-8")
+    card = (best / "README.md").read_text(encoding="utf-8")
+    assert "0.8439" not in card
+    assert re.search(r"\| test accuracy \| [\d.]+ \(95 % interval .*, 6 images\) \|", card)
     assert len((best / "history.csv").read_text().splitlines()) == 4
     spec = json.loads((best / "spec.json").read_text())
     assert spec["training"]["early_stopping"] == {"patience": 10}
@@ -113,11 +118,12 @@ def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(place: Plac
 
 def test_a_baseline_stands_on_the_leaderboard_beside_the_trials(place: Place) -> None:
     out = place.run("baseline", "run-4", "--data", "images", "--epochs", "1")
-    assert "(the documents: 0.742 / -)" in out
-    assert "loss" in out
-    assert "(3.143)" in out  # the documents' first epoch of that run
+    assert re.search(
+        r"run-4: validation .*, test .* \(95 % interval .*\) after 1 epoch; files", out
+    )
+    assert "the documents" not in out  # whose figures are of CIFAR-10
     board = place.run("leaderboard")
-    for name in ("trial 0", "trial 2", "run-4 trained here", "1,146,819"):
+    for name in ("trial 0", "trial 2", "run-4 trained", "1,146,819", "its 95 % interval"):
         assert name in board
     assert "documents' run-10" not in board  # CIFAR-10's figures, and these are other images
 
@@ -168,6 +174,7 @@ def test_json_is_all_that_is_on_stdout(
         (first,) = [row for row in told if row["name"] == "trial 0"]
         assert first["epochs"] == 2
         assert 0 <= first["val_accuracy"] <= 1
+        assert first["test_interval"] is None
     elif command == "studies":
         assert told[0]["name"] == "images"
         assert datetime.fromisoformat(told[0]["started"]).tzinfo is not None
@@ -178,6 +185,9 @@ def test_json_is_all_that_is_on_stdout(
         assert {claim["verdict"] for claim in told} == {"not enough data"}
     else:
         assert told["epochs"] == told["spec"]["training"]["epochs"]
+        low, high = told["test_interval"]
+        assert 0 <= low <= told["test_accuracy"] <= high <= 1
+        assert told["test_images"] == 6
         assert Path(place.folder / told["path"]).is_file()
 
 
