@@ -141,6 +141,7 @@ def baseline(
     from search import launch, messages
     from search.leaderboard import are_of_cifar10
     from search.outside import Order
+    from search.scheduler import training_seed
     from search.trials import history
     from search.workspace import BASELINES, Workspace
 
@@ -155,7 +156,7 @@ def baseline(
         title=f"{run} trained here",
         model=documented.model,
         training=documented.training.model_copy(update=changes),
-        seed=settings.seed,
+        seed=training_seed(settings.seed),
     )
     with (
         Workspace.open(settings, write=True) as place,

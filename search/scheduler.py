@@ -181,6 +181,14 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
     return pruners[name]
 
 
+def training_seed(seed: int) -> int:
+    """A seed that Keras and NumPy's old generators take, 0 to 2**32 - 1.
+
+    It is the seed itself wherever that is one; larger ones, as clocks give them, stay unlike.
+    """
+    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
 def trial_seed(seed: int, number: int) -> int:
     """The seed of a trial: 0 to 2**32 - 1, unlike that of any other trial or study seed."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])

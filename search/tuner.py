@@ -79,7 +79,7 @@ class Tuner:
         self._watchdog = watchdog or Watchdog()
         self._study = study
         # Configurations are drawn before their trials exist; a handle on a trial draws nothing.
-        self._study.sampler = RandomSampler(seed=plan.seed)
+        self._study.sampler = RandomSampler(seed=scheduler.training_seed(plan.seed))
         self._space = space
         self._data = data
         self._backend = backend

@@ -94,6 +94,7 @@ class Lab:
         backend: SimulatedBackend | None = None,
         timeout: float | None = None,
         keep: int = 5,
+        seed: int = 7,
         writes: Writes | None = None,
     ) -> Outcome:
         storage = open_storage(database_url(str(self.var / "treino.db")), write=True)
@@ -114,7 +115,7 @@ class Lab:
                 layout=Layout(self.var),
                 plan=Plan(
                     trials=trials,
-                    seed=7,
+                    seed=seed,
                     sampler=sampler,
                     pruner=pruner,
                     budget=budget,

@@ -1,5 +1,6 @@
 """Decisions: what to train next, what an epoch means, which random numbers a trial gets."""
 
+import numpy as np
 import optuna
 import pytest
 
@@ -10,6 +11,7 @@ from search.scheduler import (
     make_pruner,
     make_sampler,
     next_move,
+    training_seed,
     trial_seed,
     verdict,
 )
@@ -117,6 +119,15 @@ def test_trial_seeds_fit_keras_and_differ() -> None:
     seeds = {trial_seed(seed, number) for seed in (0, 1, 2**63 - 1) for number in range(200)}
     assert len(seeds) == 600
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_seed_of_a_training_is_itself_or_one_that_fits() -> None:
+    same = (0, 7, 2**32 - 1)
+    assert tuple(map(training_seed, same)) == same
+    larger = [training_seed(2**power + by) for power in range(32, 63) for by in (0, 1)]
+    assert len(set(larger)) == len(larger)
+    assert all(0 <= seed < 2**32 for seed in larger)
+    np.random.RandomState(training_seed(2**63 - 1))
 
 
 @pytest.mark.parametrize("name", PRUNERS)

@@ -62,6 +62,16 @@ def test_trials_are_a_total_and_the_search_goes_on_with_new_configurations(lab: 
     assert len(set(params)) == len(params) == 5
 
 
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "seed"), [("tpe", "none", 2**32), ("gp", "promote", 2**63 - 1)]
+)
+def test_any_seed_that_the_settings_allow_searches(
+    lab: Lab, sampler: str, pruner: str, seed: int
+) -> None:
+    outcome = lab.search(bowl, trials=2, sampler=sampler, pruner=pruner, seed=seed)
+    assert outcome.states == {"complete": 2}
+
+
 def interrupting(after: int, how: int = signal.SIGINT) -> Callable[[Job], Sequence[EpochFigures]]:
     """The bowl, with a signal when that many epochs have been looked at."""
     asked = iter(range(10**6))
