@@ -103,6 +103,8 @@ def _environment() -> Iterator[None]:
     ours = {
         "CUDA_VISIBLE_DEVICES": "",
         "OPENBLAS_NUM_THREADS": "1",  # NumPy's own threads: a process that forks has better none
+        # What code of the user's prints goes into a log, whatever the terminal takes.
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
         "PYTHONSAFEPATH": "1",
         "TF_CPP_MIN_LOG_LEVEL": "1",
     }

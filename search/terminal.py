@@ -35,13 +35,14 @@ def in_utf8() -> None:
     Names of files, arguments and text are then the same whatever the locale: in a plain C locale
     Python could otherwise not even open a folder by the name that it has in the study.
     """
-    # Once at most: what the interpreter was called with may be stronger than the variable.
-    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+    if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode:
         return
-    environment = os.environ | {"PYTHONUTF8": "1"}
+    environment = os.environ | {"PYTHONUTF8": "1"}  # for the processes that it starts
     if sys.stdout is not None:  # what the terminal takes stays what it was
         environment.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+    # By the flag, because Python may have been told to ignore variables; of two, the first counts.
+    arguments = [sys.executable, "-X", "utf8=1", *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, environment)  # noqa: S606 - this program itself
 
 
 def take_any_text() -> None:

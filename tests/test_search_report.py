@@ -118,6 +118,8 @@ def test_a_full_study_has_it_all(place: Workspace) -> None:
     for figure in (f"{row.test_accuracy:.4f}", "0.8439", "0.7998", "8 complete", "15 pruned"):
         assert figure in said
     assert "treino retrain-best --study full --epochs 100" in said
+    assert re.search(r"accuracy is 0\.\d+ \(95 % interval 0\.\d+ to 0\.\d+, \d,\d+ images\)", said)
+    assert re.search(r"922,314 parameters, 30 epochs; 95 % interval 0\.\d+ to 0\.\d+", said)
     assert "f1a9e7" in said
     assert "pruned by median after epoch" in said
     shown = figures(path)
@@ -149,6 +151,7 @@ def test_other_images_than_the_documents_are_called_so(place: Workspace) -> None
     studies.add(place, study, space, [COMPLETE])
     said = words(report.write(place, study))
     assert "The images are pictures, not CIFAR-10" in said
+    assert "0.8439" not in said
     assert "Nothing was retrained and tested yet; make retrain-best" in said
     assert "make baseline" in said
 
