@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
+MOST_EPOCHS = 100_000  # of one training
+
 
 @dataclass(frozen=True)
 class EpochFigures:

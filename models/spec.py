@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.history import MOST_EPOCHS
+
 KERNEL = 3  # side of every convolution of the documents, pixels
 WARM_UP = 25  # one-cycle starts with this part of its highest rate
 RISING = 0.25  # and gets there in this share of the steps
@@ -160,7 +162,7 @@ class TrainingSpec(Spec):
     schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     batch_size: int = Field(default=32, ge=1, le=65536)
-    epochs: int = Field(default=100, ge=1, le=100_000)
+    epochs: int = Field(default=100, ge=1, le=MOST_EPOCHS)
     early_stopping: EarlyStopping | None = None
     reduce_lr: ReduceLROnPlateau | None = None
     train_order: Literal["together", "folders"] = "together"

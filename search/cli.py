@@ -180,7 +180,7 @@ def baseline(
 def retrain_best(
     settings: Settings,
     top: Annotated[int, typer.Option(help="How many of the best trials to train.", min=1)] = 1,
-    seeds: Annotated[int, typer.Option(help="Seeds to train each with.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Seeds to train each with.", min=1, max=1000)] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Train the study's best trials in full, compare them, and hand the best model over."""
@@ -344,7 +344,7 @@ def predict(
             bad += 1
             fault(f"{image.path}: {image.fault}", EXIT_ERROR)
         for name, probability in () if as_json else best:
-            say(f"{probability:.4f}\t{name}\t{printable(image.path)}")
+            say(f"{probability:.4f}\t{printable(name)}\t{printable(image.path)}")
         classes = [{"class": name, "probability": round(p, 6)} for name, p in best]
         found.append({"image": str(image.path), "classes": classes, "fault": image.fault or None})
     if as_json:
@@ -417,7 +417,7 @@ def replay(
     strategies: Annotated[
         str, typer.Option(help="Ways to search, by commas; own, peers or all of them.")
     ] = "own",
-    seeds: Annotated[int, typer.Option(help="Seeds of each on each task.", min=1)] = 4,
+    seeds: Annotated[int, typer.Option(help="Seeds of each on each task.", min=1, max=100_000)] = 4,
     as_json: AsJson = False,
 ) -> None:
     """Compare ways to search on learning curves that are known, with simulated workers.

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from search.errors import SettingsError
-from search.settings import FILE, Settings, flag_of, variable_of
+from search.settings import FILE, PREFIX, Settings, flag_of, variable_of
 from search.terminal import aside, printable
 
 if sys.version_info >= (3, 11):
@@ -89,8 +89,9 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
                 settings = Settings(**given)
             except SettingsError as error:
                 raise SettingsError(f"{error} ({told})" if told else str(error)) from error
-            if told:
-                aside(told)
+            for line in (*misspelt(), told):
+                if line:
+                    aside(line)
             command(settings, **values)
 
         run.__name__ = command.__name__
@@ -121,6 +122,20 @@ def told_sources(context: typer.Context, names: tuple[str, ...]) -> str:
     if by_file:
         parts.append(f"from {FILE}: {', '.join(by_file)}")
     return f"settings {'; '.join(parts)}" if parts else ""
+
+
+def misspelt() -> list[str]:
+    """A warning for each variable that looks like a setting's and is none."""
+    known = [variable_of(f.name) for f in fields(Settings)]
+    lines = []
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "the README lists the settings"
+            lines.append(
+                f"treino: warning: {printable(name)} is the variable of no setting; {hint}"
+            )
+    return lines
 
 
 def explained(error: Any) -> str:

@@ -12,7 +12,11 @@ from itertools import groupby
 
 from search.svg import Chart
 
-text = escape
+
+def text(value: str) -> str:
+    """A text from outside as HTML; bytes in a name that are no text are shown by their numbers."""
+    return escape(value.encode("utf-8", "backslashreplace").decode())
+
 
 _STYLE = """
 :root, :root[data-theme=light] {

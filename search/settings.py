@@ -8,7 +8,7 @@ test compares them.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from models.history import REPORTED
+from models.history import MOST_EPOCHS, REPORTED
 from search.errors import SettingsError
 
 # What training reports and a study can minimise. A monitor that nothing reports would silently
@@ -155,6 +155,11 @@ class Settings:
             "baseline_epochs",
             "settle_epochs",
         )
+        for name in ("epochs", "retrain_epochs", "baseline_epochs"):
+            if (getattr(self, name) or 0) > MOST_EPOCHS:
+                raise SettingsError(
+                    f"{flag_of(name)} {getattr(self, name)}: expected {MOST_EPOCHS} or less"
+                )
         self._one_of("sampler", SAMPLERS)
         self._one_of("pruner", PRUNERS)
         if not is_own(self.space):

@@ -26,6 +26,8 @@ from storage.engine import open_storage
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 NAMES = [field.name for field in fields(Settings) if field.metadata["flag"] is None]
 
+unhurried = hypothesis_settings(deadline=None, max_examples=60)  # beside other work, too
+
 seen: list[Settings] = []
 probe = typer.Typer(cls=Commands, rich_markup_mode=None)
 
@@ -108,6 +110,17 @@ def test_settings_of_the_environment_and_the_file_are_named(
     assert shown.err == (
         "settings from the environment: TREINO_STORAGE=postgresql://user:***@host/x, "
         "TREINO_TRIALS=50; from treino.toml: pruner=none, keep=2\n"
+    )
+
+
+def test_a_variable_of_no_setting_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TREINO_TRIAL", "5")
+    monkeypatch.setenv("TREINOTRIALS", "5")
+    assert taken([]).trials is None
+    assert capsys.readouterr().err == (
+        "treino: warning: TREINO_TRIAL is the variable of no setting; did you mean TREINO_TRIALS?\n"
     )
 
 
@@ -234,6 +247,42 @@ def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
         from_file(tmp_path, ["search"])
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--timeout", "inf", "at most"),
+        ("--timeout", "nan", "more than 0"),
+        ("--timeout", "1e308", "at most"),
+        ("--trials", str(2**63), "less than 2**63"),
+        ("--seed", str(2**63), "less than 2**63"),
+        ("--seed", "-1", "0 or more"),
+        ("--epochs", "100001", "100000 or less"),
+        ("--study", "a\0b", "without NUL"),
+        ("--study", "imagens\udce7", "UTF-8"),
+        ("--data", "a\0b", "without NUL"),
+    ],
+)
+def test_limits_of_settings_are_told(flag: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)) as caught:
+        taken([f"{flag}={value}"])
+    assert str(caught.value).startswith(flag)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--timeout", "1e9"),
+        ("--timeout", "1e-300"),
+        ("--trials", str(10**18)),
+        ("--seed", str(2**63 - 1)),
+        ("--epochs", "100000"),
+        ("--data", "imagens\udce7"),
+    ],
+)
+def test_what_is_within_the_limits_is_taken(flag: str, value: str) -> None:
+    taken([f"{flag}={value}"])
+
+
 TEXTS = st.one_of(
     st.text(),
     st.binary().map(os.fsdecode),  # as arguments and variables come
@@ -244,6 +293,7 @@ TEXTS = st.one_of(
 )
 
 
+@unhurried
 @given(st.sampled_from(NAMES), TEXTS)
 def test_any_text_as_a_setting_is_taken_or_refused_in_one_line(name: str, value: str) -> None:
     for toml, arguments in (({name: value}, []), ({}, [f"{flag_of(name)}={value}"])):
@@ -255,6 +305,7 @@ def test_any_text_as_a_setting_is_taken_or_refused_in_one_line(name: str, value:
             assert isinstance(found, Settings)
 
 
+@unhurried
 @given(st.sampled_from(NAMES), TEXTS.filter(lambda text: "\0" not in text))
 def test_any_text_as_a_variable_is_taken_or_refused_in_one_line(name: str, value: str) -> None:
     try:
@@ -269,7 +320,7 @@ def test_any_text_as_a_variable_is_taken_or_refused_in_one_line(name: str, value
             assert flag_of(name) in str(error)
 
 
-@hypothesis_settings(max_examples=300)
+@unhurried
 @given(content=st.one_of(st.binary(), st.sampled_from(NAMES).map(str.encode), st.text().map(repr)))
 def test_any_settings_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes | str
