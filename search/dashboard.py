@@ -53,7 +53,7 @@ def application(
 ) -> "WSGIApplication":
     """The dashboard behind a guard.
 
-    Requests that name another host are refused (403): a foreign web page whose name was made to
+    Requests that name another host are refused (421): a foreign web page whose name was made to
     lead to this machine would otherwise count as the dashboard's own. Unless ``writable``, so is
     whatever is not GET or HEAD (405); no GET of optuna-dashboard 0.21 writes.
 
@@ -83,7 +83,7 @@ def application(
                 f"the dashboard does not answer to {host!r}, but to what its start printed; if "
                 f"that is a name of yours for it, start it with --allow-host {known}"
             )
-            return _refuse(start_response, "403 Forbidden", reason)
+            return _refuse(start_response, "421 Misdirected Request", reason)
         if environ["REQUEST_METHOD"] not in _READING:
             if not writable:
                 reason = "the dashboard is read-only; start it with --writable to change studies"

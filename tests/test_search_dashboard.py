@@ -188,7 +188,7 @@ def test_reads_and_refuses_to_write(made: Made) -> None:
 
         for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", ""):
             response, body = request(origin, "GET", "/api/studies", Host=host)
-            assert response.status == 403
+            assert response.status == 421
             assert NAME.encode() not in body
             assert len(body.splitlines()) == 1
 
@@ -276,7 +276,7 @@ def test_nothing_but_get_and_head_passes(method: str, path: str) -> None:
 def test_no_other_host_passes(host: str) -> None:
     app = application(InMemoryStorage(), Path("absent"), writable=True, hosts=HOSTS)
     passes = re.fullmatch(r"(localhost|127\.0\.0\.1)\.?(:\d*)?", host.lower()) is not None
-    assert call(app, "GET", "/api/meta", host)[0].startswith("200" if passes else "403")
+    assert call(app, "GET", "/api/meta", host)[0].startswith("200" if passes else "421")
 
 
 def refused(host: str, port: int, *, writable: bool = False) -> str:
@@ -357,7 +357,7 @@ def test_names_are_compared_without_port_case_final_dot_and_spelling_of_an_addre
         assert call(app, "GET", "/api/meta", host)[0].startswith("200"), host
     others = ("box.example.evil.example", "xbox.example", "box.example..", "::1", "[::2]", ".", "[")
     for host in (*others, "box.example:80:80", "box.example@evil.example", "*", ""):
-        assert call(app, "GET", "/api/meta", host)[0].startswith("403"), host
+        assert call(app, "GET", "/api/meta", host)[0].startswith("421"), host
 
 
 def test_who_is_refused_is_told_the_option_that_allows_the_name() -> None:
@@ -365,7 +365,7 @@ def test_who_is_refused_is_told_the_option_that_allows_the_name() -> None:
 
     def reason(host: str) -> str:
         status, body = call(app, "GET", "/dashboard", host)
-        assert status == "403 Forbidden"
+        assert status == "421 Misdirected Request"
         (line,) = body.decode("ascii").splitlines()
         return str(json.loads(line)["reason"])
 
@@ -441,7 +441,7 @@ def test_allowed_names_let_nobody_write_without_the_token(
         assert name in line
         status = call(app, "GET", "/api/meta", f"{name}:8443")[0]
         assert status.startswith("401" if token else "200")
-    assert call(app, "GET", "/api/meta", "evil.example")[0][:3] in ("401", "403")
+    assert call(app, "GET", "/api/meta", "evil.example")[0][:3] in ("401", "421")
     assert not call(app, "DELETE", "/api/studies/0", "evil.example")[0].startswith("2")
 
 
