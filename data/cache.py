@@ -1,19 +1,23 @@
 """Decoded images in ``~/.cache/treino``: written once, whole, and found again by their content."""
 
+import errno
+import io
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data.dataset import FORMAT, META, SPLITS, DataError, Dataset, array_file
+from data.temporary import own_folder, own_name, sweep
+
+_ROWS = 1024  # images that are written at a time
 
 
 @dataclass(frozen=True)
@@ -41,27 +45,48 @@ class Cache:
             return None
 
     def remembered(self, key: str) -> str | None:
-        """The fingerprint that was noted for a quick key."""
+        """The text that was noted for a quick key."""
         try:
             return self._note(key).read_text(encoding="ascii")
         except (OSError, ValueError):
             return None
 
-    def remember(self, key: str, fingerprint: str) -> None:
-        """Note which content a quick key stands for."""
+    def remember(self, key: str, text: str) -> None:
+        """Note what a quick key stands for: which content, and what to say of it."""
         with _told(self.root):
-            self._note(key).parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._note(f".{uuid.uuid4().hex}")
-            temporary.write_text(fingerprint, encoding="ascii")
-            temporary.replace(self._note(key))
+            _replace(self._note(key), text)
 
-    def entry(self) -> "Entry":
-        """A place to decode into.
+    def sweep(self) -> None:
+        """Remove what processes that were killed did not complete."""
+        for folder in (self.downloads, self.root / "decoded", self.root / "index"):
+            sweep(folder)
+
+    def renamed(self, dataset: Dataset, name: str, source: str) -> Dataset:
+        """The data set under the name and source that it has now; its content is the same.
+
+        What opens the decoded folder by its path is to find them, too; a cache that can only be
+        read keeps those of its first decoding.
+        """
+        if (dataset.name, dataset.source) != (name, source):
+            with suppress(OSError, ValueError):
+                file = dataset.path / META
+                meta = json.loads(file.read_text(encoding="utf-8"))
+                _replace(file, json.dumps({**meta, "name": name, "source": source}, indent=2))
+        return replace(dataset, name=name, source=source)
+
+    @contextmanager
+    def entry(self) -> Iterator["Entry"]:
+        """A place to decode into, gone at the end of the block if it was not committed.
 
         Raises:
             DataError: The cache cannot be written.
         """
-        return Entry(self, self.root / "decoded" / f".{uuid.uuid4().hex}")
+        with ExitStack() as stack:
+            with _told(self.root):
+                folder = stack.enter_context(own_folder(self.root / "decoded"))
+            entry = Entry(self, folder)
+            stack.callback(entry.close)
+            yield entry
 
     def adopt(self, folder: Path, fingerprint: str) -> Dataset:
         """Move a complete decoded folder to where its content is looked for."""
@@ -72,7 +97,7 @@ class Cache:
                 return found
             # What is there and is not whole goes out of the way before it is removed: a removal
             # takes time, and another process may be at the same point.
-            aside = place.with_name(f".{uuid.uuid4().hex}")
+            aside = place.with_name(own_name())
             with suppress(OSError):
                 place.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
@@ -87,55 +112,120 @@ class Cache:
         return self.root / "index" / key
 
 
+class Images:
+    """The images of a split on disk, (n, side, side, 3) in NumPy's format, written one by one.
+
+    They are not mapped into memory: a disk that fills up while a mapping is written kills the
+    process, and a write can be told of. Several threads may write.
+    """
+
+    def __init__(self, path: Path, count: int, side: int, root: Path) -> None:
+        self.path = path
+        self._root = root
+        self._bytes = side * side * 3
+        with _told(root):
+            self._file = path.open("xb", buffering=0)
+            header = _header((count, side, side, 3), np.dtype(np.uint8))
+            self._start = len(header)
+            self._write(header, 0)
+            self._file.truncate(self._start + count * self._bytes)
+
+    def put(self, row: int, image: npt.NDArray[np.uint8]) -> None:
+        """Write the image of a row, (side, side, 3).
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        with _told(self._root):
+            self._write(image.tobytes(), self._start + row * self._bytes)
+
+    def close(self) -> None:
+        """Have everything on the disk, which is where some file systems notice that it is full."""
+        with _told(self._root):
+            _flush(self._file)
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Close what is not to be kept."""
+        with suppress(OSError):
+            self._file.close()
+
+    def _write(self, content: bytes, at: int) -> None:
+        left = memoryview(content)
+        while left:  # on a disk that is nearly full, a part is written first
+            written = os.pwrite(self._file.fileno(), left, at)
+            left, at = left[written:], at + written
+
+
 class Entry:
-    """A data set being decoded, in a folder of its own; gone if it is not committed."""
+    """A data set being decoded, in a folder of its own."""
 
     def __init__(self, cache: Cache, folder: Path) -> None:
         self._cache = cache
         self._folder = folder
+        self._files: list[Images] = []
 
-    def __enter__(self) -> "Entry":
-        with _told(self._cache.root):
-            self._folder.mkdir(parents=True)
-        return self
+    def close(self) -> None:
+        """Let go of files that were not finished."""
+        for images in self._files:
+            images.abandon()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def images(self, split: str, count: int, side: int) -> Images:
+        """The split's images, to be filled.
 
-    def array(self, split: str, count: int, side: int) -> npt.NDArray[np.uint8]:
-        """The split's images on disk, (count, side, side, 3), to be filled."""
-        with _told(self._cache.root):
-            return np.lib.format.open_memmap(
-                array_file(self._folder, split, "images"),
-                mode="w+",
-                dtype=np.uint8,
-                shape=(count, side, side, 3),
-            )
+        Raises:
+            DataError: The cache cannot be written.
+        """
+        file = array_file(self._folder, split, "images")
+        images = Images(file, count, side, self._cache.root)
+        self._files.append(images)
+        return images
+
+    def touch(self) -> None:
+        """Show other machines that share the cache that the work goes on."""
+        with suppress(OSError):
+            os.utime(self._folder)
 
     def finish(
         self,
         split: str,
-        images: npt.NDArray[np.uint8],
+        images: npt.NDArray[np.uint8] | Images,
         labels: npt.NDArray[np.int32],
         keep: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Write a split; ``keep`` leaves out the images that it is false for."""
+        """Complete a split: its images, those of the rows that ``keep`` is true for, and labels.
+
+        Raises:
+            DataError: The cache cannot be written.
+        """
         file = array_file(self._folder, split, "images")
-        with _told(self._cache.root):
-            if isinstance(images, np.memmap):
-                images.flush()
+        if isinstance(images, Images):
+            images.close()
             if keep is not None and not keep.all():
-                images, labels = images[keep], labels[keep]
-                np.save(file, images, allow_pickle=False)
-            elif not isinstance(images, np.memmap):
-                np.save(file, images, allow_pickle=False)
-            labels_file = array_file(self._folder, split, "labels")
-            np.save(labels_file, labels.astype(np.int32), allow_pickle=False)
+                whole = np.load(file, mmap_mode="r", allow_pickle=False)
+                file.unlink()
+                self._save(file, whole, np.flatnonzero(keep))
+        else:
+            self._save(file, images)
+        self._save(array_file(self._folder, split, "labels"), labels.astype(np.int32))
+
+    def _save(
+        self,
+        file: Path,
+        array: npt.NDArray[Any],
+        rows: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Write an array, or its rows, in NumPy's format, a piece at a time.
+
+        `numpy.save` does not say why it could not write, and wants all rows in memory.
+        """
+        count = len(array) if rows is None else len(rows)
+        with _told(self._cache.root), file.open("xb") as to:
+            to.write(_header((count, *array.shape[1:]), array.dtype))
+            for start in range(0, count, _ROWS):
+                some = slice(start, start + _ROWS)
+                to.write((array[some] if rows is None else array[rows[some]]).tobytes())
+            _flush(to)
 
     def commit(
         self,
@@ -145,7 +235,6 @@ class Entry:
         source: str,
         classes: Sequence[str],
         parts: Mapping[str, Sequence[int]],
-        warnings: Sequence[str] = (),
     ) -> Dataset:
         """Make the entry the cache's data set of that fingerprint, and open it."""
         meta = {
@@ -154,7 +243,7 @@ class Entry:
             "source": source,
             "classes": list(classes),
             "fingerprint": fingerprint,
-            "warnings": list(warnings),
+            "warnings": [],  # for earlier versions, which read it
             "splits": {
                 split: {
                     "parts": [int(size) for size in parts[split]],
@@ -167,9 +256,38 @@ class Entry:
             },
         }
         with _told(self._cache.root):
-            text = json.dumps(meta, indent=2, ensure_ascii=False)
-            (self._folder / META).write_text(text, encoding="utf-8")
+            # In ASCII: names of folders may be no text in any encoding.
+            (self._folder / META).write_text(json.dumps(meta, indent=2), encoding="ascii")
         return self._cache.adopt(self._folder, fingerprint)
+
+
+def _header(shape: tuple[int, ...], kind: np.dtype[Any]) -> bytes:
+    header = io.BytesIO()
+    description = np.lib.format.dtype_to_descr(kind)
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": description, "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise  # it can be done here, and was not
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(own_name())
+    try:
+        temporary.write_text(text, encoding="ascii")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def load(
     if not SMALLEST <= image_size <= LARGEST:
         raise DataError(f"image size {image_size}: expected {SMALLEST} to {LARGEST} pixels")
     store = Cache(cache) if cache is not None else Cache.default(environ)
+    store.sweep()
 
     def from_folder(path: Path) -> Dataset:
         return load_folder(

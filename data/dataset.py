@@ -47,6 +47,7 @@ class Dataset:
         fingerprint: Hexadecimal digest of the content: images, classes, split and size.
         path: The decoded folder; ``open`` opens it in any process.
         warnings: What the user should know of it, a line each.
+        formerly: Fingerprints that earlier versions gave the same content.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Dataset:
     fingerprint: str
     path: Path
     warnings: tuple[str, ...] = ()
+    formerly: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -83,8 +85,9 @@ class Dataset:
                 classes=tuple(meta["classes"]),
                 fingerprint=meta["fingerprint"],
                 path=path,
-                warnings=tuple(meta["warnings"]),
-                **splits,
+                train=splits["train"],
+                validation=splits["validation"],
+                test=splits["test"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} holds no decoded images any more ({error})") from error

@@ -1,28 +1,81 @@
 """Image files to arrays: every format, size and mode to square RGB, with limits on what is read."""
 
+import errno
+import functools
 import hashlib
+import importlib.util
 import io
+import json
 import os
 import stat
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
-from data.cache import Cache
+from data.cache import Cache, Images
 from data.dataset import FORMAT, SPLITS, DataError, Dataset
-from data.folder import MAX_FILE_BYTES, SHOWN, ImageFile, Scan
+from data.filetype import HEIC, READ, kind_of
+from data.folder import MAX_FILE_BYTES, SHOWN, Found, ImageFile, Scan
+from data.metadata import without_metadata
+from data.pixels import resize, smaller, to_rgb, white_of
 from data.progress import Progress, silent
+from data.repeats import Looked, repeats
 
-MAX_PIXELS = 50_000_000  # of one image: a file of a few bytes can claim to be far larger
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-BACKGROUND = (255, 255, 255, 255)  # what shows through transparent pixels
+MAX_PIXELS = 250_000_000  # of one image: phones take 200 million; a tiny file can claim far more
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
+# Larger images are made smaller while they are read or in strips: whole and in colour, with the
+# copies on the way, one could take gigabytes.
+_WHOLE = 50_000_000
+_AT_ONCE = 200_000_000  # pixels that all threads together hold
 _TOGETHER = 256  # files that a thread takes at a time
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Reading that fails so says nothing of the file: leaving it out would hide what is to be mended.
+_NOT_THE_FILE = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class _RefusedError(ValueError):
+    """An image that is not decoded, whatever is left out of its file."""
+
+
+class _Room:
+    """Room for so many pixels among threads; an image larger than all of it is alone."""
+
+    def __init__(self, pixels: int) -> None:
+        self._all = pixels
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._all)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+_room = _Room(_AT_ONCE)
 
 
 def load_folder(
@@ -36,47 +89,49 @@ def load_folder(
 ) -> Dataset:
     """The images of a scanned folder, decoded now or found in the cache.
 
+    Name, source and warnings are those of this folder, wherever images with the same content
+    were decoded before.
+
     Raises:
         DataError: Images are unreadable and not to be skipped, or a file may not be read.
     """
     key = _quick_key(found, side, seed, skip_bad)
-    known = cache.remembered(key)
-    dataset = cache.find(known) if known else None
-    if dataset is None:
-        dataset = _decode(found, cache, side, skip_bad, progress)
-        cache.remember(key, dataset.fingerprint)
-    return dataset
-
-
-def to_square(images: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """Images (n, height, width) or (n, height, width, 3) as (n, side, side, 3)."""
-    if images.ndim == 4 and images.shape[1:3] == (side, side):
-        return images
-    return np.stack([_resize(Image.fromarray(image).convert("RGB"), side) for image in images])
+    note = _Note.from_text(cache.remembered(key))
+    dataset = cache.find(note.fingerprint) if note else None
+    if dataset is None or note is None:
+        dataset, note = _decode(found, cache, side, skip_bad, progress)
+        cache.remember(key, note.text)
+    root = found.root.resolve()
+    dataset = cache.renamed(dataset, root.name or "images", f"image folders in {root}")
+    return replace(dataset, warnings=note.warnings, formerly=note.formerly)
 
 
 def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
     """One image file's content as (side, side, 3).
 
-    Turned as its EXIF data say, transparent pixels over white, stretched to a square.
+    Turned as its EXIF data say, transparent pixels over white, stretched to a square. Of several
+    frames or pages the first.
 
     Raises:
         ValueError: It is no image that can be read, or too large a one; the message says which.
     """
+    kind = kind_of(content)
+    if kind == HEIC and not heic_readable():
+        raise ValueError("unreadable (a HEIC image: `pip install pillow-heif` makes it readable)")
+    if kind not in (*READ, HEIC):
+        raise ValueError(f"unreadable ({kind})")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{image.width}x{image.height} pixels are more than the {MAX_PIXELS:,} allowed"
-                )
-            turned = ImageOps.exif_transpose(image)
-            return _resize(_to_rgb(turned), side)
-    except ValueError:
-        raise
-    except Image.DecompressionBombError as error:  # so large that Pillow looks no further
-        raise ValueError(f"more pixels than the {MAX_PIXELS:,} allowed") from error
+        return _decode_content(content, side)
+    except (_RefusedError, MemoryError) as error:
+        raise ValueError(str(error) or "unreadable (not enough memory)") from error
     except Exception as error:  # Pillow meets damaged files with almost anything
-        raise ValueError(f"unreadable ({type(error).__name__}: {error})") from error
+        bare = without_metadata(content)
+        if bare != content:
+            try:
+                return _decode_content(bare, side)
+            except Exception:  # noqa: BLE001, S110 - the fault was not in the metadata
+                pass
+        raise ValueError(f"unreadable (a damaged {kind} image{_reason(error)})") from error
 
 
 def decode_file(path: Path, side: int) -> npt.NDArray[np.uint8]:
@@ -87,58 +142,119 @@ def decode_file(path: Path, side: int) -> npt.NDArray[np.uint8]:
     """
     try:
         status = path.stat()
-    except OSError as error:
-        raise ValueError(f"unreadable ({error.strerror or error})") from error
+    except (OSError, RuntimeError, ValueError) as error:  # older Pythons: links in a circle, NUL
+        raise ValueError(f"unreadable ({getattr(error, 'strerror', None) or error})") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError("a folder, not an image")
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
         raise ValueError("no file of its own")
     return decode(_content(path, status.st_size), side)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
-        # Sixteen bits a pixel: convert("RGB") would cut all but the darkest to white.
-        grey = np.clip(np.asarray(image, np.float64) / 257, 0, 255)
-        return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
-    if "A" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
-    return image.convert("RGB")
+def heic_readable() -> bool:
+    """Whether HEIC images can be read: a package of its own does that."""
+    return importlib.util.find_spec("pillow_heif") is not None
 
 
-def _resize(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
-    if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(image, np.uint8)
+@functools.cache
+def _formats(kind: str) -> tuple[str, ...]:
+    if kind != HEIC:
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
 
 
-def _decode(found: Scan, cache: Cache, side: int, skip_bad: bool, progress: Progress) -> Dataset:
+def _decode_content(content: bytes, side: int) -> npt.NDArray[np.uint8]:
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below what phones take; ours follows
+    with Image.open(io.BytesIO(content), formats=_formats(kind_of(content))) as file:
+        pixels = file.width * file.height
+        if pixels > MAX_PIXELS:
+            raise _RefusedError(
+                f"{file.width}x{file.height} pixels are more than the {MAX_PIXELS:,} allowed"
+            )
+        with _room.taken(pixels):
+            if pixels > _WHOLE:
+                file.draft(None, (4 * side, 4 * side))  # JPEG alone can be read smaller
+            file.load()
+            turn = _turn(file)
+            white = white_of(file)
+            image: Image.Image = file
+            if file.width * file.height > _WHOLE:
+                image, white = smaller(file, side, white), 0
+            if turn is not None:
+                image = image.transpose(turn)
+            return resize(to_rgb(image, white), side)
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How a picture is to be turned to stand upright."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 - a damaged block says nothing; the pixels are whole
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """What a library says of a damaged file, if it is fit to be shown."""
+    text = " ".join(str(error).split())
+    return f": {text[:150]}" if text and " object at 0x" not in text else ""
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What is remembered of a folder beside its decoded images."""
+
+    fingerprint: str
+    warnings: tuple[str, ...]
+    formerly: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return json.dumps(asdict(self))  # in ASCII, whatever names hold
+
+    @classmethod
+    def from_text(cls, text: str | None) -> "_Note | None":
+        try:
+            values = json.loads(text or "")
+            return cls(
+                str(values["fingerprint"]), tuple(values["warnings"]), tuple(values["formerly"])
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def _decode(
+    found: Scan, cache: Cache, side: int, skip_bad: bool, progress: Progress
+) -> tuple[Dataset, _Note]:
     total = sum(len(split.files) for split in found.splits.values())
     digests: dict[str, list[bytes]] = {}
     bad: dict[str, dict[int, str]] = {}
-    parts: dict[str, list[int]] = {}
+    kept: dict[str, Found] = {}
+    looked: list[Looked] = []
     with cache.entry() as entry:
         done = 0
         for name, split in found.splits.items():
-            images = entry.array(name, len(split.files), side)
+            images = entry.images(name, len(split.files), side)
             digests[name], bad[name] = [], {}
-            for row, (digest, reason) in enumerate(_decode_all(split.files, images, side)):
-                digests[name].append(digest)
+            for row, (digest, pixels, reason) in enumerate(_decode_all(split.files, images, side)):
                 if reason:
                     bad[name][row] = reason
+                else:
+                    digests[name].append(digest)
+                    looked.append(Looked(pixels, name, split.labels[row], split.files[row].path))
                 done += 1
                 if done % _TOGETHER == 0 or done == total:
                     progress("decoding images", done, total)
+                    entry.touch()
             if bad[name] and not skip_bad:
                 continue  # go on, to list those of the other splits too
+            kept[name] = _without(split, bad[name])
+            labels = np.array(kept[name].labels, np.int32)
+            _check_classes_left(found, name, labels)
             keep = np.array([row not in bad[name] for row in range(len(split.files))])
-            labels = np.array(split.labels, np.int32)
-            _check_classes_left(found, name, labels[keep])
             entry.finish(name, images, labels, keep)
-            starts = np.cumsum((0, *split.parts))
-            parts[name] = [int(keep[a:b].sum()) for a, b in pairwise(starts)]
-            digests[name] = [
-                digest for digest, kept in zip(digests[name], keep, strict=True) if kept
-            ]
         listed = [
             f"{found.splits[name].files[row].path}: {reason}"
             for name, reasons in bad.items()
@@ -149,44 +265,60 @@ def _decode(found: Scan, cache: Cache, side: int, skip_bad: bool, progress: Prog
                 f"{_some(listed)}: mend or remove {'it' if len(listed) == 1 else 'them'}, or leave "
                 "bad images out with --skip-bad-images"
             )
-        warnings_ = [f"left out {_some(listed)}"] if listed else []
-        return entry.commit(
-            _fingerprint(found, digests, side),
+        fingerprint = _fingerprint(found.classes, kept, digests, side)
+        # Once, images that were left out counted all the same: studies were made so.
+        before = _fingerprint(found.classes, found.splits, digests, side)
+        note = _Note(
+            fingerprint,
+            (*([f"left out {_some(listed)}"] if listed else ()), *repeats(looked, found.classes)),
+            (before,) if before != fingerprint else (),
+        )
+        dataset = entry.commit(
+            fingerprint,
             name=found.root.resolve().name or "images",
             source=f"image folders in {found.root.resolve()}",
             classes=found.classes,
-            parts=parts,
-            warnings=[*warnings_, *_in_two_splits(digests)],
+            parts={name: split.parts for name, split in kept.items()},
         )
+        return dataset, note
 
 
 def _decode_all(
-    files: Sequence[ImageFile], images: npt.NDArray[np.uint8], side: int
-) -> Iterator[tuple[bytes, str]]:
-    """Fill ``images``; yields for each file its digest, and why it is bad, empty if it is not."""
+    files: Sequence[ImageFile], images: Images, side: int
+) -> Iterator[tuple[bytes, bytes, str]]:
+    """Fill ``images``; yields for each file its digest, that of its pixels, and why it is bad."""
+    stop = threading.Event()
 
-    def decode_some(start: int) -> list[tuple[bytes, str]]:
+    def decode_some(start: int) -> list[tuple[bytes, bytes, str]]:
         return [
-            _decode_one(file, images[row], side)
+            _decode_one(file, images, row, side)
             for row, file in enumerate(files[start : start + _TOGETHER], start)
+            if not stop.is_set()
         ]
 
     # Pillow lets go of the interpreter while it decodes: threads are enough.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # of odd images; what matters is an error here
-        for some in pool.map(decode_some, range(0, len(files), _TOGETHER)):
-            yield from some
+        try:
+            for some in pool.map(decode_some, range(0, len(files), _TOGETHER)):
+                yield from some
+        finally:
+            stop.set()  # after Ctrl-C the pool waits for what was begun
 
 
-def _decode_one(file: ImageFile, place: npt.NDArray[np.uint8], side: int) -> tuple[bytes, str]:
+def _decode_one(file: ImageFile, images: Images, row: int, side: int) -> tuple[bytes, bytes, str]:
     try:
         content = _content(file.path, file.size)
-        place[:] = decode(content, side)
+        pixels = decode(content, side)
     except ValueError as error:
-        if isinstance(error.__cause__, PermissionError):  # nothing that skipping should hide
+        cause = error.__cause__
+        if isinstance(cause, PermissionError):
             raise DataError(f"no permission to read {file.path}: change its permissions") from error
-        return b"", str(error)
-    return hashlib.sha256(content).digest(), ""
+        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _NOT_THE_FILE:
+            raise DataError(f"{file.path}: {error}") from error
+        return b"", b"", str(error)
+    images.put(row, pixels)
+    return hashlib.sha256(content).digest(), hashlib.sha256(pixels.tobytes()).digest(), ""
 
 
 def _content(path: Path, size: int) -> bytes:
@@ -211,37 +343,47 @@ def _check_classes_left(found: Scan, split: str, labels: npt.NDArray[np.int32]) 
             )
 
 
-def _in_two_splits(digests: dict[str, list[bytes]]) -> list[str]:
-    """Warnings of images that a network could learn by heart before it is tested on them."""
-    learned = set(digests["train"])
-    return [
-        f"{count:,} of the {split} images are training images too, byte for byte: accuracy on "
-        "them is worth nothing"
-        for split in ("validation", "test")
-        if (count := sum(digest in learned for digest in digests[split]))
-    ]
-
-
 def _some(listed: Sequence[str]) -> str:
     more = f" and {len(listed) - SHOWN:,} more" if len(listed) > SHOWN else ""
     return "; ".join(listed[:SHOWN]) + more
 
 
-def _fingerprint(found: Scan, digests: dict[str, list[bytes]], side: int) -> str:
+def _without(split: Found, bad: Collection[int]) -> Found:
+    """A split as if the files in the rows ``bad`` had never been there."""
+    if not bad:
+        return split
+    keep = [row not in bad for row in range(len(split.files))]
+    starts = np.cumsum((0, *split.parts))
+    parts = [sum(keep[a:b]) for a, b in pairwise(starts)]
+    return Found(
+        tuple(file for file, kept in zip(split.files, keep, strict=True) if kept),
+        tuple(label for label, kept in zip(split.labels, keep, strict=True) if kept),
+        tuple(part for part in parts if part),
+    )
+
+
+def _fingerprint(
+    classes: tuple[str, ...],
+    splits: Mapping[str, Found],
+    digests: Mapping[str, Sequence[bytes]],
+    side: int,
+) -> str:
     """A digest of what is trained on, wherever the folder lies."""
-    whole = hashlib.sha256(f"folder {FORMAT} {side} {found.classes}".encode())
+    whole = hashlib.sha256(f"folder {FORMAT} {side} {classes}".encode())
     for name in SPLITS:
-        whole.update(f"{name} {found.splits[name].parts}".encode())
+        whole.update(f"{name} {splits[name].parts}".encode())
         whole.update(b"".join(digests[name]))
-        whole.update(repr(found.splits[name].labels).encode())
+        whole.update(repr(splits[name].labels).encode())
     return whole.hexdigest()[:16]
 
 
 def _quick_key(found: Scan, side: int, seed: int, skip_bad: bool) -> str:
     """A digest of names, sizes and times: what can be told without reading 60,000 files."""
+    # What can be read decides what is left out.
     whole = hashlib.sha256(
-        f"folder {FORMAT} {side} {seed} {skip_bad} {found.root.resolve()}".encode()
+        f"folder {FORMAT} {side} {seed} {skip_bad} {READ} {heic_readable()}\0".encode()
     )
+    whole.update(os.fsencode(found.root.resolve()))
     for name, split in found.splits.items():
         whole.update(name.encode())
         for file in split.files:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.dataset import DataError
 from data.progress import Progress
+from data.temporary import own_folder
 
 CONNECT_SECONDS = 10.0  # offline is to be noticed soon
 
@@ -36,12 +37,14 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
     downloader = pooch.HTTPDownloader(
         progressbar=_Bar(remote.name, progress), timeout=CONNECT_SECONDS
     )
+    file = folder / remote.name
     try:
-        return Path(
-            pooch.retrieve(
-                remote.url, remote.checksum, remote.name, path=folder, downloader=downloader
-            )
-        )
+        if not (file.is_file() and pooch.hashes.hash_matches(file, remote.checksum)):
+            with own_folder(folder) as own:  # what a killed process leaves of it is removed
+                pooch.retrieve(
+                    remote.url, remote.checksum, remote.name, path=own, downloader=downloader
+                )
+                (own / remote.name).replace(file)
     except requests.exceptions.ConnectionError as error:
         raise DataError(f"cannot download {remote.url}: no connection") from error
     except requests.exceptions.RequestException as error:
@@ -55,6 +58,7 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
             f"{remote.url} is not the file that was expected: its checksum differs; try again, "
             "and if it stays so, the file was changed"
         ) from error
+    return file
 
 
 class _Bar:

@@ -1,6 +1,7 @@
 """A part of a data set, for work that would take too long on all of it."""
 
 import hashlib
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -36,7 +37,7 @@ def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
     found = cache.find(fingerprint)
     if found is not None:
-        return found
+        return _renamed(found, whole, cache)
     share = Fraction(images, total)
     parts = {}
     with cache.entry() as entry:
@@ -46,15 +47,16 @@ def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
             rows = stratified(split.labels, seed, shares)["part"]
             entry.finish(name, split.images[rows], split.labels[rows])
             parts[name] = _sizes(split.parts, rows)
-        kept = sum(parts["train"])
-        return entry.commit(
-            fingerprint,
-            name=f"{whole.name} ({kept:,} images)",
-            source=f"{kept:,} of {total:,} training images of {whole.source}",
-            classes=whole.classes,
-            parts=parts,
-            warnings=whole.warnings,
-        )
+        made = entry.commit(fingerprint, name="", source="", classes=whole.classes, parts=parts)
+    return _renamed(made, whole, cache)
+
+
+def _renamed(part: Dataset, whole: Dataset, cache: Cache) -> Dataset:
+    """A part with the name, source and warnings that its data set has now."""
+    kept, total = len(part.train.labels), len(whole.train.labels)
+    name = f"{whole.name} ({kept:,} images)"
+    source = f"{kept:,} of {total:,} training images of {whole.source}"
+    return replace(cache.renamed(part, name, source), warnings=whole.warnings)
 
 
 def _sizes(parts: tuple[int, ...], rows: npt.NDArray[np.int64]) -> list[int]:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from data.cache import Cache
 from data.dataset import FORMAT, SPLITS, DataError, Dataset
-from data.decode import to_square
 from data.download import Remote, fetch
+from data.pixels import to_square
 from data.progress import Progress, silent
 from data.split import SHARES, stratified
 
@@ -194,7 +194,7 @@ def _decoded(
     fingerprint = hashlib.sha256(f"{key} {FORMAT} {side}".encode()).hexdigest()[:16]
     dataset = cache.find(fingerprint)
     if dataset is not None:
-        return dataset
+        return cache.renamed(dataset, name, source)
     raw = read()
     with cache.entry() as entry:
         for split in SPLITS:

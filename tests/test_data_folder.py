@@ -237,7 +237,7 @@ class TestBadInput:
         root = documents_layout(tmp_path / "i")
         path = bomb(root / "train/train1/000_red/bomb.png")
         line = said(root, cache)
-        assert f"{path}: more pixels than the 50,000,000 allowed" in line
+        assert f"{path}: 60000x60000 pixels are more than the 250,000,000 allowed" in line
 
     def test_an_image_of_too_many_pixels(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(decoding, "MAX_PIXELS", 99)
@@ -261,9 +261,10 @@ class TestBadInput:
         shutil.copy(source, root / "validation/000_red/copy.png")
         shutil.copy(source, root / "test/000_red/copy 1.png")
         shutil.copy(source, root / "test/001_blue/copy 2.png")
-        first, second = open_folder(root, cache).warnings
+        first, second, third = open_folder(root, cache).warnings
         assert first.startswith("1 of the validation images are training images too")
         assert second.startswith("2 of the test images are training images too")
+        assert third.startswith("1 image is in two classes")
 
     @pytest.mark.parametrize("locked", ["train/train1/000_red", "file"])
     def test_no_permission(self, tmp_path: Path, locked: str) -> None:

@@ -1,0 +1,71 @@
+"""The same image where it must not be: in two splits, or in two classes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Looked:
+    """An image that was decoded.
+
+    Attributes:
+        pixels: A digest of what a network sees of it.
+        split: train, validation or test.
+        label: The number of its class.
+        path: Its file.
+    """
+
+    pixels: bytes
+    split: str
+    label: int
+    path: Path
+
+
+def repeats(images: Iterable[Looked], classes: Sequence[str]) -> list[str]:
+    """Warnings of images that are in two splits or two classes, with how many and an example."""
+    same: dict[bytes, list[Looked]] = defaultdict(list)
+    for image in images:
+        same[image.pixels].append(image)
+    groups = [group for group in same.values() if len(group) > 1]
+    return [
+        *_leaks(groups, "validation", "train", "training"),
+        *_leaks(groups, "test", "train", "training"),
+        *_leaks(groups, "test", "validation", "validation"),
+        *_contradictions(groups, classes),
+    ]
+
+
+def _leaks(groups: Sequence[Sequence[Looked]], split: str, other: str, name: str) -> Iterator[str]:
+    """Of images that a network learns or is chosen by before it is measured on them."""
+    count, example = 0, ("", "")
+    for group in groups:
+        # Those among the training images, too, are told of there.
+        if other != "train" and any(image.split == "train" for image in group):
+            continue
+        first = next((image.path for image in group if image.split == other), None)
+        again = [image.path for image in group if image.split == split]
+        if first and again:
+            example = example if count else (str(again[0]), str(first))
+            count += len(again)
+    if count:
+        yield (
+            f"{count:,} of the {split} images are {name} images too, pixel for pixel "
+            f"({example[0]} is {example[1]}): accuracy on them is worth nothing"
+        )
+
+
+def _contradictions(groups: Sequence[Sequence[Looked]], classes: Sequence[str]) -> Iterator[str]:
+    """Of images that are said to be two things."""
+    found = [group for group in groups if len({image.label for image in group}) > 1]
+    if not found:
+        return
+    first = found[0][0]
+    second = next(image for image in found[0] if image.label != first.label)
+    are, they = ("images are", "they show") if len(found) > 1 else ("image is", "it shows")
+    yield (
+        f"{len(found):,} {are} in two classes, pixel for pixel ({first.path} in "
+        f"{classes[first.label]!r} is {second.path} in {classes[second.label]!r}): "
+        f"decide what {they}"
+    )
