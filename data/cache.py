@@ -113,31 +113,35 @@ class Cache:
 
 
 class Images:
-    """The images of a split on disk, (n, side, side, 3) in NumPy's format, written one by one.
+    """The images of a split on disk, (n, side, side, 3) in NumPy's format, written in pieces.
 
     They are not mapped into memory: a disk that fills up while a mapping is written kills the
     process, and a write can be told of. Several threads may write.
+
+    Attributes:
+        shape: Of an image.
+        bytes_each: Size of an image.
     """
 
     def __init__(self, path: Path, count: int, side: int, root: Path) -> None:
-        self.path = path
+        self.shape = (side, side, 3)
+        self.bytes_each = side * side * 3
         self._root = root
-        self._bytes = side * side * 3
         with _told(root):
             self._file = path.open("xb", buffering=0)
             header = _header((count, side, side, 3), np.dtype(np.uint8))
             self._start = len(header)
             self._write(header, 0)
-            self._file.truncate(self._start + count * self._bytes)
+            self._file.truncate(self._start + count * self.bytes_each)
 
-    def put(self, row: int, image: npt.NDArray[np.uint8]) -> None:
-        """Write the image of a row, (side, side, 3).
+    def put(self, row: int, images: npt.NDArray[np.uint8]) -> None:
+        """Write images, (n, side, side, 3), from a row on.
 
         Raises:
             DataError: It cannot be written.
         """
         with _told(self._root):
-            self._write(image.tobytes(), self._start + row * self._bytes)
+            self._write(images.data.cast("B"), self._start + row * self.bytes_each)
 
     def close(self) -> None:
         """Have everything on the disk, which is where some file systems notice that it is full."""
@@ -150,7 +154,7 @@ class Images:
         with suppress(OSError):
             self._file.close()
 
-    def _write(self, content: bytes, at: int) -> None:
+    def _write(self, content: bytes | memoryview, at: int) -> None:
         left = memoryview(content)
         while left:  # on a disk that is nearly full, a part is written first
             written = os.pwrite(self._file.fileno(), left, at)

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -35,8 +35,10 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 # Larger images are made smaller while they are read or in strips: whole and in colour, with the
 # copies on the way, one could take gigabytes.
 _WHOLE = 50_000_000
-_AT_ONCE = 200_000_000  # pixels that all threads together hold
-_TOGETHER = 256  # files that a thread takes at a time
+_AT_ONCE = 200_000_000  # pixels that all threads together hold, but for small images
+_SMALL = 1_000_000
+_TOGETHER = 256  # files that a thread takes at a time, or as many as fill _BYTES
+_BYTES = 8 * 2**20
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -121,14 +123,14 @@ def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
     if kind not in (*READ, HEIC):
         raise ValueError(f"unreadable ({kind})")
     try:
-        return _decode_content(content, side)
+        return _decode_content(content, kind, side)
     except (_RefusedError, MemoryError) as error:
         raise ValueError(str(error) or "unreadable (not enough memory)") from error
     except Exception as error:  # Pillow meets damaged files with almost anything
         bare = without_metadata(content)
         if bare != content:
             try:
-                return _decode_content(bare, side)
+                return _decode_content(bare, kind, side)
             except Exception:  # noqa: BLE001, S110 - the fault was not in the metadata
                 pass
         raise ValueError(f"unreadable (a damaged {kind} image{_reason(error)})") from error
@@ -166,15 +168,15 @@ def _formats(kind: str) -> tuple[str, ...]:
     return ("HEIF",)
 
 
-def _decode_content(content: bytes, side: int) -> npt.NDArray[np.uint8]:
+def _decode_content(content: bytes, kind: str, side: int) -> npt.NDArray[np.uint8]:
     Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below what phones take; ours follows
-    with Image.open(io.BytesIO(content), formats=_formats(kind_of(content))) as file:
+    with Image.open(io.BytesIO(content), formats=_formats(kind)) as file:
         pixels = file.width * file.height
         if pixels > MAX_PIXELS:
             raise _RefusedError(
                 f"{file.width}x{file.height} pixels are more than the {MAX_PIXELS:,} allowed"
             )
-        with _room.taken(pixels):
+        with _room.taken(pixels) if pixels > _SMALL else nullcontext():
             if pixels > _WHOLE:
                 file.draft(None, (4 * side, 4 * side))  # JPEG alone can be read smaller
             file.load()
@@ -238,7 +240,7 @@ def _decode(
         for name, split in found.splits.items():
             images = entry.images(name, len(split.files), side)
             digests[name], bad[name] = [], {}
-            for row, (digest, pixels, reason) in enumerate(_decode_all(split.files, images, side)):
+            for row, (digest, pixels, reason) in enumerate(_decode_all(split.files, images)):
                 if reason:
                     bad[name][row] = reason
                 else:
@@ -283,33 +285,36 @@ def _decode(
         return dataset, note
 
 
-def _decode_all(
-    files: Sequence[ImageFile], images: Images, side: int
-) -> Iterator[tuple[bytes, bytes, str]]:
+def _decode_all(files: Sequence[ImageFile], images: Images) -> Iterator[tuple[bytes, bytes, str]]:
     """Fill ``images``; yields for each file its digest, that of its pixels, and why it is bad."""
     stop = threading.Event()
+    together = max(1, min(_TOGETHER, _BYTES // images.bytes_each))
 
     def decode_some(start: int) -> list[tuple[bytes, bytes, str]]:
-        return [
-            _decode_one(file, images, row, side)
-            for row, file in enumerate(files[start : start + _TOGETHER], start)
+        some = files[start : start + together]
+        pixels = np.zeros((len(some), *images.shape), np.uint8)
+        told = [
+            _decode_one(file, place)
+            for file, place in zip(some, pixels, strict=True)
             if not stop.is_set()
         ]
+        images.put(start, pixels)
+        return told
 
     # Pillow lets go of the interpreter while it decodes: threads are enough.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # of odd images; what matters is an error here
         try:
-            for some in pool.map(decode_some, range(0, len(files), _TOGETHER)):
+            for some in pool.map(decode_some, range(0, len(files), together)):
                 yield from some
         finally:
             stop.set()  # after Ctrl-C the pool waits for what was begun
 
 
-def _decode_one(file: ImageFile, images: Images, row: int, side: int) -> tuple[bytes, bytes, str]:
+def _decode_one(file: ImageFile, place: npt.NDArray[np.uint8]) -> tuple[bytes, bytes, str]:
     try:
         content = _content(file.path, file.size)
-        pixels = decode(content, side)
+        place[:] = decode(content, len(place))
     except ValueError as error:
         cause = error.__cause__
         if isinstance(cause, PermissionError):
@@ -317,8 +322,7 @@ def _decode_one(file: ImageFile, images: Images, row: int, side: int) -> tuple[b
         if isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _NOT_THE_FILE:
             raise DataError(f"{file.path}: {error}") from error
         return b"", b"", str(error)
-    images.put(row, pixels)
-    return hashlib.sha256(content).digest(), hashlib.sha256(pixels.tobytes()).digest(), ""
+    return hashlib.sha256(content).digest(), hashlib.sha256(place.data).digest(), ""
 
 
 def _content(path: Path, size: int) -> bytes:

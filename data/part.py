@@ -33,11 +33,13 @@ def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
         raise DataError(
             f"--images {images}: {whole.name} needs at least {len(whole.classes)}, one a class"
         )
-    text = f"part {FORMAT} {whole.fingerprint} {images} {seed}"
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint, *formerly = (
+        hashlib.sha256(f"part {FORMAT} {of} {images} {seed}".encode()).hexdigest()[:16]
+        for of in (whole.fingerprint, *whole.formerly)
+    )
     found = cache.find(fingerprint)
     if found is not None:
-        return _renamed(found, whole, cache)
+        return replace(_renamed(found, whole, cache), formerly=tuple(formerly))
     share = Fraction(images, total)
     parts = {}
     with cache.entry() as entry:
@@ -48,7 +50,7 @@ def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
             entry.finish(name, split.images[rows], split.labels[rows])
             parts[name] = _sizes(split.parts, rows)
         made = entry.commit(fingerprint, name="", source="", classes=whole.classes, parts=parts)
-    return _renamed(made, whole, cache)
+    return replace(_renamed(made, whole, cache), formerly=tuple(formerly))
 
 
 def _renamed(part: Dataset, whole: Dataset, cache: Cache) -> Dataset:

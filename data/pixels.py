@@ -48,7 +48,7 @@ def to_rgb(image: Image.Image, white: float) -> Image.Image:
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resize(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:

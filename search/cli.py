@@ -96,12 +96,10 @@ def record(
     """Train configurations drawn at random, each in full, and keep their curves for replays."""
     data = load_images(settings).dataset
     from search import curves, launch, messages
-    from search.workspace import Workspace, study_name
+    from search.workspace import Workspace
 
-    name = settings.study or f"{study_name(settings)}-curves"
     settings = replace(
         settings,
-        study=name,
         trials=configurations,
         sampler="random",
         pruner="none",
@@ -110,10 +108,10 @@ def record(
         keep=0,
     )
     with Workspace.open(settings, write=True) as place:
-        searched = launch.search(place, settings, data)
+        searched = launch.search(place, settings, data, ending="-curves")
         found = curves.of_study(searched.study, place.records)
         if found is not None:
-            file = out or place.layout.curves(name)
+            file = out or place.layout.curves(searched.study.study_name)
             curves.write(found, file)
             done = len(found.configurations)
             say(f"{done} of {configurations} configurations recorded in {file}")
@@ -142,8 +140,9 @@ def baseline(
     from search.leaderboard import are_of_cifar10
     from search.outside import Order
     from search.scheduler import training_seed
+    from search.study_names import BASELINES
     from search.trials import history
-    from search.workspace import BASELINES, Workspace
+    from search.workspace import Workspace
 
     documented = DOCUMENTED[run]
     changes: dict[str, Any] = {"train_order": settings.train_order}

@@ -35,7 +35,7 @@ from search.space import SPACES, Space, make_space
 from search.statements import Claim
 from search.trials import ORIGIN
 from search.tuner import Tuner
-from search.workspace import Workspace, made_by, made_with, study_name
+from search.workspace import Workspace, made_by, made_with, provisional_name
 from storage.lease import LeaseHeld, StudyLease
 from storage.study import create_or_check, reports
 
@@ -50,25 +50,32 @@ class Searched:
     audited: Sequence[Audited] = ()
 
 
-def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
+def search(place: Workspace, settings: Settings, data: Dataset, *, ending: str = "") -> Searched:
     """Run the study that the settings name, or go on with it.
+
+    Args:
+        place: Where.
+        settings: Of the search.
+        data: The images.
+        ending: Of the study's name, where the user did not give one.
 
     Raises:
         LeaseHeld: Another tuner works on it.
         StorageError: It was made with other data, space or epochs; or the database fails.
         TreinoError: No worker has the memory for any network of the space.
     """
-    name = study_name(settings)
-    space, remarks = space_of_settings(settings, data, place.layout.logs(name))
+    plain = provisional_name(settings, ending)
+    space, remarks = space_of_settings(settings, data, place.layout.logs(plain))
+    data = place.as_studied(settings, data)
+    made = made_with(settings, data, space)
+    name = place.study_name(settings, made, ending)
     by_forecast = settings.sampler == "gp"
     prior = prior_of(settings.prior if by_forecast else "none", space.distributions())
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     workers = slots(settings.workers, largest)
     check_room(workers, smallest)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
-        study, new = create_or_check(
-            place.storage, name, made_with(settings, data, space), made_by(settings, data, space)
-        )
+        study, new = create_or_check(place.storage, name, made, made_by(settings, data, space))
         if not study.get_trials(deepcopy=False):
             _prepare(study, space, settings)
         study.pruner = scheduler.make_pruner(settings.pruner, settings.epochs)
@@ -88,6 +95,8 @@ def search(place: Workspace, settings: Settings, data: Dataset) -> Searched:
                 max_parameters=settings.max_params,
                 memory=memory(workers),
             )
+            if new and name != plain:
+                remarks.append(f"study {plain!r} is of other images: this one is {name!r}")
             for remark in remarks:
                 display.say(remark)
             display.say(messages.opening(study, new, plan, workers))

@@ -1,9 +1,9 @@
 """What a command works in: the database, our tables, the files, and the study in question."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from search.own_code import OwnNetworks
 from search.provenance import versions
 from search.settings import Settings
 from search.space import Space, make_space
+from search.study_names import BASELINES, derived_name, plain_name
 from storage import study as studies
 from storage.engine import database_url, explained, open_storage
 from storage.files import Layout
@@ -31,7 +32,6 @@ HOW_SEARCHED = (
     *("trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
     *("documented", "max_params"),
 )
-BASELINES = "baselines"  # where trainings of documented runs belong: to no study, but to their data
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,47 @@ class Workspace:
             raise TreinoError(f"study {study.study_name!r} was not made by treino; name another")
         return study
 
+    def as_studied(self, settings: Settings, data: Dataset) -> Dataset:
+        """The images under the fingerprint that the studies in question know them by."""
+        made = studies.made_studies(self.storage)
+        names = made.keys() & {settings.study} if settings.study else made.keys()
+        return as_made(data, {studies.fingerprint_of(made[name].made_with) for name in names})
 
-def study_name(settings: Settings) -> str:
-    """The study that a search is about: the named one, or one called after its data."""
-    name = settings.study or Path(settings.data).name or "images"
-    if name == BASELINES:
-        raise SettingsError(f"--study {name}: treino keeps its baselines there; use another name")
-    return name
+    def study_name(self, settings: Settings, made: Mapping[str, str], ending: str = "") -> str:
+        """The study that a search is about: the named one, or the one of these images.
+
+        Args:
+            settings: Of the search.
+            made: What makes its trials comparable.
+            ending: Of a name that the user did not give.
+
+        Raises:
+            SettingsError: The name is for something of treino's own.
+        """
+        if settings.study:
+            return provisional_name(settings)
+        return derived_name(settings.data, made, studies.made_studies(self.storage), ending)
+
+
+def provisional_name(settings: Settings, ending: str = "") -> str:
+    """The study's name as far as the settings tell: an earlier one of these images counts more.
+
+    Raises:
+        SettingsError: The name is for something of treino's own.
+    """
+    if settings.study == BASELINES:
+        raise SettingsError(
+            f"--study {BASELINES}: treino keeps its baselines there; use another name"
+        )
+    return settings.study or plain_name(settings.data, ending)
+
+
+def as_made(data: Dataset, fingerprints: Collection[str]) -> Dataset:
+    """The images under an earlier version's fingerprint, if studies know them by that alone."""
+    before = [each for each in data.formerly if each in fingerprints]
+    if data.fingerprint in fingerprints or not before:
+        return data
+    return replace(data, fingerprint=before[0])
 
 
 def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
@@ -132,11 +166,18 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
         DataError: They cannot be had any more.
         TreinoError: What is there now are other images.
     """
-    by: Mapping[str, str] = study.user_attrs[studies.MADE_BY]
     with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
+    # Where they were last comes first.
+    places = [study.user_attrs[studies.MADE_BY], *study.user_attrs.get(studies.CONTINUED_BY, [])]
+    places.reverse()
+    for by in places:
+        with suppress(DataError):
+            data = Dataset.open(Path(by["decoded"]))
+            if data.fingerprint == studies.fingerprint_of(with_):
+                return data
+    there = [by for by in places if by["data"] in ("auto", *NAMES) or Path(by["data"]).is_dir()]
+    by = (there or places)[0]
     try:
-        data = Dataset.open(Path(by["decoded"]))
-    except DataError:
         data = load_data(
             by["data"],
             image_size=int(by["image_size"]),
@@ -145,7 +186,13 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
             images=int(by["images"]) if by.get("images") else None,
             progress=progress,
         ).dataset
-    if not with_["data"].endswith(data.fingerprint):
+    except DataError as error:
+        raise DataError(
+            f"the images of study {study.study_name!r} cannot be had: {error}; if they were "
+            "moved, go on with the search from where they are now (--data) first"
+        ) from error
+    data = as_made(data, [studies.fingerprint_of(with_)])
+    if data.fingerprint != studies.fingerprint_of(with_):
         raise TreinoError(
             f"study {study.study_name!r} was made with the images {with_['data']}, "
             f"but {by['data']} now holds {data.name} {data.fingerprint}"

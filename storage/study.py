@@ -67,6 +67,44 @@ class StudySummaryRow:
     started: datetime | None
 
 
+@dataclass(frozen=True)
+class MadeStudy:
+    """What a study that is there was made with.
+
+    Attributes:
+        made_with: What its trials have in common; empty if treino did not make it.
+        made_by: Where its images were when it was last opened.
+        empty: Whether its creation was interrupted: it has neither that nor trials.
+    """
+
+    made_with: Mapping[str, str]
+    made_by: Mapping[str, str]
+    empty: bool
+
+    def comparable_with(self, made_with: Mapping[str, str]) -> bool:
+        """Whether trials made with ``made_with`` can be compared with its own."""
+        return bool(self.made_with) and not _differing(self.made_with, made_with)
+
+
+def made_studies(storage: RDBStorage) -> dict[str, MadeStudy]:
+    """The studies in ``storage`` by name, in the order of their creation."""
+    studies = {}
+    with explained(storage.url):
+        for name in _names(storage):
+            study_id = storage.get_study_id_from_name(name)
+            attributes = storage.get_study_user_attrs(study_id)
+            made_by = [attributes.get(MADE_BY, {}), *attributes.get(CONTINUED_BY, [])][-1]
+            made_with = attributes.get(MADE_WITH, {})
+            empty = not made_with and storage.get_n_trials(study_id) == 0
+            studies[name] = MadeStudy(made_with, made_by, empty)
+    return studies
+
+
+def fingerprint_of(made_with: Mapping[str, str]) -> str:
+    """The digest of the images that trials were made with; their name before it is for show."""
+    return made_with.get("data", "").rpartition(" ")[2]
+
+
 def create_or_check(
     storage: RDBStorage,
     name: str,
@@ -186,16 +224,22 @@ def _check(name: str, before: object, now: Mapping[str, str]) -> None:
         raise StorageError(
             f"study {name!r} was not made by treino (it has no {MADE_WITH!r}); name another STUDY="
         )
-    differing = [
-        f"{label} {_excerpts(before.get(label, '(none)'), now.get(label, '(none)'))}"
-        for label in sorted(before.keys() | now.keys())
-        if before.get(label) != now.get(label)
-    ]
+    differing = _differing(before, now)
     if differing:
         raise StorageError(
             f"study {name!r} was made with {'; '.join(differing)}: its trials could not be "
             "compared; name another STUDY=, or go back to the old values"
         )
+
+
+def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs, label and both values; of the images not their name."""
+    return [
+        f"{label} {_excerpts(before.get(label, '(none)'), now.get(label, '(none)'))}"
+        for label in sorted(before.keys() | now.keys())
+        if before.get(label) != now.get(label)
+        and (label != "data" or fingerprint_of(before) != fingerprint_of(now))
+    ]
 
 
 def _excerpts(before: str, now: str) -> str:

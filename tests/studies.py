@@ -21,9 +21,10 @@ from search.leaderboard import CIFAR_CLASSES
 from search.pairs import KIND
 from search.settings import Settings
 from search.space import Documents, Space
+from search.study_names import BASELINES
 from search.tested import Tested, draw_mistakes
 from search.trials import DECISIONS, REASON, run_name
-from search.workspace import BASELINES, Workspace, made_by, made_with
+from search.workspace import Workspace, made_by, made_with
 from storage.study import create_or_check
 from storage.tables import Epoch, ModelRow
 from tests import made_up

@@ -81,7 +81,10 @@ def test_the_same_command_trains_nothing_more_and_a_larger_total_does(place: Pla
     ("arguments", "said"),
     [
         (("--epochs", "3"), "was made with epochs 2, not 3"),
-        (("--epochs", "2", "--image-size", "16"), "was made with data images "),
+        (
+            ("--epochs", "2", "--image-size", "16", "--study", "images"),
+            "was made with data images ",
+        ),
         (("--epochs", "2", "--train-order", "folders"), "was made with space documents, together"),
         (("--epochs", "2", "--monitor", "loss"), "was made with monitor val_loss, not loss"),
     ],
