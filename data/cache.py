@@ -129,10 +129,14 @@ class Images:
         self._root = root
         with _told(root):
             self._file = path.open("xb", buffering=0)
-            header = _header((count, side, side, 3), np.dtype(np.uint8))
-            self._start = len(header)
-            self._write(header, 0)
-            self._file.truncate(self._start + count * self.bytes_each)
+            try:
+                header = _header((count, side, side, 3), np.dtype(np.uint8))
+                self._start = len(header)
+                self._write(header, 0)
+                self._file.truncate(self._start + count * self.bytes_each)
+            except OSError:
+                self.abandon()
+                raise
 
     def put(self, row: int, images: npt.NDArray[np.uint8]) -> None:
         """Write images, (n, side, side, 3), from a row on.

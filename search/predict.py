@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,9 +52,9 @@ class Classifier:
     """
 
     def __init__(self, path: Path) -> None:
-        file = RunFiles(ANYWHERE, path).model if path.is_dir() else path
-        if not file.is_file():
-            what = f"no {file.name} in {path}" if path.is_dir() else f"no file {path}"
+        file = RunFiles(ANYWHERE, path).model if _is(path.is_dir) else path
+        if not _is(file.is_file):
+            what = f"no {file.name} in {path}" if _is(path.is_dir) else f"no file {path}"
             raise TreinoError(f"{what}: name a model.keras, or the folder that holds one")
         if file.suffix != ".keras":  # older formats have no safe mode worth the name
             raise TreinoError(f"{file}: expected a .keras file, as `treino retrain-best` writes")
@@ -100,11 +100,19 @@ def image_files(named: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in named:
-        found = [file.path for file in images_below(path)] if path.is_dir() else [path]
+        found = [file.path for file in images_below(path)] if _is(path.is_dir) else [path]
         if not found:
-            raise TreinoError(f"{path} holds no images (PNG, JPEG, BMP or WebP)")
+            raise TreinoError(f"{path} holds no images")
         files += found
     return files
+
+
+def _is(what: Callable[[], bool]) -> bool:
+    """Whether a path is something, which for names that no file can have is an error."""
+    try:
+        return what()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _read_spec(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
