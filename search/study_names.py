@@ -60,9 +60,9 @@ def derived_name(
         if name in there and _images_of(there[name]) == fingerprint:
             return name
     for name, study in reversed(list(there.items())):
-        # Made from where the images were then. What the user named stays what it was named for.
-        was = study.made_by.get("data", "")
-        if was and study.comparable_with(made_with) and name in _names(was, fingerprint, ending):
+        # Called after where the images were. What the user named stays what it was named for.
+        called = any(name in _names(place, fingerprint, ending) for place in study.places)
+        if called and study.comparable_with(made_with):
             return name
     free = [name for name in names[1:] if name not in there or there[name].empty]
     return free[0] if free else names[-1]

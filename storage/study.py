@@ -73,12 +73,12 @@ class MadeStudy:
 
     Attributes:
         made_with: What its trials have in common; empty if treino did not make it.
-        made_by: Where its images were when it was last opened.
+        places: Where its images were, each time it was opened from another place.
         empty: Whether its creation was interrupted: it has neither that nor trials.
     """
 
     made_with: Mapping[str, str]
-    made_by: Mapping[str, str]
+    places: tuple[str, ...]
     empty: bool
 
     def comparable_with(self, made_with: Mapping[str, str]) -> bool:
@@ -93,10 +93,11 @@ def made_studies(storage: RDBStorage) -> dict[str, MadeStudy]:
         for name in _names(storage):
             study_id = storage.get_study_id_from_name(name)
             attributes = storage.get_study_user_attrs(study_id)
-            made_by = [attributes.get(MADE_BY, {}), *attributes.get(CONTINUED_BY, [])][-1]
+            made_by = [attributes.get(MADE_BY, {}), *attributes.get(CONTINUED_BY, [])]
+            places = tuple(by["data"] for by in made_by if by.get("data"))
             made_with = attributes.get(MADE_WITH, {})
             empty = not made_with and storage.get_n_trials(study_id) == 0
-            studies[name] = MadeStudy(made_with, made_by, empty)
+            studies[name] = MadeStudy(made_with, places, empty)
     return studies
 
 

@@ -134,6 +134,26 @@ def test_what_is_no_file_is_not_read(handed_over: Path, tmp_path: Path) -> None:
     assert image.fault == "no file of its own"
 
 
+def test_paths_that_no_file_can_have_do_not_keep_the_others_back(
+    handed_over: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    Image.new("L", (8, 8)).save(tmp_path / "good.gif")
+    (tmp_path / "page.jpg").write_text("<!doctype html>")
+    named = [tmp_path / name for name in ("loop.png", "x" * 300, "page.jpg", "nul\0", "good.gif")]
+    *bad, good = Classifier(handed_over).classify(image_files(named))
+    assert [("links" in i.fault, "long" in i.fault, "HTML" in i.fault) for i in bad[:3]] == [
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+    ]
+    assert bad[3].fault
+    assert len(good.probabilities) == 3
+    for path in named[:2]:
+        with pytest.raises(TreinoError, match="no file "):
+            Classifier(path)
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TreinoError, match="holds no images"):
         image_files([tmp_path])
