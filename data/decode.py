@@ -3,7 +3,6 @@
 import errno
 import functools
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -23,7 +22,7 @@ from PIL import ExifTags, Image
 
 from data.cache import Cache, Images
 from data.dataset import FORMAT, SPLITS, DataError, Dataset
-from data.filetype import HEIC, READ, kind_of
+from data.filetype import HEIC, READ, heic_readable, kind_of
 from data.folder import MAX_FILE_BYTES, SHOWN, Found, ImageFile, Scan
 from data.metadata import without_metadata
 from data.pixels import resize, smaller, to_rgb, white_of
@@ -103,8 +102,7 @@ def load_folder(
     if dataset is None or note is None:
         dataset, note = _decode(found, cache, side, skip_bad, progress)
         cache.remember(key, note.text)
-    root = found.root.resolve()
-    dataset = cache.renamed(dataset, root.name or "images", f"image folders in {root}")
+    dataset = cache.renamed(dataset, *_called(found))
     return replace(dataset, warnings=note.warnings, formerly=note.formerly)
 
 
@@ -151,11 +149,6 @@ def decode_file(path: Path, side: int) -> npt.NDArray[np.uint8]:
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
         raise ValueError("no file of its own")
     return decode(_content(path, status.st_size), side)
-
-
-def heic_readable() -> bool:
-    """Whether HEIC images can be read: a package of its own does that."""
-    return importlib.util.find_spec("pillow_heif") is not None
 
 
 @functools.cache
@@ -275,14 +268,21 @@ def _decode(
             (*([f"left out {_some(listed)}"] if listed else ()), *repeats(looked, found.classes)),
             (before,) if before != fingerprint else (),
         )
+        name, source = _called(found)
         dataset = entry.commit(
             fingerprint,
-            name=found.root.resolve().name or "images",
-            source=f"image folders in {found.root.resolve()}",
+            name=name,
+            source=source,
             classes=found.classes,
-            parts={name: split.parts for name, split in kept.items()},
+            parts={each: split.parts for each, split in kept.items()},
         )
         return dataset, note
+
+
+def _called(found: Scan) -> tuple[str, str]:
+    """The name and source of a folder's images."""
+    root = found.root.resolve()
+    return root.name or "images", f"image folders in {root}"
 
 
 def _decode_all(files: Sequence[ImageFile], images: Images) -> Iterator[tuple[bytes, bytes, str]]:
