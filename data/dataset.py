@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data.names import printable
+
 FORMAT = 1  # of a decoded folder; another number is another fingerprint
 SPLITS = ("train", "validation", "test")
 META = "dataset.json"
 
 
 class DataError(Exception):
-    """Images that cannot be had or cannot be used; the message is one line for the user."""
+    """Images that cannot be had or cannot be used; the message is one line for the user.
+
+    It can be printed and encoded, whatever names it speaks of.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True)
