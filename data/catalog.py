@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.cache import Cache
 from data.dataset import DataError, Dataset
+from data.names import printable
 from data.progress import Progress, silent
 
 VARIABLE = "TREINO_DATA"
@@ -21,6 +23,22 @@ class Choice:
 
     dataset: Dataset
     reason: str
+
+
+def located(what: str, folder: Path = Path()) -> Path:
+    """The path that ``what`` stands for: as it is written, else with ``~`` for a home folder.
+
+    ``~backup`` may be a folder of that name, a user's home, or neither.
+
+    Args:
+        what: A path as the user wrote it.
+        folder: Where relative paths start.
+    """
+    path = Path(what)
+    if not os.path.lexists(folder / path):
+        with suppress(RuntimeError):  # no such user, or no home
+            return path.expanduser()
+    return path
 
 
 def load(
@@ -64,15 +82,20 @@ def load(
     store = Cache(cache) if cache is not None else Cache.default(environ)
     store.sweep()
 
-    def from_folder(path: Path) -> Dataset:
-        return load_folder(
-            scan(path, seed),
+    def from_folder(path: Path, why: str) -> Choice:
+        found = scan(path, seed)
+        dataset = load_folder(
+            found,
             store,
             side=image_size,
             seed=seed,
             skip_bad=skip_bad_images,
             progress=progress,
         )
+        choice = chosen(dataset, f"{dataset.source}; {why}")
+        # After all that is kept in the cache: they are about the folder as it is now.
+        warnings = (*found.warnings, *map(printable, choice.dataset.warnings))
+        return replace(choice, dataset=replace(choice.dataset, warnings=warnings))
 
     named: dict[str, Callable[[], Dataset]] = {
         "cifar10": lambda: sources.cifar10(store, side=image_size, progress=progress),
@@ -90,20 +113,23 @@ def load(
     def strictly(asked: str, why: str) -> Choice:
         if asked in named:
             return chosen(named[asked](), why)
-        path = folder / Path(asked).expanduser()
-        if not path.exists():
+        path = folder / located(asked, folder)
+        try:
+            path.lstat()
+        except PermissionError as error:
+            raise DataError(f"no permission to look for {path}: change permissions") from error
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"no images {asked!r}: it is neither one of auto, {', '.join(NAMES)} nor a folder "
                 "that exists"
-            )
-        dataset = from_folder(path)
-        return chosen(dataset, f"{dataset.source}; {why}")
+            ) from error
+        return from_folder(path, why)
 
     if what != "auto":
         return strictly(what, "as asked")
     if environ.get(VARIABLE, "auto") not in ("auto", ""):
         return strictly(environ[VARIABLE], f"as {VARIABLE} says")
-    if (folder / OWN_FOLDER).is_dir():
+    if os.path.isdir(folder / OWN_FOLDER):  # noqa: PTH112 - false, too, where it may not be seen
         return strictly(OWN_FOLDER, f"there is a folder ./{OWN_FOLDER}")
     missing = f"no {VARIABLE} and no folder ./{OWN_FOLDER}"
     try:

@@ -1,39 +1,36 @@
 """Image folders: which layout they have, what is wrong with them, and what is in them.
 
-Nothing is decoded here; see decode.py.
+These layouts are understood; anything may lie in one wrapping folder, at any level:
+
+- ``train``, ``validation`` and ``test`` (or ``Training``/``Testing``, ``val``, ``seg_train``/
+  ``seg_test``, ...), each with a folder for each class; ``train`` may hold ``train1``,
+  ``train2``, ... with the class folders. A split that is not there, or has no labels, is taken
+  from the training images.
+- class folders alone, split 80/10/10.
+
+Images in folders below a class folder count as images of the class. Nothing is decoded here; see
+decode.py.
 """
 
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.dataset import SPLITS, DataError
-from data.split import LEAST, stratified
+from data.layout import Layout, class_parents, find_layout
+from data.names import alike, as_text, class_names, composed, pairs_alike, printable, spelling
+from data.remarks import SHOWN, Remarks, some
+from data.split import stratified, taking
+from data.tree import KINDS, Folder, ImageFile
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+__all__ = ["MAX_FILE_BYTES", "SHOWN", "Found", "ImageFile", "Scan", "scan"]
+
 MAX_FILE_BYTES = 100 * 2**20  # of one image file
-SHOWN = 5  # how many files an error names
 
-_SPLIT_NAMES = {
-    "train": ("train",),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test",),
-}
-_NUMBERED_TRAIN = re.compile(r"train[ _-]?(\d+)", re.IGNORECASE)
-_ORDER_PREFIX = re.compile(r"^\d+[_ -]+(?=.)")
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """An image that was found, not yet read."""
-
-    path: Path
-    size: int
-    modified: int  # nanoseconds
+Classes = dict[str, Folder]
+"""The class folders of one folder, by the key that a class has in all of them."""
 
 
 @dataclass(frozen=True)
@@ -57,166 +54,233 @@ class Scan:
 
     Attributes:
         root: The folder.
-        classes: Names of the classes, in the order of the labels.
+        classes: Names of the classes, in the order of the labels; each can be encoded.
         splits: The images of each split.
+        warnings: What the user should know of what was left out, a line each. It is about the
+            folder as it is today, so it is not kept with decoded images.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, Found]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the images are called, after their folder; can be printed."""
+        return printable(self.root.resolve().name) or "images"
+
+    @property
+    def source(self) -> str:
+        """Where the images came from, in a phrase; can be printed."""
+        return printable(f"image folders in {self.root.resolve()}")
 
 
 def scan(root: Path, seed: int) -> Scan:
     """Find the images below ``root`` and check that they can be trained on.
 
+    Args:
+        root: The folder.
+        seed: Decides the split of images that come without one.
+
     Raises:
-        DataError: The folder does not exist, has none of the layouts, lacks a split, or has a
-            class that is empty or not in every split.
+        DataError: The folder does not exist, has none of the layouts, or has a class that is
+            empty or not in every split.
     """
-    if not root.exists():
-        raise DataError(f"no folder {root}: check the path")
+    _check_folder(root)
+    remarks = Remarks(root)
+    layout = find_layout(Folder(str(root)))
+    for wrapper in layout.wrappers:
+        remarks.beside(wrapper, wrapper.folders.values())
+    if layout.splits:
+        names, splits = _with_splits(layout, seed, remarks)
+    else:
+        names, splits = _without_splits(layout.folder, seed, remarks)
+    classes = class_names(names)
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise DataError(f"two class folders in {root} are both written {twice!r}: rename one")
+    for name, other in pairs_alike(names):
+        remarks.add(f"two classes look the same: {spelling(name)} and {spelling(other)}")
+    return Scan(root, classes, splits, remarks.lines())
+
+
+def _check_folder(root: Path) -> None:
+    try:
+        root.stat()
+    except PermissionError as error:
+        raise DataError(f"no permission to read {root}: change its permissions") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"no folder {root} ({reason}): check the path") from error
     if not root.is_dir():
         raise DataError(f"{root} is a file: name the folder that holds the images")
-    found = {
-        split: folder
-        for split, names in _SPLIT_NAMES.items()
-        for name, folder in _subfolders(root).items()
-        if name.lower() in names
+
+
+def _with_splits(layout: Layout, seed: int, remarks: Remarks) -> tuple[list[str], dict[str, Found]]:
+    """The names of the class folders, and the images of each split."""
+    remarks.beside(layout.folder, layout.splits.values())
+    parents = {
+        split: class_parents(layout.splits[split], parts=split == "train")
+        for split in SPLITS
+        if split in layout.splits
     }
-    if found:
-        return _with_splits(root, found)
-    return _without_splits(root, seed)
+    key = _key_of(folder for folders in parents.values() for folder in folders)
+    classes = {
+        split: [{key(name): sub for name, sub in folder.folders.items()} for folder in folders]
+        for split, folders in parents.items()
+    }
+    for split in SPLITS[1:]:
+        if split in classes and _unlabelled(classes[split], classes["train"]):
+            del classes[split]
+    _same_classes(layout, classes)
+    # Of names that differ in their Unicode form alone, the training folder's counts.
+    names = {
+        label: folder.name
+        for split in reversed(classes)
+        for part in reversed(classes[split])
+        for label, folder in part.items()
+    }
+    labels = sorted(names, key=lambda label: names[label])
+    for split, parts in classes.items():
+        for folder, part in zip(parents[split], parts, strict=True):
+            remarks.beside(folder, part.values())
+    splits = {split: _read(parts, labels, remarks) for split, parts in classes.items()}
+    missing = [split for split in SPLITS if split not in splits]
+    if missing:
+        ordered = [names[label] for label in labels]
+        place = " and ".join(folder.path for folder in parents["train"])
+        splits |= _split(splits["train"], ordered, seed, missing, place)
+        remarks.add(_taken(layout, splits, missing))
+    return [names[label] for label in labels], {split: splits[split] for split in SPLITS}
 
 
-def images_below(folder: Path) -> Iterator[ImageFile]:
-    """The images in a folder and the folders in it, by name; hidden ones are left out.
-
-    Raises:
-        DataError: A folder cannot be read.
-    """
-    yield from _images(folder)
-    for subfolder in _subfolders(folder).values():
-        if not subfolder.is_symlink():  # which may lead back up
-            yield from images_below(subfolder)
-
-
-def class_names(folders: Sequence[str]) -> tuple[str, ...]:
-    """Names for class folders, which may start with a number: ``000_airplane`` is ``airplane``.
-
-    Where that would make two names one, all keep their numbers.
-    """
-    short = tuple(_ORDER_PREFIX.sub("", folder) for folder in folders)
-    return short if len(set(short)) == len(short) else tuple(folders)
-
-
-def part_folders(folders: Sequence[str]) -> list[str]:
-    """The training folders train1, train2, ... among ``folders``, by their number."""
-    numbered = [(match, f) for f in folders if (match := _NUMBERED_TRAIN.fullmatch(f))]
-    return [folder for _, folder in sorted((int(match[1]), folder) for match, folder in numbered)]
-
-
-def _with_splits(root: Path, found: dict[str, Path]) -> Scan:
-    for split in SPLITS:
-        if split not in found:
-            raise DataError(
-                f"{root} has {' and '.join(sorted(found))} but no folder {split!r}: add it, or "
-                "give a folder of class folders alone, which is split 80/10/10"
-            )
-    parts = part_folders(list(_subfolders(found["train"])))
-    sources = {split: [folder] for split, folder in found.items()}
-    if parts:
-        sources["train"] = [found["train"] / part for part in parts]
-    classes = {split: _classes_of(folders) for split, folders in sources.items()}
-    _same_classes(classes, found)
-    names = sorted(classes["train"])
-    splits = {split: _read(folders, names) for split, folders in sources.items()}
-    return Scan(root, class_names(names), splits)
-
-
-def _without_splits(root: Path, seed: int) -> Scan:
-    names = sorted(_subfolders(root))
+def _without_splits(
+    folder: Folder, seed: int, remarks: Remarks
+) -> tuple[list[str], dict[str, Found]]:
+    """The names of the class folders, and the images of each split."""
+    names = sorted(folder.folders)
     if len(names) < 2:
         raise DataError(
-            f"{root} holds no image folders: expected train, validation and test, or at least two "
-            f"folders named after classes; found {', '.join(names) or 'none'}"
+            f"{folder.path} holds no image folders: expected train, validation and test, or at "
+            f"least two folders named after classes; found {some(names) or 'none'}"
         )
-    whole = _read([root], names)
-    labels = np.array(whole.labels, np.int32)
-    for number, name in enumerate(names):
-        count = int((labels == number).sum())
-        if count < LEAST:
-            raise DataError(
-                f"{root / name} holds {count} of the {LEAST} images or more that a class needs to "
-                "be in training, validation and test"
-            )
-    splits = {
-        split: Found(
-            tuple(whole.files[row] for row in rows),
-            tuple(whole.labels[row] for row in rows),
-            (len(rows),),
+    remarks.beside(folder, folder.folders.values())
+    _remark_same_inside(folder, remarks)
+    whole = _read([folder.folders], names, remarks)
+    return names, _split(whole, names, seed, SPLITS[1:], folder.path)
+
+
+def _remark_same_inside(folder: Folder, remarks: Remarks) -> None:
+    """Remark on folders that may be splits under names of their own, not classes."""
+    inside = [set(sub.folders) for sub in folder.folders.values() if not sub.image_count]
+    same = set.intersection(*inside) if len(inside) == len(folder.folders) else set()
+    if len(same) > 1:
+        remarks.add(
+            f"the folders in {folder.path}, which are taken for the classes, all hold folders "
+            f"named {some(sorted(same))}: if those are the classes, name the folders around them "
+            "train, validation and test"
         )
-        for split, rows in stratified(labels, seed).items()
-    }
-    return Scan(root, class_names(names), splits)
 
 
-def _classes_of(folders: Sequence[Path]) -> set[str]:
-    return {name for folder in folders for name in _subfolders(folder)}
+def _key_of(folders: Iterable[Folder]) -> Callable[[str], str]:
+    """How the name of a class folder becomes what the class is recognised by in other folders.
 
-
-def _same_classes(classes: dict[str, set[str]], found: dict[str, Path]) -> None:
-    everywhere = set.union(*classes.values())
-    if len(everywhere) < 2:
-        raise DataError(f"{found['train']} holds fewer than two class folders")
-    for split in SPLITS:
-        for name in sorted(everywhere - classes[split]):
-            other = next(s for s in SPLITS if name in classes[s])
-            raise DataError(
-                f"class {name!r} is in {found[other]} but not in {found[split]}: every class "
-                "needs images in training, validation and test"
-            )
-
-
-def _read(folders: Sequence[Path], names: Sequence[str]) -> Found:
-    """The images of the class folders ``names`` in each of ``folders``, one after the other."""
-    files: list[ImageFile] = []
-    labels: list[int] = []
-    parts: list[int] = []
+    By its composed form, for a folder that comes from macOS may have another form; by itself
+    where one folder has both forms.
+    """
     for folder in folders:
-        before = len(files)
-        for label, name in enumerate(names):
-            images = list(_images(folder / name)) if (folder / name).is_dir() else []
-            files += images
-            labels += [label] * len(images)
-        parts.append(len(files) - before)
-    for label, name in enumerate(names):
-        if label not in labels:
-            raise DataError(
-                f"{folders[0] / name} holds no images (PNG, JPEG, BMP or WebP): fill it or remove "
-                "the class"
+        if len({composed(name) for name in folder.folders}) < len(folder.folders):
+            return str
+    return composed
+
+
+def _unlabelled(parts: Sequence[Classes], train: Sequence[Classes]) -> bool:
+    """Whether a split has no class folders: images alone, or one folder that is no class."""
+    names = {label for part in parts for label in part}
+    return len(names) < 2 and names.isdisjoint(label for part in train for label in part)
+
+
+def _same_classes(layout: Layout, classes: Mapping[str, Sequence[Classes]]) -> None:
+    names = {
+        split: {n: f for part in parts for n, f in part.items()} for split, parts in classes.items()
+    }
+    everywhere = {label: folder for found in names.values() for label, folder in found.items()}
+    if len(everywhere) < 2:
+        raise DataError(f"{layout.splits['train'].path} holds fewer than two class folders")
+    for split, own in names.items():
+        for label in sorted(everywhere.keys() - own.keys()):
+            other = next(s for s in names if label in names[s])
+            line = (
+                f"class {_quoted(label)} is in {layout.splits[other].path} but not in "
+                f"{layout.splits[split].path}: every class needs images in "
+                f"{' and '.join(names)}"
             )
-    return Found(tuple(files), tuple(labels), tuple(part for part in parts if part))
+            similar = next((name for name in sorted(own) if alike(name, label)), None)
+            if similar is not None:
+                line += f"; {spelling(label)} and {spelling(similar)} only look the same"
+            raise DataError(line)
 
 
-def _images(folder: Path) -> Iterator[ImageFile]:
-    for entry in _entries(folder):
-        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - 60,000 times
-        if suffix in SUFFIXES and entry.is_file():
-            status = entry.stat()
-            yield ImageFile(Path(entry.path), status.st_size, status.st_mtime_ns)
+def _quoted(name: str) -> str:
+    return f"'{printable(as_text(name))}'"
 
 
-def _subfolders(folder: Path) -> dict[str, Path]:
-    return {entry.name: Path(entry.path) for entry in _entries(folder) if entry.is_dir()}
+def _read(parts: Sequence[Classes], labels: Sequence[str], remarks: Remarks) -> Found:
+    """The images of the classes in each of the parts, one after the other."""
+    found: list[list[list[ImageFile]]] = [[] for _ in parts]
+    for label in labels:
+        folders = [part.get(label) for part in parts]
+        name = next(as_text(folder.name) for folder in folders if folder)
+        for part, folder in zip(found, folders, strict=True):
+            part.append(list(remarks.images_of(name, folder)) if folder else [])
+        if not any(part[-1] for part in found):
+            path = next(folder.path for folder in folders if folder)
+            raise DataError(
+                f"{path} holds no images ({KINDS}){remarks.found_in(name)}: fill it or remove the "
+                "class"
+            )
+    return Found(
+        tuple(file for part in found for images in part for file in images),
+        tuple(n for part in found for n, images in enumerate(part) for _ in images),
+        tuple(size for part in found if (size := sum(map(len, part)))),
+    )
 
 
-def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """What a folder holds, hidden things left out, by name."""
-    try:
-        with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not entry.name.startswith((".", "__"))]
-    except PermissionError as error:
-        raise DataError(f"no permission to read {folder}: change its permissions") from error
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}") from error
-    return sorted(shown, key=lambda entry: entry.name)
+def _split(
+    whole: Found, names: Sequence[str], seed: int, taken: Sequence[str], place: str
+) -> dict[str, Found]:
+    """The images without those that are taken for other splits, and these."""
+    labels = np.array(whole.labels, np.int32)
+    least = 1 + len(taken)
+    splits = f"{', '.join(('training', *taken[:-1]))} and {taken[-1]}"
+    for number, count in enumerate(np.bincount(labels)):
+        if count < least:
+            raise DataError(
+                f"{place}/{names[number]} holds {count} of the {least} images or more "
+                f"that a class needs to be in {splits}"
+            )
+    rows = stratified(labels, seed, taking(taken))
+    ends = np.cumsum(whole.parts)
+    return {
+        split: Found(
+            tuple(whole.files[row] for row in own),
+            tuple(whole.labels[row] for row in own),
+            tuple(int(n) for n in np.diff(np.searchsorted(own, ends), prepend=0) if n)
+            if split == "train"
+            else (len(own),),
+        )
+        for split, own in rows.items()
+    }
+
+
+def _taken(layout: Layout, splits: Mapping[str, Found], missing: Sequence[str]) -> str:
+    """The line that says which splits were taken from the training images."""
+    total = sum(len(splits[split].files) for split in ("train", *missing))
+    sizes = " and ".join(f"{len(splits[split].files):,} for {split}" for split in missing)
+    empty = [layout.splits[split].path for split in missing if split in layout.splits]
+    without = f" ({' and '.join(empty)}: no class folders)" if empty else ""
+    return (
+        f"{layout.folder.path} has no labelled images for {' and '.join(missing)}{without}: "
+        f"{sizes} are taken from the {total:,} training images, stratified and seeded"
+    )

@@ -1,6 +1,6 @@
 """A seeded, stratified split for images that come without one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +11,12 @@ SHARES: Mapping[str, Fraction] = {
     "validation": Fraction(1, 10),
     "test": Fraction(1, 10),
 }
-LEAST = 3  # images a class needs to be in every split
+
+
+def taking(splits: Sequence[str]) -> dict[str, Fraction]:
+    """The shares where ``splits`` are taken from the training images, a tenth each."""
+    others = {split: SHARES[split] for split in splits}
+    return {"train": Fraction(1) - sum(others.values())} | others
 
 
 def stratified(

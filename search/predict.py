@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.decode import decode_file
-from data.folder import images_below
+from data.tree import KINDS, images_below
 from search.errors import TreinoError
 from storage.files import RunFiles
 
@@ -102,7 +102,7 @@ def image_files(named: Sequence[Path]) -> list[Path]:
     for path in named:
         found = [file.path for file in images_below(path)] if _is(path.is_dir) else [path]
         if not found:
-            raise TreinoError(f"{path} holds no images")
+            raise TreinoError(f"{path} holds no images ({KINDS})")
         files += found
     return files
 

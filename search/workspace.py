@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from data.catalog import NAMES
+from data.catalog import NAMES, located
 from data.catalog import load as load_data
 from data.dataset import DataError, Dataset
 from data.progress import Progress
@@ -145,7 +145,7 @@ def made_by(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
     """Where a study's images and code are, and the versions that made it: kept, never compared."""
     where = settings.data
     if where not in ("auto", *NAMES):  # a path is to be found again from another folder, too
-        where = str(Path(where).expanduser().resolve())
+        where = str(located(where).resolve())
     return {
         "data": where,
         "decoded": str(data.path),

@@ -12,15 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from data import decode as decoding
 from data.catalog import load
 from data.dataset import META, DataError, Dataset
 from data.decode import decode
-from data.folder import class_names, part_folders
 from tests.pictures import image_folder
 
 COLOURS = {"red": (250, 10, 10), "blue": (10, 10, 250)}
@@ -110,27 +107,6 @@ def test_class_folders_alone_are_split(tmp_path: Path, cache: Path) -> None:
     assert open_folder(root, cache, seed=1).fingerprint != data.fingerprint
 
 
-@given(st.lists(st.text("ab_0123", min_size=1, max_size=5), min_size=1, unique=True))
-def test_class_names_stay_apart(folders: list[str]) -> None:
-    names = class_names(folders)
-    assert len(set(names)) == len(folders)
-    assert all(folder.endswith(name) for folder, name in zip(folders, names, strict=True))
-
-
-def test_class_names_lose_their_number_if_they_can() -> None:
-    assert class_names(["000_airplane", "001_car"]) == ("airplane", "car")
-    assert class_names(["0_a", "1_a"]) == ("0_a", "1_a")
-    assert class_names(["0", "1"]) == ("0", "1")
-
-
-def test_training_folders_are_in_the_order_of_their_numbers() -> None:
-    assert part_folders(["train10", "train9", "Train_2", "trainer"]) == [
-        "Train_2",
-        "train9",
-        "train10",
-    ]
-
-
 def bomb(path: Path) -> Path:
     """A file of a few bytes that claims 60,000 by 60,000 pixels."""
 
@@ -178,13 +154,12 @@ class TestBadInput:
         (tmp_path / "empty").mkdir()
         assert f"{tmp_path / 'empty'} holds no image folders" in said(tmp_path / "empty", cache)
 
-    @pytest.mark.parametrize("split", ["train", "validation", "test"])
-    def test_a_missing_split(self, tmp_path: Path, cache: Path, split: str) -> None:
+    def test_no_training_images(self, tmp_path: Path, cache: Path) -> None:
         root = documents_layout(tmp_path / "i")
-        shutil.rmtree(root / split)
+        shutil.rmtree(root / "train")
         line = said(root, cache)
         assert str(root) in line
-        assert f"no folder {split!r}" in line
+        assert "no folder 'train'" in line
 
     @pytest.mark.parametrize("split", ["validation", "test"])
     def test_an_empty_class(self, tmp_path: Path, cache: Path, split: str) -> None:
@@ -412,6 +387,40 @@ class TestCache:
         next((root / "test/000_red").iterdir()).write_bytes(b"nonsense")
         said(root, cache)
         assert list((cache / "decoded").iterdir()) == []
+
+    def test_what_is_left_out_is_told_each_time_and_as_it_is_now(
+        self, tmp_path: Path, cache: Path
+    ) -> None:
+        root = documents_layout(tmp_path / "i")
+        note = root / "train/train1/000_red/notes.txt"
+        note.touch()
+        for images in (None, None, 6, 6):
+            data = open_folder(root, cache, images=images)
+            assert "000_red: 1 .txt" in data.warnings[-1]
+            assert Dataset.open(data.path).warnings == ()
+        note.unlink()
+        assert open_folder(root, cache).warnings == ()
+
+    def test_a_folder_whose_name_is_no_text(self, tmp_path: Path, cache: Path) -> None:
+        root = tmp_path / os.fsdecode(b"imagens\xe7")
+        try:
+            documents_layout(root)
+            (root / "train/train1" / os.fsdecode(b"ma\xe7")).mkdir()
+        except OSError:
+            pytest.skip("this file system wants text")
+        (root / "train/train1" / os.fsdecode(b"ma\xe7")).rmdir()
+        for split in ("train/train1", "validation", "test"):
+            (root / split / "000_red").rename(root / split / os.fsdecode(b"ma\xe7"))
+        shutil.rmtree(root / "train/train2")
+        bad = root / "train/train1" / os.fsdecode(b"ma\xe7/\xff.png")
+        bad.touch()
+        assert r"ma\xe7/\xff.png" in said(root, cache)
+        bad.unlink()
+        for _ in range(2):
+            choice = load(str(root), image_size=8, cache=cache)
+            assert choice.dataset.name == r"imagens\xe7"
+            assert choice.dataset.classes == ("001_blue", r"ma\xe7")
+            choice.reason.encode()
 
     @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\xff"])
     def test_nonsense_is_no_data_set(self, tmp_path: Path, content: bytes | None) -> None:

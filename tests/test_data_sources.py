@@ -228,6 +228,44 @@ class TestAuto:
         assert catalog.NAMES == ("cifar10", "digits", "fashion-mnist")
 
 
+class TestPaths:
+    """A path is taken as it is written, whatever is in it."""
+
+    def read(self, what: str, tmp_path: Path) -> str:
+        return load(what, image_size=8, cache=tmp_path / "cache", folder=tmp_path).dataset.name
+
+    @pytest.mark.parametrize(
+        "name", ["~nobody-of-that-name", "~root", "~", "-", "a [b] c", "two\nl"]
+    )
+    def test_odd_names_of_folders(self, tmp_path: Path, name: str) -> None:
+        image_folder(tmp_path / name)
+        self.read(name, tmp_path)
+
+    def test_a_home_folder(self, tmp_path: Path, scrubbed_home: Path) -> None:
+        image_folder(scrubbed_home / "pictures")
+        assert self.read("~/pictures", tmp_path) == "pictures"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("~nobody-of-that-name/x", "x" * 300, "x/" * 3000, "nul\0byte", "loop/x", "\udce7"),
+            *("\ud800", "", " ", "file:///x", "C:\\Users"),
+        ],
+    )
+    def test_nothing_there(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        with pytest.raises(DataError) as caught:
+            self.read(name, tmp_path)
+        str(caught.value).encode()
+        assert len(str(caught.value).splitlines()) == 1
+
+    @pytest.mark.parametrize(("name", "target"), [("loop", "loop"), ("gone", "nowhere")])
+    def test_links_that_lead_nowhere(self, tmp_path: Path, name: str, target: str) -> None:
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(DataError, match=f"{name}.*: check the path"):
+            self.read(name, tmp_path)
+
+
 @given(st.lists(st.integers(3, 40), min_size=2, max_size=6), st.integers(0, 2**32))
 def test_a_split_is_complete_disjoint_and_stratified(sizes: list[int], seed: int) -> None:
     labels = np.random.default_rng(seed).permutation(
