@@ -22,12 +22,13 @@ from PIL import ExifTags, Image
 
 from data.cache import Cache, Images
 from data.dataset import FORMAT, SPLITS, DataError, Dataset
-from data.filetype import HEIC, READ, heic_readable, kind_of
+from data.filetype import HEIC, READ, kind_of
 from data.folder import MAX_FILE_BYTES, SHOWN, Found, ImageFile, Scan
 from data.metadata import without_metadata
 from data.pixels import resize, smaller, to_rgb, white_of
 from data.progress import Progress, silent
 from data.repeats import Looked, repeats
+from data.tree import heic_readable
 
 MAX_PIXELS = 250_000_000  # of one image: phones take 200 million; a tiny file can claim far more
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
@@ -102,7 +103,7 @@ def load_folder(
     if dataset is None or note is None:
         dataset, note = _decode(found, cache, side, skip_bad, progress)
         cache.remember(key, note.text)
-    dataset = cache.renamed(dataset, *_called(found))
+    dataset = cache.renamed(dataset, found.name, found.source)
     return replace(dataset, warnings=note.warnings, formerly=note.formerly)
 
 
@@ -268,21 +269,14 @@ def _decode(
             (*([f"left out {_some(listed)}"] if listed else ()), *repeats(looked, found.classes)),
             (before,) if before != fingerprint else (),
         )
-        name, source = _called(found)
         dataset = entry.commit(
             fingerprint,
-            name=name,
-            source=source,
+            name=found.name,
+            source=found.source,
             classes=found.classes,
-            parts={each: split.parts for each, split in kept.items()},
+            parts={name: split.parts for name, split in kept.items()},
         )
         return dataset, note
-
-
-def _called(found: Scan) -> tuple[str, str]:
-    """The name and source of a folder's images."""
-    root = found.root.resolve()
-    return root.name or "images", f"image folders in {root}"
 
 
 def _decode_all(files: Sequence[ImageFile], images: Images) -> Iterator[tuple[bytes, bytes, str]]:

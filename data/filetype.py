@@ -1,6 +1,5 @@
 """What a file really is, by its first bytes: names are often wrong."""
 
-import importlib.util
 import re
 
 READ = ("PNG", "JPEG", "BMP", "WebP", "GIF", "TIFF")
@@ -76,11 +75,6 @@ def kind_of(content: bytes) -> str:
     if not any(start):
         return "a file of zeros"
     return _of_text(start) or "no image in a known format"
-
-
-def heic_readable() -> bool:
-    """Whether HEIC images can be read: a package of its own does that."""
-    return importlib.util.find_spec("pillow_heif") is not None
 
 
 def _of_brands(content: bytes) -> str:
