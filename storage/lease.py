@@ -1,22 +1,29 @@
 """The tuner's lease: one process at a time searches a study.
 
-Held as long as its holder lives. Whether a holder on this host lives is asked of the operating
-system: its process id, and when that process started, because ids come round again. A holder on
-another host is taken to live while it has renewed the lease within `STALE_SECONDS`. All moments
-are read from one clock, the database's. Should that clock jump, a renewal more than
-`STALE_SECONDS` in the future counts as stale, like one that long past: a live holder puts it
-right at its next renewal, at most `RENEW_SECONDS` later, or learns then that it lost the lease.
+Held as long as its holder lives. Whether a holder on this machine lives is asked of the operating
+system: its process id, and when that process started, because ids come round again. That answer
+counts only where the holder's processes can be seen from here: on the same machine, since the same
+boot, in the same namespace of process ids. Host names do not tell: containers and cloned machines
+share them. Any other holder is taken to live while it has renewed the lease within
+`STALE_SECONDS`. All moments are read from one clock, the database's.
+
+That clock may jump, and a holder may be suspended for long: then another process takes the lease
+over while its holder lives. So each transaction of a holder begins with a look at the lease, and
+one that has lost it writes nothing more.
 """
 
 import os
 import socket
+import sys
 import time
 import uuid
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 
 import psutil
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import Connection, Engine, delete, event, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -28,6 +35,10 @@ RENEW_SECONDS = 10.0
 
 STALE_SECONDS = 60.0
 """How long a holder on another host is believed to live after it last wrote so."""
+
+# In the host column, between a host's name and the place of its processes; and for a place that
+# is not known.
+_APART, _UNKNOWN = " @ ", "?"
 
 
 class LeaseHeld(StorageError):  # noqa: N818 - the name says what is the case
@@ -49,9 +60,13 @@ class StudyLease:
         self._renew_seconds = renew_seconds
         self._holder = uuid.uuid4().hex
         self._renewed = -float("inf")
+        self._guarded = False
 
     def acquire(self) -> None:
         """Take the lease, over from a holder that is gone if need be.
+
+        From here on to its release, each transaction on the engine raises LeaseHeld once another
+        process has taken the lease.
 
         Raises:
             LeaseHeld: Its holder lives, or is believed to.
@@ -64,7 +79,10 @@ class StudyLease:
                 # On PostgreSQL two processes may both find no lease; the second to write one
                 # learns here that it was second, and looks again.
                 self._take()
-        self._renewed = time.monotonic()
+        self._renewed = _clock()
+        if not self._guarded:
+            event.listen(self._engine, "begin", self._check_mine)
+            self._guarded = True
 
     def renew(self) -> None:
         """Write that the holder lives, if ``renew_seconds`` have passed since it last did.
@@ -75,20 +93,19 @@ class StudyLease:
             LeaseHeld: Another process has taken the lease: stop searching at once.
             StorageError: The database refused.
         """
-        if time.monotonic() - self._renewed < self._renew_seconds:
+        if _clock() - self._renewed < self._renew_seconds:
             return
         with explained(str(self._engine.url)), Session(self._engine) as session, session.begin():
-            row = session.get(Lease, self._study, with_for_update=True)
-            if row is None or row.holder != self._holder:
-                taker = "another process, which is done with it" if row is None else _named(row)
-                raise LeaseHeld(
-                    f"study {self._study!r} was taken over by {taker}; this search must stop"
-                )
+            self._check_mine(session.connection())
+            row = session.get_one(Lease, self._study, with_for_update=True)
             row.renewed = _now(session)
-        self._renewed = time.monotonic()
+        self._renewed = _clock()
 
     def release(self) -> None:
         """Give the lease back, if it is still this one's."""
+        if self._guarded:
+            event.remove(self._engine, "begin", self._check_mine)
+            self._guarded = False
         mine = delete(Lease).where(Lease.study == self._study, Lease.holder == self._holder)
         with explained(str(self._engine.url)), self._engine.begin() as connection:
             connection.execute(mine)
@@ -103,7 +120,22 @@ class StudyLease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release()
+        try:
+            self.release()
+        except StorageError:
+            if error is None:  # else that is what is to be told
+                raise
+
+    def _check_mine(self, connection: Connection) -> None:
+        """Raise LeaseHeld if another process has taken the lease."""
+        query = select(Lease.holder, Lease.pid, Lease.host, Lease.acquired)
+        row = connection.execute(query.where(Lease.study == self._study)).one_or_none()
+        if row is not None and row.holder == self._holder:
+            return
+        taker = "another process, which is done with it"
+        if row is not None:
+            taker = _named(row.pid, row.host, row.acquired)
+        raise LeaseHeld(f"study {self._study!r} was taken over by {taker}; this search must stop")
 
     def _take(self) -> None:
         with Session(self._engine) as session, session.begin():
@@ -117,10 +149,15 @@ class StudyLease:
             else:
                 _check_gone(row, now)
             row.holder = self._holder
-            row.host = socket.gethostname()
+            row.host = f"{_host()}{_APART}{_place() or _UNKNOWN}"
             row.pid = os.getpid()
-            row.process_started = _started(psutil.Process())
+            row.process_started = _started_here()
             row.acquired = row.renewed = now
+
+
+def _clock() -> float:
+    """Seconds, those that the machine was suspended for included."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def is_held(engine: Engine, study: str) -> bool:
@@ -136,30 +173,65 @@ def is_held(engine: Engine, study: str) -> bool:
 
 
 def _check_gone(row: Lease, now: datetime) -> None:
-    held = f"study {row.study!r} is being searched by {_named(row)}"
-    if row.host == socket.gethostname():
-        if _lives(row):
-            raise LeaseHeld(f"{held}; wait for it, stop it, or name another STUDY=")
-        return
+    held = f"study {row.study!r} is being searched by {_named(row.pid, row.host, row.acquired)}"
+    lives = _lives(row)
+    if lives:
+        raise LeaseHeld(f"{held}; wait for it, stop it, or name another STUDY=")
     silent = abs((now - row.renewed).total_seconds())
-    if silent < STALE_SECONDS:
+    if lives is None and silent < STALE_SECONDS:
         raise LeaseHeld(
             f"{held}, heard of {silent:.0f} s ago; name another STUDY=, stop it, or, if it is "
             f"gone, try again in {STALE_SECONDS - silent:.0f} s"
         )
 
 
-def _lives(row: Lease) -> bool:
+def _lives(row: Lease) -> bool | None:
+    """Whether the holder lives; None if that cannot be seen from here."""
+    host, apart, place = row.host.partition(_APART)
+    of_older = not apart and host == _host()  # an older treino wrote the host's name alone
+    if not of_older and place != _place():
+        return None
     try:
+        os.kill(row.pid, 0)
         process = psutil.Process(row.pid)
         # A zombie has ended; only its parent has not yet asked how.
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return bool(abs(_started(process) - row.process_started) < 0.5)  # ids do not recur so soon
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True  # hidden from this user, but there
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        lives = not ended and abs(_started(process) - row.process_started) < 0.5
+    except ProcessLookupError:
+        lives = False
+    except (PermissionError, OverflowError, psutil.Error):
+        return None  # there, but another user's, and hidden: perhaps the holder
+    return lives or (None if of_older else False)
+
+
+def _place() -> str:
+    """In which place process ids mean what they mean to this process; empty if that is unknown."""
+    if sys.platform == "darwin":
+        node = uuid.getnode()
+        return "" if node >> 40 & 1 else f"{node:x}"  # else made up, and of this process alone
+    proc = Path("/proc")
+    try:
+        if (proc / "self").readlink() != Path(str(os.getpid())):
+            return ""  # another namespace's /proc: psutil would take one process for another
+        boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        spaces = [(proc / "self/ns/pid").readlink().name]
+    except (OSError, ValueError):
+        return ""
+    with suppress(OSError):  # since Linux 5.6; it moves what counts as a process's start
+        spaces.append((proc / "self/ns/time").readlink().name)
+    return " ".join((boot, *spaces))
+
+
+def _host() -> str:
+    # A host's name may be any bytes.
+    return socket.gethostname()[:100].encode("utf-8", "backslashreplace").decode()
+
+
+def _started_here() -> float:
+    try:
+        return _started(psutil.Process())
+    except psutil.Error:  # no /proc, or another namespace's: nobody will ask
+        return 0.0
 
 
 def _started(process: psutil.Process) -> float:
@@ -168,8 +240,9 @@ def _started(process: psutil.Process) -> float:
     return float(process.create_time() - psutil.boot_time())
 
 
-def _named(row: Lease) -> str:
-    return f"process {row.pid} on {row.host} since {row.acquired.astimezone():%Y-%m-%d %H:%M}"
+def _named(pid: int, host: str, acquired: datetime) -> str:
+    name = host.partition(_APART)[0]
+    return f"process {pid} on {name} since {acquired.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _now(session: Session) -> datetime:

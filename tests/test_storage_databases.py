@@ -4,6 +4,7 @@ import math
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -130,6 +131,13 @@ def storage(shared: RDBStorage) -> RDBStorage:
             if "version" not in table.name:
                 connection.execute(table.delete())
     return shared
+
+
+@pytest.fixture
+def elsewhere(storage: RDBStorage) -> Iterator[RDBStorage]:
+    """The same database, as another process has it open."""
+    with opened(storage.url) as other:
+        yield other
 
 
 @pytest.fixture
@@ -470,9 +478,9 @@ class TestLease:
         ("seconds", "held"), [(0, True), (-55, True), (-65, False), (55, True), (3600, False)]
     )
     def test_a_holder_elsewhere_is_believed_for_a_while(
-        self, storage: RDBStorage, seconds: float, *, held: bool
+        self, storage: RDBStorage, elsewhere: RDBStorage, seconds: float, *, held: bool
     ) -> None:
-        StudyLease(storage.engine, "cifar").acquire()
+        StudyLease(elsewhere.engine, "cifar").acquire()
         renewed = datetime.now(timezone.utc) + timedelta(seconds=seconds)
         self.change(storage, host="elsewhere", pid=1, renewed=renewed)
 
@@ -500,8 +508,10 @@ class TestLease:
             assert (row := self.row(storage)) is not None
             assert abs(datetime.now(timezone.utc) - row.renewed) < timedelta(seconds=30)
 
-    def test_a_lost_lease_is_noticed_and_left_to_its_taker(self, storage: RDBStorage) -> None:
-        lost = StudyLease(storage.engine, "cifar", renew_seconds=0)
+    def test_a_lost_lease_is_noticed_and_left_to_its_taker(
+        self, storage: RDBStorage, elsewhere: RDBStorage
+    ) -> None:
+        lost = StudyLease(elsewhere.engine, "cifar", renew_seconds=0)
         lost.acquire()
         self.change(storage, host="elsewhere", renewed=datetime(2026, 1, 1, tzinfo=timezone.utc))
         with StudyLease(storage.engine, "cifar"):
@@ -512,8 +522,64 @@ class TestLease:
         with pytest.raises(LeaseHeld, match="taken over by another process, which is done"):
             lost.renew()
 
-    def test_a_process_with_the_same_id_is_not_the_holder(self, storage: RDBStorage) -> None:
-        StudyLease(storage.engine, "cifar").acquire()
+    def test_who_lost_the_lease_writes_nothing_more(
+        self, storage: RDBStorage, elsewhere: RDBStorage
+    ) -> None:
+        study = create_or_check(elsewhere, "cifar", MADE_WITH)[0]
+        trial = study.ask()
+        records = Records(elsewhere.engine)
+        with pytest.raises(LeaseHeld, match="this search must stop"):  # noqa: PT012, SIM117
+            with StudyLease(elsewhere.engine, "cifar"):
+                records.record_epoch("cifar", "trial-1", FIGURES)
+                self.change(storage, holder="another", host="elsewhere")
+                # What another tuner did meanwhile, which would be a traceback to write over.
+                load(storage, "cifar").tell(trial.number, 1.0)
+                for write in (
+                    lambda: study.tell(trial, 2.0),
+                    lambda: trial.report(2.0, 1),
+                    lambda: study.set_user_attr("note", "x"),
+                    lambda: records.record_epoch("cifar", "trial-2", FIGURES),
+                ):
+                    with pytest.raises(LeaseHeld):
+                        write()
+                study.ask()
+        assert self.row(storage) is not None, "it is the taker's"
+        assert list(Records(storage.engine).epochs_of_study("cifar")) == ["trial-1"]
+        (known,) = load(storage, "cifar").trials
+        assert known.value == 1.0
+        assert not known.intermediate_values
+
+    def test_its_study_can_be_written_after_it_was_released(self, storage: RDBStorage) -> None:
+        with StudyLease(storage.engine, "cifar"):
+            pass
+        create_or_check(storage, "cifar", MADE_WITH)
+
+    def test_a_process_with_the_same_id_is_not_the_holder(
+        self, storage: RDBStorage, elsewhere: RDBStorage
+    ) -> None:
+        StudyLease(elsewhere.engine, "cifar").acquire()
         self.change(storage, process_started=Lease.process_started - 100)
         with StudyLease(storage.engine, "cifar"):
             pass
+
+    @pytest.mark.parametrize("host", ["{name}", "{name} @ another boot", "{name} @ ?"])
+    def test_a_host_of_the_same_name_tells_nothing_of_its_processes(
+        self, storage: RDBStorage, elsewhere: RDBStorage, host: str
+    ) -> None:
+        StudyLease(elsewhere.engine, "cifar").acquire()
+        # Not a process here: in a container that has this host's name, say, or before a restart.
+        self.change(storage, host=host.format(name=socket.gethostname()), pid=2**22 + 1)
+        with pytest.raises(LeaseHeld, match=rf"on {socket.gethostname()} since .* try again in"):
+            StudyLease(storage.engine, "cifar").acquire()
+        self.change(storage, renewed=datetime(2026, 1, 1, tzinfo=timezone.utc))
+        with StudyLease(storage.engine, "cifar"):
+            pass
+
+    def test_a_holder_of_an_older_treino_is_seen_to_live(
+        self, storage: RDBStorage, elsewhere: RDBStorage
+    ) -> None:
+        StudyLease(elsewhere.engine, "cifar").acquire()
+        long_ago = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        self.change(storage, host=socket.gethostname(), renewed=long_ago)
+        with pytest.raises(LeaseHeld, match="wait for it"):
+            StudyLease(storage.engine, "cifar").acquire()

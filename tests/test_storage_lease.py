@@ -1,6 +1,7 @@
 """The lease between real processes; `test_storage_databases` has the rest."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,3 +90,30 @@ def test_after_a_kill_and_a_wait_it_is_free(
     holder.wait()
     with StudyLease(opened.engine, "cifar"):
         pass
+
+
+@pytest.mark.parametrize("proc", [["--mount-proc"], []], ids=["its own /proc", "our /proc"])
+def test_a_holder_in_another_namespace_keeps_it(path: Path, proc: list[str]) -> None:
+    # As two containers with the same host name: neither sees the other's processes.
+    unshare = shutil.which("unshare")
+    inside = [unshare or "", "--pid", "--fork", "--kill-child", *proc]
+    if (
+        not unshare
+        or subprocess.run([*inside, "true"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("no namespace of process ids can be made here")
+    with subprocess.Popen(
+        [*inside, sys.executable, "-c", HOLD, path],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        storage = open_storage(str(path), write=True)
+        with pytest.raises(LeaseHeld, match=r"process 1 on .*, heard of \d+ s ago"):
+            StudyLease(storage.engine, "cifar").acquire()
+        storage.engine.dispose()
+        child.communicate()
+        assert child.returncode == 0
