@@ -102,7 +102,7 @@ def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RD
         StorageError: No such database, unreachable, locked, damaged, not one of ours, or made by
             a newer version of Optuna or treino.
     """
-    from sqlalchemy import make_url
+    from sqlalchemy import NullPool, make_url
 
     from storage import sqlite
 
@@ -115,6 +115,9 @@ def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RD
             path = Path(address.database)
             sqlite.check_file(path, write=write, timeout=timeout)
             options = {"connect_args": {"timeout": timeout}}
+            if not write and not sqlite.may_write(path):
+                # Each transaction reads what is there then: such connections do not see changes.
+                options = {"creator": sqlite.Reader(path, timeout), "poolclass": NullPool}
             alone = sqlite.alone(path)
         else:
             _check_driver(address)

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -391,6 +393,28 @@ def without_privileges() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_flock_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        with opened(tmp_path / "treino.db", write=True) as storage:
+            assert pragmas(storage)["journal_mode"] == "wal"
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_name_too_long_for_what_sqlite_adds_to_it(tmp_path: Path, *, write: bool) -> None:
+    assert "too long for SQLite" in refusal(tmp_path / ("é" * 124), write=write)
+    deep = tmp_path.joinpath(*["x" * 100] * 5, "treino.db")
+    assert "too long for SQLite" in refusal(deep, write=write)
+    with opened(tmp_path / ("x" * 247), write=True):
+        pass
 
 
 def test_a_file_that_may_not_be_written(database: Path, open_to_all: Path) -> None:
