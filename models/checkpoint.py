@@ -6,6 +6,7 @@ optimiser, seed generators), the weights of the best epoch, and the history, fro
 are brought back to where they were. Arrays only: nothing in the file can run code.
 """
 
+import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -78,7 +79,7 @@ class Checkpoint:
             with new.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
                 file.flush()
-                os.fsync(file.fileno())
+                _flush(file.fileno())
             if path.exists():
                 path.replace(previous(path))
             new.replace(path)
@@ -93,6 +94,7 @@ class Checkpoint:
 
         Raises:
             FileNotFoundError: There is none.
+            OSError: It is there, but the operating system does not let it be read.
             CheckpointError: The file is damaged or of another format.
         """
         try:
@@ -108,11 +110,21 @@ class Checkpoint:
                 state={k.removeprefix("state/"): a for k, a in arrays.items() if k[:6] == "state/"},
                 best=[arrays[name] for name in sorted(arrays) if name.startswith("best/")],
             )
-        except (FileNotFoundError, CheckpointError):
+        except CheckpointError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.EIO):
+                raise
             what = " ".join(str(error).split())
             raise CheckpointError(f"{path}: damaged checkpoint ({what})") from error
+
+
+def _flush(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network and FUSE file systems have no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
 
 
 def previous(path: Path) -> Path:
@@ -124,6 +136,9 @@ def load_newest(path: Path) -> Checkpoint | None:
     """The newest whole checkpoint at ``path``: it, or the one before, or None if there is none.
 
     A damaged file is passed over: what it held is trained again.
+
+    Raises:
+        OSError: A file is there, but the operating system does not let it be read.
     """
     for candidate in (path, previous(path)):
         try:

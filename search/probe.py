@@ -6,7 +6,6 @@ The tuner runs no code of the user's, and no Keras: it learns the ranges and not
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -84,10 +83,7 @@ def _find(
 ) -> None:
     """What runs in the process: answers with what was found, or with a line of what is wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tuner's to understand
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb", buffering=0) as file:
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
+    processes.print_to(log, append=False)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing is trained, and the GPU may be busy
     import keras
 

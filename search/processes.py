@@ -5,6 +5,7 @@ every process is forked from it: a new one is there at once, and shares that mem
 survives a fork as long as it has computed nothing, and the server never does.
 """
 
+import io
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # Apple's frameworks do not survive a fork. And the server looks for modules in the working
 # directory first, where a folder named data is most likely one of images; only from Python 3.11 on
@@ -57,6 +62,46 @@ def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = Fal
         process = _spawn.Process(target=target, args=args, name=name, daemon=True)
         process.start()
         return process
+
+
+def print_to(log: Path, *, append: bool) -> None:
+    """Have what this process prints, and what libraries print in it, written to ``log``.
+
+    A log is not worth a training: where it cannot be written, what is printed is lost.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(
+            log, os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC), 0o666
+        )
+    except OSError:
+        file = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(file, output)
+    if file > 2:
+        os.close(file)
+    sys.stdout, sys.stderr = (_Log.text(output) for output in (1, 2))
+
+
+class _Log(io.FileIO):
+    """A file that takes everything, and loses what the disk has no room for."""
+
+    @classmethod
+    def text(cls, descriptor: int) -> io.TextIOWrapper:
+        """A stream of text to an open file; no text fails to be encoded."""
+        return io.TextIOWrapper(
+            io.BufferedWriter(cls(descriptor, "wb", closefd=False)),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        length = memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except OSError:
+            return length
 
 
 def leave_with_parent() -> None:

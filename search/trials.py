@@ -249,7 +249,6 @@ class TrialBook:
         The model only of a trial that is among the best when it ends: they get ever fewer.
         """
         paths = self.paths(live)
-        self._layout.artifacts.mkdir(parents=True, exist_ok=True)
         store = FileSystemArtifactStore(self._layout.artifacts)
         files = [paths.spec]
         if live.history:
@@ -259,6 +258,7 @@ class TrialBook:
         if with_model and paths.model.exists():
             files.append(paths.model)
         try:
+            self._layout.artifacts.mkdir(parents=True, exist_ok=True)
             for file in files:
                 upload_artifact(
                     artifact_store=store,

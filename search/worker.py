@@ -1,8 +1,9 @@
 """What runs in a worker process: jobs in, an epoch's figures out, a verdict back."""
 
+import errno
 import traceback
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import keras
 import tensorflow as tf
@@ -114,6 +115,13 @@ class BrokenOffError(Exception):
     """The tuner's verdict, before the first epoch of a job, was not to train it now."""
 
 
+# A disk that is full, or files that cannot be used: no fault of the training's.
+_OF_THE_SYSTEM = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+}
+
+
 def serve(channel: Connection, threads: int) -> None:
     """Train the jobs that come over ``channel`` until its other end is closed."""
     training.prepare_process(threads)
@@ -143,6 +151,12 @@ def work(job: Job, channel: Channel) -> End:
         return Failed("memory", f"out of memory: {_first_line(error)}")
     except (BrokenPipeError, ConnectionResetError):
         raise  # the tuner is gone: so are we
+    except OSError as error:
+        traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        kind: Literal["surroundings", "error"]
+        kind = "surroundings" if error.errno in _OF_THE_SYSTEM else "error"
+        return Failed(kind, f"{where}{error.strerror or _first_line(error)}")
     except Exception as error:  # noqa: BLE001 - whatever breaks a training is the trial's end, not ours
         traceback.print_exc()  # into the worker's log
         return Failed("error", f"{type(error).__name__}: {_first_line(error)}")

@@ -22,7 +22,7 @@ from search.space import Space, make_space
 from search.study_names import BASELINES, derived_name, plain_name
 from storage import study as studies
 from storage.engine import database_url, explained, open_storage
-from storage.files import Layout
+from storage.files import Layout, told_of_disk
 from storage.tables import Records
 
 VAR = Path("var")
@@ -48,12 +48,13 @@ class Workspace:
         """Open the database that the settings name, for as long as the block lasts.
 
         Raises:
-            StorageError: It cannot be opened, or, later in the block, does not answer.
+            StorageError: It cannot be opened, or, later in the block, does not answer; or the
+                disk is full or a file may not be used.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(database_url(settings.storage), write=write)
         try:
-            with explained(storage.url):
+            with explained(storage.url), told_of_disk():
                 yield cls(storage, Records(storage.engine), Layout(VAR))
         finally:
             storage.engine.dispose()

@@ -4,7 +4,9 @@ A name given by a user becomes a folder here, so names are checked, and no path 
 root, whatever symbolic links lie in it.
 """
 
+import errno
 import os
+import tempfile
 import unicodedata
 import uuid
 from collections.abc import Iterator
@@ -19,6 +21,25 @@ _ARTIFACTS = "artifacts"
 # Compared without case: some file systems make no difference.
 _OURS = {_ARTIFACTS, *(f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
 _LONGEST = 100
+_SQLITE_ENDS = ("-wal", "-shm", "-journal")  # what SQLite adds to the name of a database
+
+# Characters that end a line, are no text, or steer what is around them. Format characters (Cf)
+# reverse text or are invisible, except those that emoji and some scripts are written with.
+_NOT_IN_NAMES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
+
+# What a file system answers to fsync where it has no such thing: CIFS, VirtualBox and WSL shares
+# for folders (EINVAL), some network and FUSE file systems (the others). EACCES: a folder that may
+# be written but not listed cannot be opened for it.
+_CANNOT_FLUSH = {
+    *(errno.EINVAL, errno.EBADF, errno.EPERM, errno.EACCES, errno.EISDIR),
+    *(errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP),
+}
+_OF_THE_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE),
+}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def checked_name(name: str) -> str:
@@ -29,9 +50,15 @@ def checked_name(name: str) -> str:
             name of something of ours.
     """
     if not name or len(name.encode(errors="replace")) > 2 * _LONGEST or len(name) > _LONGEST:
-        raise StorageError(f"a name has 1 to {_LONGEST} characters, not {len(name)}: {name[:40]!r}")
-    if any(unicodedata.category(character)[0] == "C" for character in name):
-        raise StorageError(f"{name!r} holds control characters; use letters, digits, - and _")
+        raise StorageError(
+            f"a name has 1 to {_LONGEST} characters and at most {2 * _LONGEST} bytes, not "
+            f"{len(name)} and {len(name.encode(errors='replace'))}: {name[:40]!r}"
+        )
+    if any(unicodedata.category(c) in _NOT_IN_NAMES and c not in _JOINERS for c in name):
+        raise StorageError(
+            f"{name!a} holds control characters or bytes that are no text; use letters, "
+            "digits, - and _"
+        )
     if name != name.strip() or name[0] == "." or any(part in name for part in ("/", "\\", "..")):
         raise StorageError(
             f"{name!r} cannot name a folder: no '/', no '\\', no '..', no leading dot, "
@@ -147,12 +174,33 @@ class Layout:
         """The folder of the page about ``study``, and of its figures."""
         return self._study(study, "report")
 
+    def make(self, study: str) -> None:
+        """Make the folder of ``study``.
+
+        Raises:
+            StorageError: Something else has its place, or it cannot be written.
+        """
+        folder = self._study(study)
+        for end in _SQLITE_ENDS:
+            if study.endswith(end) and (self.root / study.removesuffix(end)).is_file():
+                raise StorageError(
+                    f"{folder} is where SQLite keeps a part of {str(folder).removesuffix(end)}; "
+                    "name another study with --study"
+                )
+        with told(folder):
+            if folder.exists() and not folder.is_dir():
+                raise StorageError(
+                    f"{folder} is a file, and the folder of study {study!r} belongs there; name "
+                    "another study with --study, or another database with --storage"
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+
     def used(self) -> int:
-        """Bytes of all files below the root."""
+        """Bytes of all files below the root that can be looked at."""
         files = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
         total = 0
         for file in files:
-            with suppress(FileNotFoundError):  # a temporary file, moved or removed meanwhile
+            with suppress(OSError):  # a temporary file, moved meanwhile, or a folder of others
                 total += file.lstat().st_size
         return total
 
@@ -170,6 +218,27 @@ def _inside(root: Path, path: Path) -> Path:
     return path
 
 
+def folder_to_write(wanted: Path) -> Path:
+    """``wanted``, made if need be, or a new temporary folder where the user may not write there.
+
+    Raises:
+        StorageError: Neither can be written.
+    """
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=wanted):
+            return wanted
+    except OSError as error:
+        if error.errno not in _NOT_ALLOWED:
+            raise StorageError(f"cannot write {wanted}: {error.strerror or error}") from error
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"treino-{wanted.name}-"))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {wanted}, nor a temporary folder: {error.strerror or error}"
+        ) from error
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write ``content`` to ``path`` whole or not at all, text as UTF-8; the folder is made.
 
@@ -177,7 +246,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         StorageError: It cannot be written; what was there before is untouched.
     """
     data = content.encode() if isinstance(content, str) else content
-    with replacing(path) as temporary, _told(path):
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -186,36 +255,58 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to, moved over ``path`` when the block ends well, else removed.
 
     It lies in the same folder, which is made, and has the same suffix, for libraries that go by
-    it. When the block has ended, the file is on the disk, not merely on its way there.
+    it. When the block has ended, the file is on the disk, not merely on its way there, where the
+    file system can say so.
 
     Raises:
-        StorageError: It cannot be moved there, or the block wrote nothing; what was there before
-            is untouched. What the block itself raises comes through as it is.
+        StorageError: It cannot be written or moved there, or the block wrote nothing; what was
+            there before is untouched. What else the block raises comes through as it is.
     """
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    with _told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporary
-        with _told(path):
+        with told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
             _flush(temporary)
             temporary.replace(path)
             _flush(path.parent)  # the name is on the disk only when its folder is
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with suppress(OSError):  # what went wrong before is what is to be told
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses inside the block into a `StorageError`."""
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # raised by a library, for reasons of its own
+            raise
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def told_of_disk() -> Iterator[None]:
+    """Turn what a full disk, or files that may not be used, raise inside into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        where = f"{error.filename!s}: " if error.filename else ""
+        raise StorageError(
+            f"{where}{error.strerror}; mend that and run the same command"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH:
+            raise

@@ -58,3 +58,33 @@ def test_a_start_leaves_environment_and_outputs_as_they_were(
     os.write(1, b"still here")
     os.write(2, b"and here")
     assert capfd.readouterr() == ("still here", "and here")
+
+
+LOG = """
+import os, resource, sys
+from pathlib import Path
+from search import processes
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+processes.print_to(Path(sys.argv[1]), append=True)
+for line in range(100):
+    print(f"line {line}: \\u2192 \\udcff", flush=True)
+    print("and on the other", file=sys.stderr, flush=True)
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, locale: str) -> None:
+    (tmp_path / "file").write_text("")
+    for log in (tmp_path / "logs" / "worker.log", tmp_path / "file" / "worker.log", tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", LOG, log],
+            cwd=Path(processes.__file__).parents[1],
+            env={**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
+    assert (tmp_path / "logs" / "worker.log").read_text(encoding="utf-8").startswith("line 0: →")

@@ -1,4 +1,9 @@
+import errno
 import itertools
+import os
+import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.engine import StorageError
-from storage.files import Layout, checked_name, replacing, write_atomically
+from storage.files import Layout, checked_name, replacing, told_of_disk, write_atomically
 
 
 def test_every_path_of_a_run(tmp_path: Path) -> None:
@@ -56,6 +61,11 @@ def test_a_relative_root_stays_relative() -> None:
         "Artifacts",
         "treino.db",
         "treino.db-wal",
+        "two\u2028lines",
+        "para\u2029graphs",
+        "soft\u00adhyphen",
+        "isolate\u2066d",
+        "byte\udcff",
     ],
 )
 def test_a_name_that_could_do_harm_is_refused(name: str, tmp_path: Path) -> None:
@@ -85,9 +95,53 @@ def test_an_accepted_name_is_one_folder_below_the_root(
     assert folder.resolve().relative_to(root.resolve()).parts == (name, "runs", "r")
 
 
-@pytest.mark.parametrize("name", ["x", "açúcar", "a b", "v1.2", "-x", "x" * 100, "é" * 100])
-def test_ordinary_names_are_accepted(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("x", "açúcar", "ac\u0327u\u0301car", "a b", "v1.2", "-x", "x" * 100, "é" * 100),
+        *("50%", 'o\'hara "x"', "a?b#c", "{x}", "con", "~nobody", "[bold]x", "$HOME", "*"),
+        "👩\u200d🔬 run",
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        "❤\ufe0f\u200d🔥",
+        "\u0645\u06cc\u200c\u062e",
+        "\U0001faea newer than this Python",
+        "\ue0b0 of a font for terminals",
+        "研" * 66,
+    ],
+)
+def test_ordinary_names_are_accepted(name: str, tmp_path: Path) -> None:
     assert checked_name(name) == name
+    write_atomically(Layout(tmp_path).run(name, name).spec, "{}")
+    assert [file.name for file in tmp_path.iterdir()] == [name] or sys.platform == "darwin"
+
+
+def test_a_study_gets_its_folder(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "var")
+    for _ in range(2):
+        layout.make("digits")
+        assert (tmp_path / "var" / "digits").is_dir()
+
+
+def test_a_file_where_a_study_belongs_is_one_line(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "var")
+    write_atomically(layout.root / "digits", "a database, say")
+    with pytest.raises(StorageError, match=r"digits is a file.*--study.*--storage"):
+        layout.make("digits")
+    with pytest.raises(StorageError, match="SQLite keeps a part of"):
+        layout.make("digits-wal")
+    with pytest.raises(StorageError, match="cannot write"):
+        Layout(layout.root / "digits").make("study")
+
+
+def test_space_is_counted_where_it_can_be_seen(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "seen", bytes(100))
+    write_atomically(tmp_path / "closed" / "file", bytes(1000))
+    (tmp_path / "closed").chmod(0o000)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    try:
+        assert 100 <= Layout(tmp_path).used() < 2000
+    finally:
+        (tmp_path / "closed").chmod(0o755)
 
 
 def test_no_link_leads_outside(tmp_path: Path) -> None:
@@ -159,6 +213,71 @@ def test_replacing_keeps_the_suffix_and_the_old_file_until_the_end(tmp_path: Pat
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def of_folders(descriptor: int) -> bool:
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.EPERM, errno.ENOTSUP])
+@pytest.mark.parametrize("concerned", [of_folders, lambda _: True])
+def test_a_file_system_without_fsync_will_do(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    concerned: Callable[[int], bool],
+) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if concerned(descriptor):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "close", "replace"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_fills_up_at_the_last_moment_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    write_atomically(tmp_path / "file", "old")
+    real = os.close
+
+    def fail(*arguments: object) -> None:
+        if call == "close":
+            real(int(str(arguments[0])))
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((Path, call) if call == "replace" else (os, call)), fail)
+        with pytest.raises(StorageError, match=f"cannot write .*file: {os.strerror(number)}"):
+            write_atomically(tmp_path / "file", "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() in ("old", "new")
+
+
+def test_what_a_library_has_no_room_for_is_told(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(StorageError, match=r"cannot write .*x\.keras: No space"):  # noqa: PT012, SIM117
+        with replacing(tmp_path / "x.keras") as temporary:
+            temporary.write_text("half")
+            raise full
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_faults_of_the_disk_are_told_and_no_others() -> None:
+    with pytest.raises(StorageError, match=r"^a/b: Permission denied; "), told_of_disk():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a/b")
+    with pytest.raises(StorageError, match=r"^Disk quota exceeded; "), told_of_disk():
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+    for other in (BrokenPipeError(errno.EPIPE, "x"), FileNotFoundError(errno.ENOENT, "x", "y")):
+        with pytest.raises(type(other)), told_of_disk():
+            raise other
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt])

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -169,12 +168,10 @@ def _worker_process(channel: Connection, slot: Slot, log: Path) -> None:
     # Ctrl-C on a terminal reaches every process; only the tuner decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.leave_with_parent()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.is_file() and log.stat().st_size > MOST_LOG:
-        log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
-    with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), sys.stdout.fileno())
-        os.dup2(file.fileno(), sys.stderr.fileno())
+    with suppress(OSError):
+        if log.is_file() and log.stat().st_size > MOST_LOG:
+            log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
+    processes.print_to(log, append=True)
     # Before TensorFlow is imported: afterwards it does not look.
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts them
