@@ -39,6 +39,10 @@ app = typer.Typer(
 DATA = ("data", "image_size", "skip_bad_images", "images", "seed")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
+Out = Annotated[
+    Path | None, typer.Option(help="Folder to write to [default: in the study's folder].")
+]
+
 
 @app.command()
 @with_settings(
@@ -250,6 +254,7 @@ def claims(
     settle: Annotated[
         bool, typer.Option("--settle", help="First train the pairs that the claims lack.")
     ] = False,
+    out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
@@ -257,6 +262,7 @@ def claims(
     from search.claims import judge
     from search.statements import CLAIMS
     from search.workspace import Workspace, data_of, space_of
+    from storage.files import folder_to_write
 
     known = {claim.name: claim for claim in CLAIMS}
     for name in names or ():
@@ -286,6 +292,10 @@ def claims(
         view = pairs.view_of(study, place.records)
         verdicts = judge(view)
         files = {name: place.layout.claims(study.study_name, name) for name in known}
+        own = next(iter(files.values())).parent
+        folder = out or folder_to_write(own)
+        _say_where(folder, out or own)
+        files = {name: folder / file.name for name, file in files.items()}
     for verdict in verdicts:
         claim_plots.draw(verdict, view, files[verdict.claim.name])
     if as_json:
@@ -305,14 +315,16 @@ def claims(
 
 @app.command()
 @with_settings("study", "storage")
-def report(settings: Settings) -> None:
+def report(settings: Settings, out: Out = None) -> None:
     """Write a page about the study, with its figures: what is best, why, what to try next."""
     from search import report
     from search.machine import cores
     from search.workspace import Workspace
 
     with Workspace.open(settings, write=False) as place:
-        path = report.write(place, place.study(settings.study), cores())
+        study = place.study(settings.study)
+        path = report.write(place, study, cores(), out)
+        _say_where(path.parent, out or place.layout.report(study.study_name))
     say(f"report: {path} (figures beside it as PNG and SVG)")
 
 
@@ -451,6 +463,13 @@ def replay(
             done=lambda: progress("replays", next(finished), total),
         )
     say(printed(results, as_json=as_json))
+
+
+def _say_where(folder: Path, wanted: Path) -> None:
+    """Say why files are in another folder than people expect, if they are."""
+    if folder != wanted:
+        line = f"{wanted} may not be written: the files are in {folder}; --out names another"
+        print(f"treino: warning: {printable(Path(line))}", file=sys.stderr)  # noqa: T201
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

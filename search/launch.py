@@ -37,7 +37,7 @@ from search.trials import ORIGIN
 from search.tuner import Tuner
 from search.workspace import Workspace, made_by, made_with, provisional_name
 from storage.lease import LeaseHeld, StudyLease
-from storage.study import create_or_check, reports
+from storage.study import create_or_check, reports, spelling
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def search(place: Workspace, settings: Settings, data: Dataset, *, ending: str =
     space, remarks = space_of_settings(settings, data, place.layout.logs(plain))
     data = place.as_studied(settings, data)
     made = made_with(settings, data, space)
-    name = place.study_name(settings, made, ending)
+    name = spelling(place.storage, place.study_name(settings, made, ending))
+    place.layout.make(name)
     by_forecast = settings.sampler == "gp"
     prior = prior_of(settings.prior if by_forecast else "none", space.distributions())
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
@@ -187,6 +188,7 @@ def workshop(
     Raises:
         LeaseHeld: Another process trains such a thing now.
     """
+    place.layout.make(study)
     with (
         StudyLease(place.storage.engine, f"{study}/best") as lease,
         Interruption() as interruption,
@@ -225,6 +227,7 @@ def settler(
         TreinoError: No worker has the memory for any network of the space.
     """
     name = study.study_name
+    place.layout.make(name)
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     all_slots = slots(workers, largest)
     check_room(all_slots, smallest)

@@ -15,7 +15,7 @@ from search.inference import of_share, told_share
 from search.progress import duration
 from search.snapshot import STATES, Snapshot, look
 from search.workspace import Workspace
-from storage.files import write_atomically
+from storage.files import folder_to_write, write_atomically
 from storage.tables import ModelRow
 
 FILE = "report.html"
@@ -23,19 +23,24 @@ _VERSIONS = ("treino", "python", "tensorflow", "keras", "optuna", "numpy")
 text = page.text
 
 
-def write(place: Workspace, study: optuna.Study, processes: int = 1) -> Path:
+def write(
+    place: Workspace, study: optuna.Study, processes: int = 1, folder: Path | None = None
+) -> Path:
     """Write the report of a study, and its figures beside it; returns the page's path.
 
     Args:
         place: Where the study and what belongs to it are.
         study: Of any kind, empty, running or ended.
         processes: That draw the figures, at the most.
+        folder: Where to write; None for the study's own folder, or, where that may not be
+            written, a temporary one.
 
     Raises:
         StorageError: The database does not answer, or a file cannot be written.
     """
     seen, view = look(place, study), pairs.view_of(study, place.records)
-    folder = place.layout.report(study.study_name)  # which holds nothing else
+    own = place.layout.report(study.study_name)  # which holds nothing else
+    folder = folder_to_write(own) if folder is None else folder
     verdicts = judge(view)
     parts = {
         "search": lambda: charts.of_search(seen),
@@ -58,7 +63,7 @@ def write(place: Workspace, study: optuna.Study, processes: int = 1) -> Path:
     ]
     path = folder / FILE
     write_atomically(path, page.page(f"{seen.study}: a treino report", body))
-    for file in folder.iterdir():  # of a report that had more figures
+    for file in folder.iterdir() if folder == own else ():  # of a report that had more figures
         if file.suffix in (".png", ".svg") and file.name not in files:
             file.unlink()
     return path

@@ -4,6 +4,8 @@ Trials made with other data, another space or another number of epochs cannot be
 study remembers what it was made with, and is not opened with anything else.
 """
 
+import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -157,13 +159,32 @@ def create_or_check(
     return study, new
 
 
+def spelling(storage: RDBStorage, name: str) -> str:
+    """The name of the study that is called ``name``, or looks the same; ``name`` if there is none.
+
+    macOS and input methods compose accents in several ways, which nobody can tell apart.
+    """
+    with explained(storage.url):
+        names = _names(storage)
+    if name in names:
+        return name
+    return next((other for other in names if _looks(other) == _looks(name)), name)
+
+
+def _looks(name: str) -> str:
+    composed = unicodedata.normalize("NFC", name)
+    # Its file systems make no difference, and the two studies would share one folder.
+    return composed.casefold() if sys.platform == "darwin" else composed
+
+
 def load(storage: RDBStorage, name: str) -> optuna.Study:
-    """Open the study ``name`` to look at it.
+    """Open the study ``name``, or the one whose name looks the same, to look at it.
 
     Raises:
         StorageError: There is none; the message names those there are.
     """
     with explained(storage.url):
+        name = spelling(storage, name)
         names = _names(storage)
         if name not in names:
             others = f"there are: {', '.join(sorted(names))}" if names else "there are none yet"

@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from storage.engine import StorageError, explained, open_storage
 from storage.lease import LeaseHeld, StudyLease
 from storage.migrations import VERSION_TABLE, Standing, standing, upgrade
-from storage.study import create_or_check, load, summaries
+from storage.study import create_or_check, load, spelling, summaries
 from storage.tables import Lease, ModelRow, Records, Tables
 
 FIGURES = {
@@ -401,6 +401,15 @@ class TestStudies:
         with pytest.raises(StorageError, match=r"no study 'x' in .*; there are: a, b"):
             load(storage, "x")
         assert load(storage, "a").study_name == "a"
+
+    def test_a_name_that_looks_the_same_is_the_same_study(self, storage: RDBStorage) -> None:
+        composed, apart = "a\u00e7u\u0301car", "ac\u0327\u00facar"
+        create_or_check(storage, composed, MADE_WITH)
+        assert spelling(storage, apart) == composed
+        assert load(storage, apart).study_name == composed
+        create_or_check(storage, apart, MADE_WITH)  # as an older treino did
+        assert spelling(storage, apart) == apart
+        assert spelling(storage, "another") == "another"
 
     def test_summaries(self, storage: RDBStorage) -> None:
         assert summaries(storage) == []
