@@ -60,8 +60,9 @@ def database_url(value: str) -> str:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-    if not value.strip() or _UNPRINTABLE.search(value):
-        raise StorageError(f"{masked(value)!r} names no database; give {_SUPPORTED}")
+    if not value.strip():
+        raise StorageError(f"{value!r} names no database; give {_SUPPORTED}")
+    _check_printable(value)
     if "://" not in value:
         return _file_url(value)
     try:
@@ -152,6 +153,14 @@ def explained(url: str) -> Iterator[None]:
         raise StorageError(f"{masked(url)} {what} ({said})") from error
 
 
+def _check_printable(value: str) -> None:
+    if _UNPRINTABLE.search(value):
+        raise StorageError(
+            f"{masked(value)!a} names no database: it holds control characters, or bytes that are "
+            f"no UTF-8, which no URL can hold; give {_SUPPORTED}"
+        )
+
+
 def _file_url(path: str) -> str:
     from sqlalchemy import URL, make_url
 
@@ -163,6 +172,7 @@ def _file_url(path: str) -> str:
         database = str(Path(path).expanduser())
     except RuntimeError as error:
         raise StorageError(f"{path}: there is no such user's folder") from error
+    _check_printable(database)  # of the home folder, say
     url = URL.create("sqlite", database=database).render_as_string()
     if make_url(url).database != database:
         raise StorageError(f"{path}: the name of a database file cannot hold '?'")

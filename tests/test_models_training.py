@@ -1,5 +1,6 @@
 """Training for real, on tiny images: what it reports, what it keeps, how it goes on."""
 
+import errno
 import os
 import platform
 import subprocess
@@ -337,6 +338,26 @@ def test_without_a_whole_checkpoint_training_starts_anew(tmp_path: Path) -> None
     previous(path).write_bytes(b"")
     assert load_newest(path) is None
     assert len(train(path).history) == 4
+
+
+def test_a_checkpoint_that_may_not_be_read_is_not_trained_over(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        load_newest(path)
+
+
+def test_a_checkpoint_is_written_where_nothing_can_be_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    saved = Checkpoint((), finished=False, state={"a": np.zeros(3)}, best=())
+    saved.save(tmp_path / "c.npz")
+    assert Checkpoint.load(tmp_path / "c.npz").state.keys() == {"a"}
+    monkeypatch.undo()
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

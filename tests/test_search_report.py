@@ -179,6 +179,24 @@ def test_advice_rests_on_the_study(place: Workspace) -> None:
     assert any(text.startswith("The model handed over comes from trial 0") for text in said)
 
 
+def test_the_page_goes_where_it_is_told(
+    place: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies.begin(place, "empty")
+    kept = Path("else where/mine.png")
+    kept.parent.mkdir()
+    kept.touch()
+    with pytest.raises(SystemExit) as left:
+        main(["report", "--study", "empty", "--out", "else where"])
+    assert left.value.code == 0
+    said = capsys.readouterr()
+    assert "report: else where/report.html" in said.out
+    assert not said.err
+    assert Path("else where/report.html").is_file()
+    assert kept.exists(), "another's files are not those of an earlier report"
+    assert not Path("var/empty/report").exists()
+
+
 def test_the_most_confident_mistakes_come_first() -> None:
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
     found = most_confident_mistakes(probabilities, np.array([1, 1, 1, 0], np.int32), most=2)

@@ -86,6 +86,8 @@ def test_the_home_folder_is_known(scrubbed_home: Path) -> None:
         "  ",
         "a\nb.db",
         "nul\0.db",
+        "byte\udcff.db",
+        "sqlite:///byte\udcff.db",
         "/",
         "var/",
         "~nobody-of-that-name/x.db",
@@ -107,6 +109,12 @@ def test_nonsense_is_no_url(value: str) -> None:
         database_url(value)
     assert str(caught.value).isprintable()
     assert "u:hunter2" not in str(caught.value)
+
+
+def test_a_home_folder_of_any_bytes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/caf\udce9")
+    with pytest.raises(StorageError, match="no UTF-8"):
+        database_url("~/x.db")
 
 
 @given(
