@@ -3,13 +3,16 @@
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 import typer
 from optuna.artifacts import get_all_artifact_meta
@@ -256,9 +259,17 @@ def test_a_second_tuner_is_told_who_the_first_is(fresh: Place) -> None:
             break
     said = fresh.search(*arguments, code=1)
     assert str(first.pid) in said
-    first.terminate()
-    first.communicate(timeout=60)
-    assert first.returncode == 143
+    # As if the first had been suspended for long, and another machine had taken its study over.
+    with closing(sqlite3.connect(fresh.folder / "var/treino.db")) as connection:
+        connection.execute("UPDATE treino_leases SET holder = 'another', host = 'elsewhere'")
+        connection.commit()
+    before = fresh.trials
+    workers = psutil.Process(first.pid).children(recursive=True)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 1
+    assert re.fullmatch(r"treino: study 'images' was taken over by .* on elsewhere .*\n", err), err
+    assert fresh.trials == before
+    assert psutil.wait_procs(workers, timeout=60)[1] == []
 
 
 def test_time_that_is_up_pauses_the_search(fresh: Place) -> None:
