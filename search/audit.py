@@ -7,7 +7,6 @@ curve is the one it would have had.
 import math
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import optuna
@@ -23,7 +22,8 @@ from search.provenance import document
 from search.scheduler import trial_seed
 from search.space import Space
 from search.trials import best_trial, lowest, run_name, sample_of_pruned, seed_number
-from storage.files import Layout, write_atomically
+from storage.files import Layout, replacing, write_atomically
+from storage.files import Layout, replacing, write_atomically
 from storage.study import MADE_WITH
 
 ATTRIBUTE = "audit"  # of the study: what came of it
@@ -144,8 +144,9 @@ def _task(
     left_at = layout.run(study.study_name, run_name(trial.number)).checkpoint
     if not files.checkpoint.exists():
         write_atomically(files.spec, document(model, training, job_seed, data))
-        with suppress(FileNotFoundError):  # gone: it is trained from nothing, to the same curve
-            shutil.copyfile(left_at, files.checkpoint)
+        if left_at.exists():  # else it is trained from nothing, to the same curve
+            with replacing(files.checkpoint) as copy:
+                shutil.copyfile(left_at, copy)
     job = Job(
         run=_run(trial),
         model=model,
