@@ -80,7 +80,8 @@ def database_url(value: str) -> str:
         return url.set(drivername=driver).render_as_string(hide_password=False)
     if url.host or url.username:
         raise StorageError(f"{masked(value)} lacks a slash: a file is sqlite:///path")
-    if url.query or not url.database or url.database.startswith((":memory:", "file:")):
+    # SQLAlchemy drops what follows a question mark and is no option, and would name another file.
+    if "?" in value or not url.database or url.database.startswith((":memory:", "file:")):
         raise StorageError(f"{value} is not a plain file; give sqlite:///path, without options")
     return value
 

@@ -100,6 +100,7 @@ def test_the_home_folder_is_known(scrubbed_home: Path) -> None:
         "sqlite:///:memory:",
         "sqlite:///file:x.db?uri=true",
         "sqlite:///x.db?mode=ro",
+        "sqlite:///50% off? #1/x.db",
         "postgresql:hunter2",
         "postgresql://u:hunter2@h:port/d",
     ],
