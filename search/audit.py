@@ -23,7 +23,6 @@ from search.scheduler import trial_seed
 from search.space import Space
 from search.trials import best_trial, lowest, run_name, sample_of_pruned, seed_number
 from storage.files import Layout, replacing, write_atomically
-from storage.files import Layout, replacing, write_atomically
 from storage.study import MADE_WITH
 
 ATTRIBUTE = "audit"  # of the study: what came of it

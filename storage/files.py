@@ -245,7 +245,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     Raises:
         StorageError: It cannot be written; what was there before is untouched.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
