@@ -1,8 +1,7 @@
 """Trainings outside the study, as many at once as there are workers."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from models.history import EpochFigures, best_epoch
 from search.backends.base import Backend
@@ -12,7 +11,7 @@ from search.interruption import Interruption
 from search.jobs import Done, End, EpochDone, Failed, Job, Message, Paused, Resumed, Verdict
 from search.progress import Display
 from search.scheduler import PATIENCE
-from search.tuner import TURN
+from search.tuner import TURN, longest
 from search.watchdog import Watchdog
 from storage.tables import Records
 
@@ -87,7 +86,7 @@ class Crew:
                 killed = True
                 for slot in self._running:
                     self._backend.kill(slot, "stopped by the user")
-            for slot, reason in self._watchdog.hung(time.monotonic()).items():
+            for slot, reason in self._watchdog.hung().items():
                 self._watchdog.ended(slot)
                 self._backend.kill(slot, reason)
             self._every_turn()
@@ -101,7 +100,7 @@ class Crew:
     def _start(self, slot: int, running: _Running) -> None:
         running.history = []
         self._running[slot] = running
-        self._watchdog.started(slot, time.monotonic())
+        self._watchdog.started(slot)
         self._display.job_started(slot, running.task.title, running.task.job.training.epochs)
         self._backend.start(slot, running.task.job)
 
@@ -113,10 +112,14 @@ class Crew:
     ) -> None:
         running = self._running[slot]
         if isinstance(message, Resumed | EpochDone):
-            told = (message.figures,) if isinstance(message, EpochDone) else message.history
-            self._watchdog.heard(slot, time.monotonic())
+            told: Sequence[EpochFigures]
+            if isinstance(message, EpochDone):
+                seconds = self._watchdog.epoch_ended(slot, message.figures.seconds)
+                told = (replace(message.figures, seconds=seconds),)
+            else:
+                told = message.history
+                self._watchdog.resumed(slot, longest(told))
             for figures in told:
-                self._watchdog.heard(slot, time.monotonic(), figures.seconds)
                 running.history.append(figures)
                 self._records.record_epoch(self._study, running.task.job.run, figures.to_dict())
                 self._display.job_at(slot, figures)

@@ -5,8 +5,8 @@ the trials. What to do next, and what an epoch means, scheduler.py decides.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -77,6 +77,7 @@ class Tuner:
         and epoch of what the study's trials have had so far, in order of time.
         """
         self._watchdog = watchdog or Watchdog()
+        self._clock = self._watchdog.clock
         self._study = study
         # Configurations are drawn before their trials exist; a handle on a trial draws nothing.
         self._study.sampler = RandomSampler(seed=scheduler.training_seed(plan.seed))
@@ -112,7 +113,7 @@ class Tuner:
         self._logs = layout.logs(study.study_name)
         self._epochs = 0
         self._epoch_seconds = 0.0
-        self._begun = self._noted = time.monotonic()
+        self._begun = self._noted = self._clock()
 
     def run(self) -> Outcome:
         """Search until the plan is fulfilled, time is up or the user interrupts."""
@@ -126,7 +127,7 @@ class Tuner:
                 killed = True
                 for slot in self._running:
                     self._backend.kill(slot, "stopped by the user")
-            for slot, reason in self._watchdog.hung(time.monotonic()).items():
+            for slot, reason in self._watchdog.hung().items():
                 self._watchdog.ended(slot)
                 self._backend.kill(slot, reason)
             self._fill()
@@ -135,7 +136,7 @@ class Tuner:
         if not self._trouble and (self._is_over or not self._closing):
             self._leave_paused()
         self._book.tidy(self._to_audit())
-        seconds = time.monotonic() - self._begun
+        seconds = self._clock() - self._begun
         trials = self._study.get_trials(deepcopy=False)
         return Outcome(
             states=states(self._study),
@@ -172,10 +173,10 @@ class Tuner:
 
     @property
     def _time_left(self) -> float:
-        """Seconds until the search is to pause."""
+        """Seconds until the search is to pause; those in which it is suspended do not count."""
         if self._plan.timeout is None:
             return math.inf
-        return self._plan.timeout - (time.monotonic() - self._begun)
+        return self._plan.timeout - (self._clock() - self._begun)
 
     @property
     def _is_over(self) -> bool:
@@ -308,9 +309,9 @@ class Tuner:
 
     def _end_trial(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
         self._book.end(live, state, reason)
-        if time.monotonic() - self._noted > NOTE_EVERY:
+        if self._clock() - self._noted > NOTE_EVERY:
             notes.note(self._study)
-            self._noted = time.monotonic()
+            self._noted = self._clock()
         if state is TrialState.FAIL:
             self._lineup.failed(live.number)
         else:
@@ -364,7 +365,7 @@ class Tuner:
             before = len(self._lineup[live.number].losses)
             self._book.decided(live, f"after epoch {before}: trained on, {reason}")
         self._running[slot] = live
-        self._watchdog.started(slot, time.monotonic())
+        self._watchdog.started(slot)
         self._display.job_started(slot, f"trial {trial.number}", live.training.epochs)
         self._backend.start(
             slot,
@@ -385,20 +386,21 @@ class Tuner:
         live = self._running[slot]
         if isinstance(message, Resumed):
             live.parameters = message.parameters or live.parameters
-            self._watchdog.heard(slot, time.monotonic(), _longest(message.history))
+            self._watchdog.resumed(slot, longest(message.history))
             for figures in message.history:
                 self._note(live, figures)
             if message.history:
                 self._display.job_at(slot, message.history[-1])
             self._answer(slot, live, last=message.last)
         elif isinstance(message, EpochDone):
-            self._watchdog.heard(slot, time.monotonic(), message.figures.seconds)
+            seconds = self._watchdog.epoch_ended(slot, message.figures.seconds)
+            figures = replace(message.figures, seconds=seconds)
             self._failed_at_once = 0
             self._epochs += 1
-            self._epoch_seconds += message.figures.seconds
-            self._note(live, message.figures)
+            self._epoch_seconds += seconds
+            self._note(live, figures)
             self._look_ahead()
-            self._display.job_at(slot, message.figures)
+            self._display.job_at(slot, figures)
             self._answer(slot, live, last=message.last)
         else:
             self._watchdog.ended(slot)
@@ -522,6 +524,6 @@ class Tuner:
         return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def _longest(history: Sequence[EpochFigures]) -> float:
+def longest(history: Sequence[EpochFigures]) -> float:
     """Seconds of the longest epoch, 0 if there was none."""
     return max((figures.seconds for figures in history), default=0.0)

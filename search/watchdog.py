@@ -1,46 +1,95 @@
 """Which workers hang: silent for many times as long as their own epochs take."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+LONGEST_TURN = 10.0  # seconds between two readings of a clock that may be work; more is suspension
 TIMES = 20.0  # an epoch may take this many times as long as the longest before it
 LEAST = 60.0  # seconds; short epochs vary more, and a first step builds the network
+
+
+class Clock:
+    """Seconds that this process ran, as far as it can tell. A loop reads it every turn.
+
+    While the process is stopped (Ctrl-Z) or the machine sleeps, no reading is made. Between two
+    readings ``LONGEST_TURN`` seconds count at the most; the rest was suspension. A worker that was
+    suspended as well has lost no more than that of the time it is given.
+
+    Attributes:
+        suspended: Seconds that were not counted.
+
+    Args:
+        now: The clock to read: it never jumps back.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.suspended = 0.0
+        self._now = now
+        self._read = now()
+        self._ran = 0.0
+
+    def __call__(self) -> float:
+        """Seconds since the clock was made."""
+        now = self._now()
+        turn, self._read = now - self._read, now
+        self._ran += min(turn, LONGEST_TURN)
+        self.suspended += max(turn - LONGEST_TURN, 0.0)
+        return self._ran
 
 
 @dataclass
 class _Heard:
     at: float
+    suspended: float  # what the clock had not counted by then
     longest: float = 0.0  # seconds of the longest epoch of the job
 
 
 class Watchdog:
     """Told what is heard of each slot; says which have been silent for too long.
 
-    A job is not judged before its first epoch: there is nothing yet to compare it with. Times
-    are seconds of a clock that never jumps (``time.monotonic``).
+    A job is not judged before its first epoch: there is nothing yet to compare it with.
+
+    Attributes:
+        clock: What it measures silence by.
     """
 
-    def __init__(self, times: float = TIMES, least: float = LEAST) -> None:
+    def __init__(
+        self, times: float = TIMES, least: float = LEAST, clock: Clock | None = None
+    ) -> None:
         """Wait ``times`` the job's longest epoch, and ``least`` seconds in any case."""
+        self.clock = clock or Clock()
         self._times = times
         self._least = least
         self._heard: dict[int, _Heard] = {}
 
-    def started(self, slot: int, now: float) -> None:
+    def started(self, slot: int) -> None:
         """A job begins in the slot."""
-        self._heard[slot] = _Heard(now)
+        self._heard[slot] = _Heard(self.clock(), self.clock.suspended)
 
-    def heard(self, slot: int, now: float, epoch_seconds: float = 0.0) -> None:
-        """The slot has sent a message, perhaps of an epoch that took so long."""
-        heard = self._heard[slot]
-        heard.at = now
-        heard.longest = max(heard.longest, epoch_seconds)
+    def resumed(self, slot: int, longest: float) -> None:
+        """The slot's job has had epochs before, the longest of so many seconds; 0 for none."""
+        self._hear(slot, longest)
+
+    def epoch_ended(self, slot: int, seconds: float) -> float:
+        """The slot's worker has measured so many seconds for an epoch.
+
+        Returns:
+            The seconds without those in which it was suspended along with this process.
+        """
+        before = self._heard[slot].suspended
+        self.clock()
+        ran = max(seconds - (self.clock.suspended - before), min(seconds, LONGEST_TURN))
+        self._hear(slot, ran)
+        return ran
 
     def ended(self, slot: int) -> None:
         """The slot's job is over."""
         self._heard.pop(slot, None)
 
-    def hung(self, now: float) -> dict[int, str]:
+    def hung(self) -> dict[int, str]:
         """The slots that are silent for too long, each with the reason in words."""
+        now = self.clock()
         found = {}
         for slot, heard in self._heard.items():
             silence = now - heard.at
@@ -51,3 +100,8 @@ class Watchdog:
                     f"{heard.longest:.1f} s"
                 )
         return found
+
+    def _hear(self, slot: int, longest: float) -> None:
+        heard = self._heard[slot]
+        heard.at, heard.suspended = self.clock(), self.clock.suspended
+        heard.longest = max(heard.longest, longest)
