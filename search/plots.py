@@ -5,9 +5,13 @@ Matplotlib is imported when the first picture is drawn.
 """
 
 import io
+import logging
 import math
+import os
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -283,10 +287,35 @@ def _legend(figure: "Figure", columns: int, *, drops: bool, best: bool, gaps: bo
 
 def new_figure(width: float, height: float, *, fitted: bool = True) -> "Figure":
     """A figure of its own, sizes in inches; ``fitted`` makes room for whatever is written."""
-    from matplotlib.figure import Figure
+    with _own_style():
+        from matplotlib.figure import Figure
 
     layout: Any = "constrained" if fitted else "none"
     return Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout=layout)
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Import matplotlib within: it then draws in its own style, as models/environment.py sees to.
+
+    It looks for a style in the working folder first, whatever the environment says. And where the
+    user's home cannot be written it works as well, and says so at length.
+    """
+    if "matplotlib" in sys.modules:
+        yield
+        return
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    try:
+        here = os.open(".", os.O_RDONLY)
+    except OSError:  # which matplotlib cannot read either
+        yield
+        return
+    os.chdir("/")
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 def plain_numbers(axes: "Axes") -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from models import environment
 from search import processes
 from search.backends.base import Backend
 from search.jobs import Done, End, Failed, Job, Message, Paused, Stopped, Verdict
@@ -110,6 +111,7 @@ class LocalBackend(Backend):
             theirs,
             self._slots[slot],
             self._logs / f"worker-{slot}.log",
+            tuple(environment.changed),
             name=f"treino worker {slot}",
             afresh=self._slots[slot].gpu is not None,
         )
@@ -163,15 +165,15 @@ def _memory(process: BaseProcess) -> int:
         return 0
 
 
-def _worker_process(channel: Connection, slot: Slot, log: Path) -> None:
+def _worker_process(channel: Connection, slot: Slot, log: Path, left_out: tuple[str, ...]) -> None:
     """What runs in a worker process: set it up, then train jobs until the tuner is gone."""
-    # Ctrl-C on a terminal reaches every process; only the tuner decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     processes.leave_with_parent()
     with suppress(OSError):
         if log.is_file() and log.stat().st_size > MOST_LOG:
             log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
     processes.print_to(log, append=True)
+    if left_out:
+        print("not used from the environment:", *left_out, flush=True)  # noqa: T201
     # Before TensorFlow is imported: afterwards it does not look.
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts them
