@@ -13,7 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from search.errors import EXIT_ERROR, EXIT_USAGE, SettingsError, TreinoError
+from search.interruption import CtrlC
 from search.options import Commands, explained, from_file, with_settings
+from search.outputs import BROKEN_PIPE, flushed
 from search.settings import Settings
 from search.terminal import (
     console,
@@ -343,7 +345,7 @@ def predict(
     """Classify images: probability, class and file, a line each."""
     # A few images are not worth the memory of a GPU that a search may be using.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     from search.predict import Classifier, image_files
 
     files = image_files(images)
@@ -474,10 +476,19 @@ def _say_where(folder: Path, wanted: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every fault that has a name becomes one line on stderr."""
-    if arguments is None:  # the program itself, not a call from another
-        in_utf8()
-    take_any_text()
-    sys.exit(_run(arguments))
+    with CtrlC() as ctrl_c:
+        if arguments is None:  # the program itself, not a call from another
+            in_utf8()
+        take_any_text()
+        try:
+            code = flushed(_run(arguments))
+        except BrokenPipeError:
+            code = BROKEN_PIPE
+        except BaseException:
+            if not ctrl_c.came:
+                raise
+            code = CtrlC.EXIT
+    sys.exit(CtrlC.EXIT if ctrl_c.came else code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -498,7 +509,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except usage_error as error:
         return fault(explained(error), EXIT_USAGE)
     except typer.Abort:
-        return 130
+        return CtrlC.EXIT
     except SettingsError as error:
         return fault(str(error), EXIT_USAGE)
     except TreinoError as error:

@@ -5,7 +5,6 @@ The tuner runs no code of the user's, and no Keras: it learns the ranges and not
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -82,7 +81,7 @@ def _find(
     channel: Connection, code: str, input_shape: tuple[int, int, int], classes: int, log: Path
 ) -> None:
     """What runs in the process: answers with what was found, or with a line of what is wrong."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tuner's to understand
+    processes.leave_with_parent()
     processes.print_to(log, append=False)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing is trained, and the GPU may be busy
     import keras

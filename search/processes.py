@@ -5,14 +5,19 @@ every process is forked from it: a new one is there at once, and shares that mem
 survives a fork as long as it has computed nothing, and the server never does.
 """
 
+import atexit
 import io
 import multiprocessing
+import multiprocessing.resource_tracker
+import multiprocessing.util
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 _FORKS = sys.platform == "linux" and sys.version_info >= (3, 11)
 _fork = multiprocessing.get_context("forkserver") if _FORKS else None
 _spawn = multiprocessing.get_context("spawn")
+_LONGEST_FOLDER = 60  # bytes: a folder and a socket of Python's own are named below it
 
 
 def preload() -> None:
@@ -34,14 +40,17 @@ def preload() -> None:
     if not _FORKS:
         return
     forkserver.set_forkserver_preload(["search.preloaded"])
-    with _no_interrupts(), _outputs_closed(), _environment():
+    _have_short_temporary_folder()
+    # Without a folder for its socket there is no server, and processes import for themselves.
+    with suppress(OSError), _no_signals(), _outputs_closed(), _environment():
         forkserver.ensure_running()
 
 
 def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = False) -> BaseProcess:
     """Start a process that ends with this one.
 
-    A Ctrl-C on the terminal does not reach it while it starts: it would end it with a traceback.
+    What signals to the group mean (Ctrl-C, SIGTERM, a terminal that closes), this process decides.
+    They do not reach the one that is started.
 
     Args:
         target: What runs in it.
@@ -50,7 +59,8 @@ def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = Fal
         afresh: Whether it imports everything itself, as one that is to use a GPU does: nothing
             of CUDA is to be shared.
     """
-    with _no_interrupts():
+    _kill_at_exit()
+    with _no_signals(), _environment():
         if _fork is not None and not afresh:
             process: BaseProcess = _fork.Process(target=target, args=args, name=name, daemon=True)
             try:
@@ -116,10 +126,39 @@ def _leave_with_parent() -> None:
     os._exit(1)  # other threads may be deep inside TensorFlow
 
 
+@cache
+def _kill_at_exit() -> None:
+    """Kill what is left of the processes when this one exits: SIGTERM would not reach them."""
+    atexit.register(_kill)
+
+
+def _kill() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+def _have_short_temporary_folder() -> None:
+    """See to it that the server's socket fits into the 108 (macOS: 104) bytes of its address.
+
+    Schedulers of clusters give jobs a TMPDIR with a long name.
+    """
+    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
+        return
+    before = tempfile.tempdir
+    tempfile.tempdir = "/tmp"  # noqa: S108 - a folder of its own is made in it
+    try:
+        multiprocessing.util.get_temp_dir()  # makes it, and keeps to it
+    finally:
+        tempfile.tempdir = before
+
+
 @contextmanager
-def _no_interrupts() -> Iterator[None]:
+def _no_signals() -> Iterator[None]:
     """Blocked signals stay blocked in the processes started here; ours come when this is over."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # It would unblock them when it starts.
+    multiprocessing.resource_tracker.ensure_running()
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
@@ -144,12 +183,9 @@ def _outputs_closed() -> Iterator[None]:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """What TensorFlow and NumPy read when they are imported, and Python when it starts."""
+    """What TensorFlow reads when it is imported, and Python when it starts."""
     ours = {
-        "CUDA_VISIBLE_DEVICES": "",
-        "OPENBLAS_NUM_THREADS": "1",  # NumPy's own threads: a process that forks has better none
-        # What code of the user's prints goes into a log, whatever the terminal takes.
-        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "CUDA_VISIBLE_DEVICES": "",  # a process that is to use a GPU sets it itself
         "PYTHONSAFEPATH": "1",
         "TF_CPP_MIN_LOG_LEVEL": "1",
     }

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.history import EpochFigures
+from search.outputs import outlive_readers
 from search.terminal import console
 
 D = TypeVar("D", bound="Display")
@@ -193,7 +194,11 @@ class LiveDisplay(Display):
 
 
 def make_display(*, aside: bool = False) -> Display:
-    """The display that fits what standard output is; ``aside``, what standard error is."""
+    """The display that fits what standard output is; ``aside``, what standard error is.
+
+    What it shows is of work that goes on when nobody can see it any more.
+    """
+    outlive_readers()
     screen = console(stderr=aside)
     live = screen.is_terminal and not screen.is_dumb_terminal
     return LiveDisplay(screen) if live else PlainDisplay(screen)
