@@ -21,6 +21,21 @@ _HARMLESS = {
 def main() -> None:
     """Run the command line."""
     _leave_at_ctrl_c()
+    set_up()
+    from search import cli, outputs
+
+    outputs.outlive_terminal()
+    try:
+        cli.main()
+    finally:
+        _leave_at_ctrl_c()  # while libraries put themselves away
+
+
+def set_up() -> None:
+    """See to it that this process, and those it starts, import our own code and run it as it is.
+
+    May start this program again.
+    """
     harmful = [
         name
         for name, value in os.environ.items()
@@ -33,13 +48,6 @@ def main() -> None:
     from models import environment
 
     environment.changed.extend(f"{name}={os.environ[name]}" for name in harmful)
-    from search import cli, outputs
-
-    outputs.outlive_terminal()
-    try:
-        cli.main()
-    finally:
-        _leave_at_ctrl_c()  # while libraries put themselves away
 
 
 def _leave_at_ctrl_c() -> None:

@@ -86,8 +86,9 @@ def _find(
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing is trained, and the GPU may be busy
     import keras
 
-    from models import own_network
+    from models import environment, own_network
 
+    environment.restore_keras_home()
     scales = True
 
     def call(trial: OwnTrial) -> None:

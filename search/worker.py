@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from data.dataset import DataError, Dataset
-from models import training
+from models import environment, training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
 from models.own_network import CodeChangedError, OwnCodeError
@@ -124,6 +124,7 @@ _OF_THE_SYSTEM = {
 
 def serve(channel: Connection, threads: int) -> None:
     """Train the jobs that come over ``channel`` until its other end is closed."""
+    environment.restore_keras_home()
     training.prepare_process(threads)
     while True:
         try:

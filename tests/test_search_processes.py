@@ -1,10 +1,14 @@
 """Processes forked from a server that has imported TensorFlow."""
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import pytest
 
 from search import processes
@@ -88,3 +92,53 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, locale: str) 
         )
         assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
     assert (tmp_path / "logs" / "worker.log").read_text(encoding="utf-8").startswith("line 0: →")
+
+
+def wait_for_a_word(channel: Connection) -> None:
+    channel.send("begun")
+    channel.recv()
+    channel.send("still here")
+
+
+def test_signals_to_the_group_do_not_end_a_process(tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = processes.start(wait_for_a_word, theirs, name="test", afresh=True)
+    theirs.close()
+    assert ours.recv() == "begun"
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(process.pid or 0, number)
+    ours.send("a word")
+    assert ours.recv() == "still here"
+    process.join()
+    assert process.exitcode == 0
+
+
+LEFT = """
+import multiprocessing
+from search import processes
+from tests.test_search_processes import wait_for_a_word
+
+if __name__ == "__main__":
+    ours, theirs = multiprocessing.Pipe()
+    process = processes.start(wait_for_a_word, theirs, name="left", afresh=True)
+    theirs.close()
+    ours.recv()
+    print(process.pid)
+    raise SystemExit(3)
+"""
+
+
+def test_no_process_is_left_or_waited_for_at_the_end(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(LEFT)
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, program],
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    assert not psutil.pid_exists(int(done.stdout))
