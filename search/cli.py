@@ -488,7 +488,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not ctrl_c.came:
                 raise
             code = CtrlC.EXIT
-    sys.exit(CtrlC.EXIT if ctrl_c.came else code)
+    sys.exit(CtrlC.EXIT if ctrl_c.came and code else code)  # a server's end by Ctrl-C is a good one
 
 
 def _run(arguments: Sequence[str] | None) -> int:
