@@ -48,7 +48,7 @@ def set_up() -> None:
         _add_paths_of_user()
     from models import environment
 
-    environment.changed.extend(f"{name}={os.environ[name]}" for name in harmful)
+    environment.changed.extend(harmful)
 
 
 def _leave_at_ctrl_c() -> None:

@@ -29,7 +29,8 @@ _NOWHERE = f"{os.devnull}/"  # below it there is no file, and none can be made
 _CUDA_FOLDER = "--xla_gpu_cuda_data_dir="  # where CUDA is installed: this changes nothing trained
 
 changed: list[str] = []
-"""What the environment said and treino does not use, as ``NAME=value``."""
+"""Names of variables that are set and that treino does not use. Values may be secrets of other
+programs: those of Terraform begin like TensorFlow's."""
 
 
 def settled(environ: Mapping[str, str]) -> dict[str, str]:
@@ -57,9 +58,7 @@ def settle() -> None:
     for name in before.keys() - ours.keys():
         del os.environ[name]
     os.environ.update(ours)
-    changed.extend(
-        f"{name}={value}" for name, value in sorted(before.items()) if ours.get(name) != value
-    )
+    changed.extend(sorted(name for name in before if ours.get(name) != before[name]))
 
 
 def restore_keras_home() -> None:

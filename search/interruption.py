@@ -58,6 +58,8 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self._signals:
             self._since = self._clock()
+        elif number == signal.SIGHUP:
+            return  # the kernel and the shell both send it, and systemd after a SIGTERM
         self._signals.append(number)
 
 

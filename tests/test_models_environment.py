@@ -114,6 +114,5 @@ def test_keras_and_matplotlib_are_as_they_come(tmp_path: Path) -> None:
     assert told["home"] == str(keras_home)  # where downloaded weights are
     assert told["matplotlib"] == [[], "agg"]
     assert told["folder"] == str(tmp_path)
-    for name, value in HOSTILE.items():
-        assert f"{name}={value}" in told["left out"]
+    assert HOSTILE.keys() <= set(told["left out"])  # names alone: values may be secrets
     assert "matplotlib" not in done.stderr
