@@ -22,7 +22,7 @@ def main() -> None:
     """Run the command line."""
     _leave_at_ctrl_c()
     set_up()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # as bin/treino blocked it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # as search/treino blocked it
     from search import cli, outputs
 
     outputs.outlive_terminal()
