@@ -1,246 +1,324 @@
-"""Networks that a user's own function builds.
+"""Networks that a user's own function builds."""
 
-Running the file that the user names is what he asked for; nothing else is run from a disk.
-"""
-
-import hashlib
-import importlib
 import inspect
-import sys
-import traceback
-import types
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from models.own_errors import CodeChangedError, OwnCodeError, cause, told
+from models.own_loss import OwnLoss, loss_of
+from models.own_source import keras_settings_kept, running
 from models.own_trial import OwnTrial, Value, given
+from models.own_view import of_normalization, scales
 from models.spec import OwnSpec
 
-SHOWN = 3  # of the user's lines that an error names: the last ones that were called
 CLOSE = 0.01  # how far from 1 probabilities may add up, in half precision
-_SCALING = {
-    *("Rescaling", "Normalization", "BatchNormalization"),
-    *("Divide", "TrueDivide", "Multiply", "Subtract"),
-}
-_LOSSES = {"sparsecategoricalcrossentropy", "categoricalcrossentropy"}
+# What trains, judges and predicts for treino is treino's; a model with its own is not obeyed.
+_TRAINING = (
+    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"),
+    *("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch"),
+    *("make_train_function", "make_test_function", "make_predict_function"),
+)
+
+# Variables of networks built before in this process, by identity.
+_built: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 
 
-class OwnCodeError(Exception):
-    """The user's code raised, or does not build what it should; one line, with the user's."""
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A user's network as treino needs it.
 
+    Attributes:
+        model: From raw images, (n, height, width, channels) with values 0 to 255, to (n, classes)
+            probabilities; not compiled.
+        optimizer: The user's own, not used yet; None if the network did not come compiled.
+        loss: What the user compiled it with; None if with nothing.
+        scales: Whether the network seems to scale its images.
+        remarks: What the user should know, a line each.
+    """
 
-class CodeChangedError(Exception):
-    """The user's code is no longer what the study was made with; the message is one line."""
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer | None = None
+    loss: OwnLoss | None = None
+    scales: bool = True
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def label_smoothing(self) -> float:
+        """The share of a label that is spread over all classes in training."""
+        return self.loss.label_smoothing if self.loss else 0.0
 
 
 @dataclass(frozen=True)
 class OwnCode:
-    """A user's function, loaded.
+    """A user's function; its file is run anew for every network.
 
     Attributes:
         reference: The file or module, a colon, and the function's name.
-        function: The function.
-        folder: Where the user's files are: a traceback's lines from there are his.
         digest: Hexadecimal digest of the file and of what it imports at its top from its folder.
     """
 
     reference: str
-    function: Callable[..., Any]
-    folder: Path
     digest: str
 
-    def call(self, trial: OwnTrial, input_shape: tuple[int, ...], classes: int) -> keras.Model:
-        """The network for a trial, as the user's function returns it.
+    def build(self, trial: OwnTrial, input_shape: tuple[int, int, int], classes: int) -> OwnNetwork:
+        """The network for a trial.
 
         Raises:
-            OwnCodeError: It raises, or returns no model.
+            OwnCodeError: The function raises, or builds no classifier for such images.
+            CodeChangedError: Its file is not what it was.
         """
-        arguments = (trial, input_shape, classes)
-        try:
-            model = self.function(*arguments[: _arity(self.function)])
-        except (MemoryError, tf.errors.ResourceExhaustedError):
-            raise
-        except (Exception, SystemExit) as error:
-            raise OwnCodeError(f"{told(error, self.folder)}{_with(trial.params)}") from error
-        if not isinstance(model, keras.Model):
-            raise OwnCodeError(
-                f"{self.reference} returned {type(model).__name__}, expected a keras.Model"
-            )
-        return model
+        with running(self.reference) as source:
+            if source.digest != self.digest:
+                raise CodeChangedError(
+                    f"{self.reference} is not what the study was made with (now {source.digest}, "
+                    f"then {self.digest}): put it back, or name another STUDY="
+                )
+            arguments = (trial, input_shape, classes)
+            try:
+                model = source.function(*arguments[: _arity(source.function)])
+            except (MemoryError, tf.errors.ResourceExhaustedError):
+                raise
+            except (Exception, SystemExit) as error:
+                raise OwnCodeError(f"{told(error, source.folder)}{_with(trial.params)}") from error
+            if not isinstance(model, keras.Model):
+                raise OwnCodeError(
+                    f"{self.reference} returned {type(model).__name__}, expected a keras.Model"
+                )
+            built = network(model, input_shape, classes)
+        _check_unshared(built.model)
+        return built
 
 
-@cache  # a process that builds again and again runs the file once, as any import would
 def load(reference: str) -> OwnCode:
-    """Run the user's file, or import his module, and take the function out of it.
+    """Run the user's file, or import his module, and find the function in it.
 
     Raises:
         OwnCodeError: There is no such file, module or function, or it raises.
     """
-    place, _, name = reference.rpartition(":")
-    path = Path(place)
-    of_file = path.suffix == ".py"
-    folder = path.parent if of_file else Path.cwd()
-    before = set(sys.modules)
-    # At the end: a file of the user's must not stand in for one that TensorFlow imports later.
-    sys.path.append(str(folder))
-    try:
-        if of_file:
-            content = path.read_bytes()
-            module = _run(path, content)
-        else:
-            module = importlib.import_module(place)
-            path = Path(str(module.__file__))
-            folder, content = path.parent, path.read_bytes()
-    except OSError as error:
-        if isinstance(error.filename, str) and Path(error.filename) == path:
-            raise OwnCodeError(f"{place}: {error.strerror or error}") from error
-        raise OwnCodeError(told(error, folder)) from error
-    except (Exception, SystemExit) as error:
-        raise OwnCodeError(told(error, folder)) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise OwnCodeError(f"{place} has no function {name!r}")
-    helpers = [m for n, m in sys.modules.items() if n not in before and m is not module]
-    return OwnCode(reference, function, folder, _digest(content, helpers, folder))
+    with keras_settings_kept(), running(reference) as source:
+        return OwnCode(reference, source.digest)
 
 
-def build(spec: OwnSpec, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+def build(spec: OwnSpec, input_shape: tuple[int, int, int], classes: int) -> OwnNetwork:
     """The network that the user's function builds for a configuration, with fresh weights.
-
-    It takes raw images, (n, height, width, channels) with values 0 to 255, and returns
-    (n, classes) probabilities. It is compiled, if the user's is, with an optimiser like his.
 
     Raises:
         OwnCodeError: The function raises, or builds no classifier for such images.
         CodeChangedError: Its file is not what it was.
     """
-    code = load(spec.code)
-    if code.digest != spec.digest:
-        raise CodeChangedError(
-            f"{spec.code} is not what the study was made with (now {code.digest}, then "
-            f"{spec.digest}): put it back, or name another STUDY="
-        )
-    return network(code.call(given(dict(spec.params)), input_shape, classes), input_shape, classes)
+    return OwnCode(spec.code, spec.digest).build(given(dict(spec.params)), input_shape, classes)
 
 
-def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> OwnNetwork:
     """A user's model as treino needs it: from raw images to probabilities.
 
     Raises:
-        OwnCodeError: It does not take such images, or does not tell so many classes apart.
+        OwnCodeError: It does not take such images, does not tell so many classes apart, or trains
+            in a way of its own.
     """
-    from_logits = _from_logits(model)
+    _check_stock_training(model)
+    loss = loss_of(model)
+    _check_inputs(model, input_shape)
     inputs = keras.Input(shape=input_shape, name="image")
     try:
         outputs = model(inputs)
-        if len(getattr(model, "inputs", ())) == len(getattr(model, "outputs", ())) == 1:
+        binary = _one_for_two(outputs, classes)
+        is_graph = len(getattr(model, "inputs", ())) == len(getattr(model, "outputs", ())) == 1
+        logit = binary and is_graph and _without_sigmoid(model)
+        if is_graph:
             # Without the user's optimiser, which would be saved with it.
             outputs = keras.Model(model.inputs[0], model.outputs[0])(inputs)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
     except Exception as error:
         raise OwnCodeError(
-            f"the network does not take images of shape {input_shape}: {_first_line(error)}"
+            f"the network does not take images of {_size(input_shape)}: {cause(error)}"
         ) from error
-    shape = getattr(outputs, "shape", None)
-    if shape != (None, classes):
-        raise OwnCodeError(
-            f"the network returns {'several values' if shape is None else f'shape {shape}'}, "
-            f"expected (None, {classes}): one value for each class"
-        )
+    _check_outputs(outputs, classes, loss, binary=binary)
     whole = keras.Model(inputs, outputs)
-    if from_logits is None or not from_logits:
-        adds_up = _are_probabilities(whole, input_shape)
-        if from_logits is False and not adds_up:
+    remarks = []
+    if binary:
+        from_logits = logit or bool(loss and loss.from_logits)
+        if not from_logits and (loss is None or not _are_shares(_tried(whole, input_shape))):
             raise OwnCodeError(
-                "the network returns no probabilities: end it with softmax, or compile it with a "
-                "loss with from_logits=True"
+                "the network's one output is no probability: end it with a sigmoid, or compile it "
+                "with BinaryCrossentropy(from_logits=True)"
             )
-        from_logits = not adds_up
-    if from_logits:
-        whole = keras.Model(inputs, keras.layers.Activation("softmax", name="class")(outputs))
-    if model.compiled:
-        whole.compile(optimizer=fresh(model.optimizer), loss="sparse_categorical_crossentropy")
-    return whole
+        outputs = _as_two(outputs, from_logits=from_logits)
+    else:
+        # As Keras does: a softmax is one, also where the loss is told to expect logits.
+        values = _tried(whole, input_shape)
+        from_logits = not _add_up(values)
+        if from_logits:
+            if loss is not None and not loss.from_logits:
+                raise OwnCodeError(
+                    "the network returns no probabilities: end it with softmax, or compile it "
+                    "with a loss with from_logits=True"
+                )
+            if loss is None and _are_shares(values):
+                remarks.append(
+                    "its outputs lie between 0 and 1 and do not add up to 1, as sigmoids do: they "
+                    "are taken as logits and get a softmax; end it with softmax instead"
+                )
+    whole = keras.Model(inputs, _probabilities(outputs, from_logits=from_logits))
+    remarks += of_normalization(model)
+    optimizer = _unused(model.optimizer) if model.compiled and model.optimizer else None
+    return OwnNetwork(whole, optimizer, loss, scales(model), tuple(remarks))
 
 
-def fresh(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """An optimiser like another that has not seen any weights yet."""
-    return type(optimizer).from_config(optimizer.get_config())
+def _unused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The user's optimiser, or one like it if it has seen weights already.
 
-
-def check_loadable(model: keras.Model) -> None:
-    """Refuse a network that could be trained but not handed over.
-
-    Raises:
-        OwnCodeError: It has layers that Keras does not know, or does not load for safety's sake.
+    The user's own is the better one: what it leaves out of weight decay, say, is in no config.
     """
+    if not optimizer.built:
+        return optimizer
     try:
-        content = keras.saving.serialize_keras_object(model)
-        keras.saving.deserialize_keras_object(content, safe_mode=True)
+        return type(optimizer).from_config(optimizer.get_config())
     except Exception as error:
         raise OwnCodeError(
-            f"the network cannot be saved and loaded again: {_first_line(error)}: put "
-            "@keras.saving.register_keras_serializable() before layers of your own, and use them "
-            "in place of Lambda"
+            f"the optimiser {type(optimizer).__name__} was used already, and there is no making "
+            f"another like it ({cause(error)}): make a new one in each call, and only compile"
         ) from error
 
 
-def scales(model: keras.Model) -> bool:
-    """Whether a network seems to scale its images; True where its layers cannot be seen."""
-    layers = [model]
-    for layer in layers:
-        if type(layer).__module__.split(".")[0] != "keras":
-            return True
-        layers += getattr(layer, "operations", getattr(layer, "layers", []))
-    return any(type(layer).__name__ in _SCALING for layer in layers)
-
-
-def told(error: BaseException, folder: Path) -> str:
-    """An error of the user's code in one line: his lines that led to it, and what it says."""
-    where = [
-        f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {(frame.line or '')[:100]}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if _is_below(frame.filename, folder)
+def _check_stock_training(model: keras.Model) -> None:
+    changed = [
+        name
+        for name in _TRAINING
+        if name in vars(model)
+        or inspect.getattr_static(type(model), name, None)
+        is not inspect.getattr_static(keras.Model, name, None)
     ]
-    if isinstance(error, SyntaxError):
-        name = Path(error.filename or "?").name
-        where.append(f"{name}:{error.lineno}: {(error.text or '').strip()}")
-        return f"{' > '.join(where[-SHOWN:])}: {type(error).__name__}: {error.msg}"
-    return ": ".join((" > ".join(where[-SHOWN:]), _first_line(error))).removeprefix(": ")
+    if changed:
+        raise OwnCodeError(
+            f"{type(model).__name__} has its own {', '.join(changed)}, which treino would not "
+            "call: it trains and judges every network in the same way; move what it does to "
+            "layers, add_loss or the optimiser"
+        )
 
 
-def _run(path: Path, content: bytes) -> types.ModuleType:
-    """The module of a file's content: just what was read, and no stale bytecode."""
-    # Not by its own name, which might be that of a package of ours: data.py, models.py.
-    module = types.ModuleType(f"own_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module
-    exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - what the user asked for
-    return module
+def _check_unshared(model: keras.Model) -> None:
+    shared = [v.path for v in model.variables if id(v) in _built]
+    if shared:
+        raise OwnCodeError(
+            f"the network shares the variable {shared[0]} with one built before: make its layers "
+            "in the function, not once for all"
+        )
+    _built.update({id(variable): variable for variable in model.variables})
 
 
-def _digest(content: bytes, modules: list[types.ModuleType], folder: Path) -> str:
-    whole = hashlib.sha256(content)
-    files = {Path(f) for m in modules if (f := getattr(m, "__file__", None))}
-    for file in sorted(file for file in files if _is_below(str(file), folder)):
-        whole.update(f"\0{file.relative_to(folder)}\0".encode())
-        whole.update(file.read_bytes())
-    return whole.hexdigest()[:16]
+def _check_inputs(model: keras.Model, input_shape: tuple[int, int, int]) -> None:
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) > 1:
+        raise OwnCodeError(f"the network takes {len(inputs)} inputs, expected one: the images")
+    for tensor in inputs:
+        batch, *shape = tensor.shape
+        if batch is not None:
+            raise OwnCodeError(
+                f"the network takes batches of {batch} only: leave the batch size out of its Input"
+            )
+        fits = len(shape) == len(input_shape) and all(
+            size in (None, given_) for size, given_ in zip(shape, input_shape, strict=True)
+        )
+        if not fits:
+            hint = "use input_shape" + ("" if len(shape) > 1 else " and Flatten()")
+            raise OwnCodeError(
+                f"the network takes {_size(shape)} {'images' if len(shape) > 1 else 'values'}, "
+                f"the images are {_size(input_shape)}: {hint}"
+            )
 
 
-def _is_below(file: str, folder: Path) -> bool:
-    """Whether a file is the user's: not of Python or of treino, which may lie in his folder."""
-    path, ours = Path(file), Path(__file__).parent.parent
-    others = [ours / package for package in ("data", "models", "search", "storage")]
-    others += [Path(prefix) for prefix in (sys.prefix, sys.base_prefix)]
-    return path.is_relative_to(folder) and not any(
-        path.is_relative_to(other) and not folder.is_relative_to(other) for other in others
-    )
+def _check_outputs(outputs: Any, classes: int, loss: OwnLoss | None, *, binary: bool) -> None:
+    shape: Any = getattr(outputs, "shape", None)
+    if shape != (None, classes) and not binary:
+        many = len(outputs) if isinstance(outputs, list | tuple | Mapping) else "several"
+        hint = ": use classes"
+        if shape is not None and len(shape) != 2:
+            hint = ": flatten or pool before the last layer"
+        elif shape == (None, 1):
+            hint = ", or a sigmoid where there are two classes" if classes == 2 else ""
+        raise OwnCodeError(
+            f"the network returns {f'{many} outputs' if shape is None else f'shape {shape}'}, "
+            f"expected (None, {classes}), one value for each class{hint}"
+        )
+    if loss and (loss.kind == "binary") != binary:
+        raise OwnCodeError(
+            f"the network has {shape[1]} outputs and is compiled with {loss.name}: "
+            + (
+                "use sparse_categorical_crossentropy with softmax"
+                if loss.kind == "binary"
+                else "use binary_crossentropy with one sigmoid, or an output for each class"
+            )
+        )
+
+
+def _one_for_two(outputs: Any, classes: int) -> bool:
+    return classes == 2 and getattr(outputs, "shape", None) == (None, 1)
+
+
+def _without_sigmoid(model: keras.Model) -> bool:
+    """Take the sigmoid off the end of a graph of layers; whether there was one to take off.
+
+    What comes before it says more than the probability does, which in float32 is 1 from 17 on:
+    there, nothing would be learned from a mistake.
+    """
+    for layer in model.layers:
+        try:
+            is_last = layer.output is model.outputs[0]
+        except (AttributeError, ValueError):  # it was never called, or several times
+            continue
+        if is_last and getattr(layer, "activation", None) is keras.activations.sigmoid:
+            layer.activation = keras.activations.linear
+            return True
+    return False
+
+
+def _as_two(outputs: keras.KerasTensor, *, from_logits: bool) -> keras.KerasTensor:
+    """What one value says of two classes: logits, or probabilities; in Keras's own layers."""
+    dtype = _full(outputs)
+    other = keras.layers.Rescaling(0.0, dtype=dtype, name="other_class")
+    if not from_logits:
+        other = keras.layers.Rescaling(-1.0, offset=1.0, dtype=dtype, name="other_class")
+    return keras.layers.Concatenate(dtype=dtype, name="two_classes")([other(outputs), outputs])
+
+
+def _probabilities(outputs: keras.KerasTensor, *, from_logits: bool) -> keras.KerasTensor:
+    """Outputs as probabilities in full precision, whatever the dtype policy."""
+    dtype = _full(outputs)
+    if from_logits:
+        return keras.layers.Activation("softmax", dtype=dtype, name="class")(outputs)
+    if outputs.dtype != dtype:
+        return keras.layers.Activation("linear", dtype=dtype, name="class")(outputs)
+    return outputs
+
+
+def _full(outputs: keras.KerasTensor) -> str:
+    return "float64" if outputs.dtype == "float64" else "float32"
+
+
+def _tried(model: keras.Model, input_shape: tuple[int, int, int]) -> Any:
+    """The outputs for a few images of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, *input_shape)).astype(np.float32)
+    return np.asarray(keras.ops.convert_to_numpy(model(noise, training=False)), np.float64)
+
+
+def _are_shares(values: Any) -> bool:
+    return bool((values >= 0).all() and (values <= 1 + CLOSE).all())
+
+
+def _add_up(values: Any) -> bool:
+    return bool((values >= 0).all() and (abs(values.sum(axis=1) - 1) < CLOSE).all())
+
+
+def _size(shape: Any) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape)
 
 
 def _arity(function: Callable[..., Any]) -> int:
@@ -260,39 +338,7 @@ def _arity(function: Callable[..., Any]) -> int:
     raise TypeError(f"expected build(trial, input_shape, classes) or build(trial), got {needed}")
 
 
-def _from_logits(model: keras.Model) -> bool | None:
-    """What the loss that a model was compiled with says of its outputs; None if it says nothing.
-
-    Raises:
-        OwnCodeError: It is another loss than the cross-entropy, which is what a study minimises.
-    """
-    loss = getattr(model, "loss", None) if model.compiled else None
-    if loss is None:
-        return None
-    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
-    config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
-    smoothed = " with label smoothing" if config.get("label_smoothing") else ""
-    if name.replace("_", "").lower() not in _LOSSES or smoothed:
-        raise OwnCodeError(
-            f"the network is compiled with the loss {name or loss!r}{smoothed}: expected "
-            "sparse_categorical_crossentropy, which treino trains and judges by"
-        )
-    return bool(config.get("from_logits", False))
-
-
-def _are_probabilities(model: keras.Model, input_shape: tuple[int, int, int]) -> bool:
-    """Whether the outputs for a few images of noise are, for each, 0 or more and add up to 1."""
-    noise = np.random.default_rng(0).integers(0, 256, (4, *input_shape)).astype(np.float32)
-    told_ = np.asarray(keras.ops.convert_to_numpy(model(noise, training=False)), np.float64)
-    return bool((told_ >= 0).all() and (abs(told_.sum(axis=1) - 1) < CLOSE).all())
-
-
 def _with(params: Mapping[str, Value]) -> str:
     """The values that the function had been given."""
     shown = ", ".join(f"{name}={value!r}" for name, value in params.items())
     return f" (with {shown[:200]})" if shown else ""
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -6,7 +6,7 @@ without the L2 penalty (see ``DataLossModel``) and without label smoothing.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,8 +20,10 @@ from models.checkpoint import Checkpoint, load_newest, restore_state, state_of
 from models.evaluation import Mistake, most_confident_mistakes
 from models.history import EpochFigures, best_epoch
 from models.network import build
+from models.own_network import OwnNetwork
 from models.own_network import build as build_own
-from models.own_network import fresh
+from models.own_source import keras_settings_kept
+from models.own_view import described
 from models.pipeline import Images, TrainingBatches, evaluation_batches
 from models.spec import WARM_UP, ModelSpec, OwnSpec, TrainingSpec, warm_up_steps
 
@@ -82,6 +84,7 @@ class DivergedError(Exception):
     """The val_loss became NaN or infinite; the message says at which epoch."""
 
 
+@keras_settings_kept()  # a user's code may set them, for its own network alone
 def fit(
     model_spec: ModelSpec | OwnSpec,
     training_spec: TrainingSpec,
@@ -89,7 +92,7 @@ def fit(
     *,
     seed: int,
     checkpoint: Path,
-    built: Callable[[keras.Model], None] = lambda _network: None,
+    built: Callable[[keras.Model, Mapping[str, Any] | None], None] = lambda _network, _own: None,
     resumed: Callable[[tuple[EpochFigures, ...], bool], None] = lambda _history, _last: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Training:
@@ -104,7 +107,8 @@ def fit(
         data: The images.
         seed: Decides fresh weights, dropout and the order of the images; 0 to 2**32 - 1.
         checkpoint: File that holds the state of the training.
-        built: Called with the network before anything else. It may raise to refuse.
+        built: Called with the network before anything else, and with how it is trained and loaded
+            where it is the user's own (``described``), else None. It may raise to refuse.
         resumed: Called once before training with the figures of the epochs already in
             ``checkpoint``, and whether they are all there will be. It may raise to refuse.
         callbacks: Further callbacks. They see an epoch when its checkpoint is safe, with logs
@@ -118,8 +122,11 @@ def fit(
     keras.utils.set_random_seed(seed)
     shape, classes = data.train.images.shape[1:], len(data.classes)
     steps = math.ceil(len(data.train.labels) / training_spec.batch_size)
+    own: OwnNetwork | None = None
     if isinstance(model_spec, OwnSpec):
-        network = build_own(model_spec, shape, classes)
+        own = build_own(model_spec, shape, classes)
+        network = own.model
+        training_spec = training_spec.model_copy(update={"label_smoothing": own.label_smoothing})
     else:
         network = build(
             model_spec,
@@ -129,11 +136,11 @@ def fit(
             fused=True,
             momentum=norm_momentum(steps),
         )
-    built(network)
     model = DataLossModel(network.inputs, network.outputs)
     _compile(model, training_spec, steps)
-    if network.compiled:  # the user's own, with an optimiser of its own
-        model.optimizer = fresh(network.optimizer)
+    if own and own.optimizer is not None:
+        model.optimizer = own.optimizer
+    built(network, described(network, model.optimizer, own.loss) if own else None)
     model.optimizer.build(model.trainable_variables)
 
     saved = load_newest(checkpoint)
@@ -149,6 +156,7 @@ def fit(
             augment=training_spec.augment,
         )
         recipe = _recipe(training_spec, model.optimizer)
+        averages = [_Averages(keeper)] if _averages(model.optimizer) else []
         model.fit(
             batches.dataset,
             epochs=training_spec.epochs,
@@ -159,6 +167,7 @@ def fit(
                 _Figures(batches),
                 *recipe,
                 _Resume(saved, recipe),
+                *averages,
                 keeper,
                 *callbacks,
             ],
@@ -167,14 +176,17 @@ def fit(
     best = best_epoch(keeper.figures)
     if best is None:
         raise DivergedError("no epoch had a finite val_loss")
-    if isinstance(model_spec, OwnSpec):
-        network = keras.Model(network.input, network.output)  # without the user's optimiser
-    else:
+    if not isinstance(model_spec, OwnSpec):
         network = build(model_spec, shape, classes)  # of stock layers, in float32
     network.set_weights(keeper.best)
     # For evaluate(): with an optimiser that remembers nothing, the file is the network alone, and
     # Keras loads it without a complaint about what the optimiser lacks.
-    network.compile("sgd", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    network.compile(
+        "sgd",
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        auto_scale_loss=False,
+    )
     return Training(network, keeper.figures, best)
 
 
@@ -246,7 +258,9 @@ class _Figures(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         assert logs is not None
-        penalty = float(sum(self.model.losses)) if self.model.losses else 0.0
+        # Of the weights alone. What layers add while they are called is in the training loss.
+        weights = [v for v in self.model.trainable_weights if v.regularizer is not None]
+        penalty = float(sum(v.regularizer(v) for v in weights)) if weights else 0.0
         figures = EpochFigures(
             epoch=epoch + 1,
             loss=logs["cross_entropy"],
@@ -286,8 +300,35 @@ class _Resume(keras.callbacks.Callback):  # type: ignore[misc]
         restore_state(self.model, self._saved.state)
 
 
+class _Averages(keras.callbacks.Callback):  # type: ignore[misc]
+    """Judges, and keeps, the moving averages of the weights where the optimiser has them.
+
+    Keras's fit ends with them. Training goes on with the weights themselves, to the last bit.
+    """
+
+    def __init__(self, keeper: "_Keeper") -> None:
+        super().__init__()
+        self._keeper = keeper
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._weights = [v.numpy().copy() for v in self.model.trainable_variables]
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        self._keeper.tested = [weight.numpy().copy() for weight in self.model.weights]
+        for variable, weight in zip(self.model.trainable_variables, self._weights, strict=True):
+            variable.assign(weight)
+
+
 class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps the history, the best weights and the checkpoint."""
+    """Keeps the history, the best weights and the checkpoint.
+
+    Attributes:
+        history: The figures of every epoch so far.
+        best: The weights of the best epoch.
+        finished: Whether a callback had ended the training.
+        tested: The weights that the epoch was judged by, where they are not the model's.
+    """
 
     def __init__(self, path: Path, saved: Checkpoint | None) -> None:
         super().__init__()
@@ -295,6 +336,7 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self.history = list(saved.history) if saved else []
         self.best: Sequence[npt.NDArray[Any]] = saved.best if saved else ()
         self.finished = saved.finished if saved else False
+        self.tested: Sequence[npt.NDArray[Any]] = ()
 
     @property
     def figures(self) -> tuple[EpochFigures, ...]:
@@ -305,7 +347,7 @@ class _Keeper(keras.callbacks.Callback):  # type: ignore[misc]
         self.history.append(figures)
         if best_epoch(self.history) is figures:
             # Copies: numpy() may show the variable's own memory, which training writes to.
-            self.best = [weight.numpy().copy() for weight in self.model.weights]
+            self.best = self.tested or [weight.numpy().copy() for weight in self.model.weights]
         Checkpoint(
             history=self.figures,
             finished=self.model.stop_training,
@@ -350,6 +392,11 @@ def _optimizer(spec: TrainingSpec, steps: int) -> keras.optimizers.Optimizer:
     return optimizer
 
 
+def _averages(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimiser keeps moving averages of the weights."""
+    return bool(getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False))
+
+
 def _rate(spec: TrainingSpec, steps: int) -> float | keras.optimizers.schedules.CosineDecay:
     """What ``models.spec.learning_rate_at`` says, as Keras has it."""
     if spec.schedule == "constant":
@@ -378,7 +425,8 @@ def _recipe(
 ) -> list[keras.callbacks.Callback]:
     """The callbacks that the spec asks for. Best weights come back in any case: see _Keeper."""
     callbacks: list[keras.callbacks.Callback] = []
-    scheduled = isinstance(optimizer.get_config()["learning_rate"], dict)
+    # A rate that follows a schedule, or a function, is no variable.
+    scheduled = not isinstance(optimizer.learning_rate, keras.Variable)
     if spec.reduce_lr and not scheduled:  # Keras lets nobody change the rate of a schedule
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(

@@ -57,12 +57,13 @@ class Resumed:
     """The epochs that the job's checkpoint already held; none for a training from the beginning.
 
     ``last`` when they are all that the training will ever have. ``parameters`` is how many weights
-    the network has.
+    the network has. ``own`` is how a network of the user's own is trained and loaded, as JSON text.
     """
 
     history: tuple[EpochFigures, ...]
     last: bool = False
     parameters: int | None = None
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class TestFigures:
         confusion: Counts; rows are true classes, columns predicted ones.
         parameters: Number of the model's weights.
         mistakes: The wrongly classified images that it was surest of.
+        own: How a network of the user's own was trained and is loaded, as JSON text.
     """
 
     loss: float
@@ -90,6 +92,7 @@ class TestFigures:
     confusion: tuple[tuple[int, ...], ...]
     parameters: int
     mistakes: tuple[Mistake, ...] = ()
+    own: str = ""
 
 
 @dataclass(frozen=True)

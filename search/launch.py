@@ -169,6 +169,7 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
                 "its networks do not seem to scale their images, which come as 0 to 255: "
                 "keras.layers.Rescaling(1 / 255) does"
             )
+        remarks += [f"{settings.space}: {remark}" for remark in found.remarks]
         own = OwnNetworks(**common, code=found.code, digest=found.digest, ranges=found.ranges)
         return own, remarks
     if is_own(settings.space):

@@ -178,7 +178,7 @@ class Workshop:
     ) -> ModelRow:
         best = best_epoch(history)
         assert best is not None
-        spec = document(order.model, order.training, order.seed, data)
+        spec = document(order.model, order.training, order.seed, data, test.own)
         write_atomically(paths.spec, spec)
         write_atomically(paths.history, to_csv(history))
         title = f"{order.study}, {order.title}"

@@ -24,12 +24,14 @@ class Found:
         digest: Of the source.
         ranges: What it asks for, by parameter.
         scales: Whether its networks seem to scale their images, which come as 0 to 255.
+        remarks: What else there is to be said of its networks, a line each.
     """
 
     code: str
     digest: str
     ranges: Mapping[str, Range]
     scales: bool
+    remarks: tuple[str, ...] = ()
 
 
 def reference(space: str) -> str:
@@ -73,8 +75,8 @@ def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path)
         ours.close()
     if isinstance(answer, str):
         raise SettingsError(f"--space {space}: {answer}")
-    code, digest, ranges, scales = answer
-    return Found(code, digest, RANGES.validate_json(ranges), scales)
+    code, digest, ranges, scales, remarks = answer
+    return Found(code, digest, RANGES.validate_json(ranges), scales, remarks)
 
 
 def _find(
@@ -84,24 +86,49 @@ def _find(
     processes.leave_with_parent()
     processes.print_to(log, append=False)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing is trained, and the GPU may be busy
+    from models.own_errors import CodeChangedError, OwnCodeError
+
+    try:
+        found = tried(code, input_shape, classes)
+    except (OwnCodeError, CodeChangedError, ValueError) as error:
+        channel.send(str(error))
+    else:
+        ranges = RANGES.dump_json(dict(found.ranges))
+        channel.send((found.code, found.digest, ranges, found.scales, found.remarks))
+
+
+def tried(code: str, input_shape: tuple[int, int, int], classes: int) -> Found:
+    """Try a function in this process, as ``find`` does in another.
+
+    Args:
+        code: The function, as ``reference`` names it.
+        input_shape: Height, width and channels of an image.
+        classes: Number of classes.
+
+    Raises:
+        OwnCodeError: It cannot be used.
+        CodeChangedError: Its file was changed meanwhile.
+        ValueError: What it asks for is no range.
+    """
     import keras
 
     from models import environment, own_network
+    from models.own_source import keras_settings_kept
+    from models.own_view import check_loadable
 
     environment.restore_keras_home()
     scales = True
+    remarks: dict[str, None] = {}
 
     def call(trial: OwnTrial) -> None:
         nonlocal scales
         keras.backend.clear_session()
-        model = own.call(trial, input_shape, classes)
-        scales = scales and own_network.scales(model)
-        own_network.check_loadable(own_network.network(model, input_shape, classes))
+        with keras_settings_kept():
+            network = own.build(trial, input_shape, classes)
+            check_loadable(network.model)
+        scales = scales and network.scales
+        remarks.update(dict.fromkeys(network.remarks))
 
-    try:
-        own = own_network.load(code)
-        ranges = explore(call)
-    except (own_network.OwnCodeError, ValueError) as error:
-        channel.send(str(error))
-    else:
-        channel.send((code, own.digest, RANGES.dump_json(ranges), scales))
+    own = own_network.load(code)
+    ranges = explore(call)
+    return Found(code, own.digest, ranges, scales, tuple(remarks))

@@ -6,6 +6,7 @@ import subprocess
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from data.dataset import Dataset
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
@@ -20,9 +21,20 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found, "treino": _commit()}
 
 
-def document(model: ModelSpec | OwnSpec, training: TrainingSpec, seed: int, data: Dataset) -> str:
-    """What a network was trained with, as JSON text: enough to train it again."""
-    content = {
+def document(
+    model: ModelSpec | OwnSpec, training: TrainingSpec, seed: int, data: Dataset, own: str = ""
+) -> str:
+    """What a network was trained with, as JSON text: enough to train it again.
+
+    Args:
+        model: The network.
+        training: How it was trained; of a network of the user's own that came compiled, without
+            its optimiser and loss.
+        seed: The training's seed.
+        data: The images.
+        own: How a network of the user's own was trained and is loaded, as JSON text.
+    """
+    content: dict[str, Any] = {
         "model": model.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         "seed": seed,
@@ -34,6 +46,8 @@ def document(model: ModelSpec | OwnSpec, training: TrainingSpec, seed: int, data
         },
         "versions": versions(),
     }
+    if own:
+        content["own_network"] = json.loads(own)
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

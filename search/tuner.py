@@ -386,6 +386,9 @@ class Tuner:
         live = self._running[slot]
         if isinstance(message, Resumed):
             live.parameters = message.parameters or live.parameters
+            if message.own:
+                spec = document(live.model, live.training, live.seed, self._data, message.own)
+                write_atomically(self._book.paths(live).spec, spec)
             self._watchdog.resumed(slot, longest(message.history))
             for figures in message.history:
                 self._note(live, figures)

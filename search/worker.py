@@ -1,8 +1,11 @@
 """What runs in a worker process: jobs in, an epoch's figures out, a verdict back."""
 
 import errno
+import json
 import traceback
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import keras
@@ -12,7 +15,8 @@ from data.dataset import DataError, Dataset
 from models import environment, training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
-from models.own_network import CodeChangedError, OwnCodeError
+from models.own_errors import CodeChangedError, OwnCodeError, cause, told
+from models.spec import OwnSpec
 from search.errors import SettingsError
 from search.jobs import (
     Done,
@@ -49,6 +53,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 
     Attributes:
         verdict: What the tuner said last.
+        own: How a network of the user's own is trained and loaded, as JSON text.
 
     Args:
         channel: The line to the tuner.
@@ -74,10 +79,14 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         self._epochs = epochs
         self._run = run
         self._parameters: int | None = None
+        self.own = ""
 
-    def built(self, network: keras.Model) -> None:
-        """Count the network's weights, to tell the tuner."""
+    def built(self, network: keras.Model, own: Mapping[str, Any] | None = None) -> None:
+        """Count the network's weights, to tell the tuner, and note how the user's is trained."""
         self._parameters = network.count_params()
+        self.own = (
+            "" if own is None else json.dumps(own, default=lambda value: type(value).__name__)
+        )
 
     def resumed(self, history: tuple[EpochFigures, ...], last: bool) -> None:
         """Tell the tuner where the training starts.
@@ -85,7 +94,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         Raises:
             BrokenOffError: The verdict is not to train now.
         """
-        self._ask(Resumed(history, last, self._parameters))
+        self._ask(Resumed(history, last, self._parameters, self.own))
         if self.verdict is not Verdict.GO_ON and not last:
             raise BrokenOffError
 
@@ -149,7 +158,7 @@ def work(job: Job, channel: Channel) -> End:
         traceback.print_exc()
         return Failed("error", str(error))
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        return Failed("memory", f"out of memory: {_first_line(error)}")
+        return Failed("memory", f"out of memory: {cause(error)}")
     except (BrokenPipeError, ConnectionResetError):
         raise  # the tuner is gone: so are we
     except OSError as error:
@@ -157,21 +166,21 @@ def work(job: Job, channel: Channel) -> End:
         where = f"{error.filename}: " if error.filename else ""
         kind: Literal["surroundings", "error"]
         kind = "surroundings" if error.errno in _OF_THE_SYSTEM else "error"
-        return Failed(kind, f"{where}{error.strerror or _first_line(error)}")
+        return Failed(kind, f"{where}{error.strerror or cause(error)}")
     except Exception as error:  # noqa: BLE001 - whatever breaks a training is the trial's end, not ours
         traceback.print_exc()  # into the worker's log
-        return Failed("error", f"{type(error).__name__}: {_first_line(error)}")
+        return Failed("error", _reason(error, job))
 
 
 def _train(job: Job, channel: Channel) -> End:
     data = Dataset.open(job.data)
     pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
 
-    def built(network: keras.Model) -> None:
+    def built(network: keras.Model, own: Mapping[str, Any] | None) -> None:
         count = network.count_params()
         if count > (job.max_parameters or count):
             raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
-        pruning.built(network)
+        pruning.built(network, own)
 
     try:
         trained = training.fit(
@@ -209,10 +218,14 @@ def _train(job: Job, channel: Channel) -> End:
             confusion,
             model.count_params(),
             result.mistakes,
+            pruning.own,
         )
     )
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else "no message"
+def _reason(error: Exception, job: Job) -> str:
+    """What broke a training, in one line; with the user's lines where they are in it."""
+    if not isinstance(job.model, OwnSpec):
+        return cause(error)
+    place = Path(job.model.code.rpartition(":")[0])
+    return told(error, place.parent if place.suffix == ".py" else Path.cwd())

@@ -1,0 +1,117 @@
+"""Errors of a user's own code, each in one line that names its cause."""
+
+import re
+import sys
+import traceback
+from pathlib import Path
+
+SHOWN = 3  # of the user's lines that an error names: the last ones that were called
+LONGEST = 300  # characters of an error's text
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_ADDRESS = re.compile(r"(?: object)? at 0x[0-9a-fA-F]+")
+_VALUES = re.compile(r"(?:\[\s*)+[-+]?\d(?:[-+\d.,eE\s\[\]]|nan|inf|\.\.\.){50,}")
+_CALLED = re.compile(r"(?:Exception encountered when calling|\(of type) (?:layer )?['\"]?(\w+)")
+_ENCOUNTERED = "Exception encountered: "
+_INNER = "Error encountered:"  # before the error itself
+_MISSING = re.compile(r"Could not locate (class|function) '([^']+)'")
+_LAMBDA_LAYER = "deserialization of a `Lambda` layer"
+_LAMBDA = "lambda"
+_NO_CONFIG = re.compile(r"Object (\w+) was created by passing\s+non-serializable")
+# Lines of a message that say where in Keras or TensorFlow, not what.
+_WHERE = (
+    *("Exception encountered when calling", "Graph execution error", "Detected at node"),
+    *("File ", "Stack trace for op", "in user code:", "[[{{node", "<stack trace", "Traceback"),
+    *("~", "^", "*", "config="),
+)
+
+
+class OwnCodeError(Exception):
+    """The user's code raised, or does not build what it should; one line, with the user's."""
+
+
+class CodeChangedError(Exception):
+    """The user's code is no longer what the study was made with; the message is one line."""
+
+
+def cause(error: BaseException) -> str:
+    """What an error says, in one line: its type, Keras's layer if it names one, and the cause.
+
+    Keras and TensorFlow say where they were before they say what was wrong, then show what they
+    were called with. Only what was wrong is kept, without colours, addresses and arrays.
+    """
+    text = _ANSI.sub("", str(error)).partition("\nArguments received by ")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_WHERE)]
+    inner = [number for number, line in enumerate(lines) if line.endswith(_INNER)]
+    nested = [line for line in lines if _ENCOUNTERED in line]
+    if inner and inner[-1] + 1 < len(lines):
+        said = lines[inner[-1] + 1]
+    elif nested:
+        said = nested[-1].rpartition(_ENCOUNTERED)[2]
+    elif text.lstrip().startswith(("in user code:", "Graph execution error")):
+        said = lines[-1] if lines else ""
+    else:
+        said = lines[0] if lines else ""
+    said = said.partition(" Full object config: ")[0].partition(" [Op:")[0]
+    said = re.sub(r"^\{\{.*?\}\}\s*", "", said)
+    said = _VALUES.sub("[…]", _ADDRESS.sub("", said))[:LONGEST].rstrip()
+    name = type(error).__name__
+    called = _CALLED.findall(text)
+    layer = called[-1] if called and called[-1] not in said else ""
+    return ": ".join(part for part in (name, layer, said.removeprefix(f"{name}: ")) if part)
+
+
+def told(error: BaseException, folder: Path) -> str:
+    """An error of the user's code in one line: his lines that led to it, and its cause."""
+    where = [
+        f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {(frame.line or '')[:100]}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if is_below(frame.filename, folder)
+    ]
+    if isinstance(error, SyntaxError):
+        name = Path(error.filename or "?").name
+        where.append(f"{name}:{error.lineno}: {(error.text or '').strip()}")
+        return f"{' > '.join(where[-SHOWN:])}: {type(error).__name__}: {error.msg}"
+    return ": ".join((" > ".join(where[-SHOWN:]), cause(error))).removeprefix(": ")
+
+
+def why_not_loadable(error: BaseException) -> str:
+    """Why Keras cannot save a network and load it again, and what to do about it."""
+    text = str(error)
+    if missing := _MISSING.findall(text):
+        kind, name = missing[-1]
+        return (
+            f"Keras does not know the {kind} {name!r}: put "
+            "@keras.saving.register_keras_serializable() before it"
+        )
+    if unsaved := _NO_CONFIG.search(text):
+        name = unsaved[1]
+        return (
+            f"{name} takes arguments and has no get_config(): give it one, and put "
+            "@keras.saving.register_keras_serializable() before it"
+        )
+    if _LAMBDA_LAYER in text:
+        return (
+            "it has a Lambda layer, which Keras does not load for safety's sake: use a layer of "
+            "Keras's, or one of your own with @keras.saving.register_keras_serializable()"
+        )
+    if _LAMBDA in text.lower():
+        return (
+            "it has a lambda, which Keras does not load for safety's sake: use a function with "
+            "@keras.saving.register_keras_serializable()"
+        )
+    return (
+        f"{cause(error)}: use layers of Keras's, or of your own with "
+        "@keras.saving.register_keras_serializable() and get_config()"
+    )
+
+
+def is_below(file: str, folder: Path) -> bool:
+    """Whether a file is the user's: not of Python or of treino, which may lie in his folder."""
+    path, ours = Path(file), Path(__file__).parent.parent
+    others = [ours / package for package in ("data", "models", "search", "storage")]
+    others += [Path(prefix) for prefix in (sys.prefix, sys.base_prefix)]
+    return path.is_relative_to(folder) and not any(
+        path.is_relative_to(other) and not folder.is_relative_to(other) for other in others
+    )

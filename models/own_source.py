@@ -1,0 +1,202 @@
+"""A user's own file or module, run anew for each network.
+
+Running the file that the user names is what he asked for; nothing else is run from a disk.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from models.own_errors import OwnCodeError, is_below, told
+
+# Names at the top of our repository: the user's modules of these names come first.
+OURS = ("data", "models", "search", "storage", "benchmarks", "examples", "tests")
+_INSTALLED = ("site-packages", "dist-packages")
+
+_kept: set[str] = set()  # names of the user's modules that cannot be imported twice
+
+
+@dataclass(frozen=True)
+class Source:
+    """A user's function, loaded.
+
+    Attributes:
+        function: The function.
+        folder: Where the user's files are: a traceback's lines from there are his.
+        digest: Hexadecimal digest of the file and of what it imports at its top from its folder.
+    """
+
+    function: Callable[..., Any]
+    folder: Path
+    digest: str
+
+
+@contextmanager
+def running(reference: str) -> Iterator[Source]:
+    """Run the user's file or module, with what it imports from its folder, and give its function.
+
+    Everything at the top of these files is made anew, so that no layer, optimiser or counter
+    passes from one network to the next. Inside the context, modules beside the user's file come
+    before ours of the same name; afterwards ours are back.
+
+    Args:
+        reference: The file or module, a colon, and the function's name.
+
+    Raises:
+        OwnCodeError: There is no such file, module or function, or it raises.
+    """
+    place, _, name = reference.rpartition(":")
+    path = Path(place)
+    of_file = path.suffix == ".py"
+    folder = path.parent if of_file else Path.cwd()
+    if str(folder) not in sys.path:
+        # At the end: a file of the user's must not stand in for one that TensorFlow imports later.
+        sys.path.append(str(folder))
+    with _user_first(folder):
+        before = set(sys.modules) - _kept
+        module = None
+        try:
+            try:
+                if of_file:
+                    content = path.read_bytes()
+                    module = _run(path, content)
+                else:
+                    module = importlib.import_module(place)
+                    path = Path(str(module.__file__))
+                    folder, content = path.parent, path.read_bytes()
+            except OSError as error:
+                if isinstance(error.filename, str) and Path(error.filename) == path:
+                    raise OwnCodeError(f"{place}: {error.strerror or error}") from error
+                raise OwnCodeError(told(error, folder)) from error
+            except (Exception, SystemExit) as error:
+                raise OwnCodeError(told(error, folder)) from error
+            function = getattr(module, name, None)
+            if not callable(function):
+                raise OwnCodeError(f"{place} has no function {name!r}")
+            helpers = [m for n, m in sys.modules.items() if n not in before and m is not module]
+            yield Source(function, folder, _digest(content, helpers, folder))
+        finally:
+            _forget(before, folder, place, module if of_file else None)
+
+
+@contextmanager
+def keras_settings_kept() -> Iterator[None]:
+    """Undo what a user's code sets for all of Keras: float type, image format, dtype policy."""
+    floatx, image_format = keras.config.floatx(), keras.config.image_data_format()
+    epsilon = keras.config.epsilon()
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
+        keras.config.set_image_data_format(image_format)
+        keras.config.set_epsilon(epsilon)
+        # Only now, because to ask for the policy settles it: before, a user's set_floatx decides.
+        if keras.config.dtype_policy().name != floatx:
+            keras.config.set_dtype_policy(floatx)
+
+
+class _Beside(MetaPathFinder):
+    """Finds modules of certain names in one folder."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder = str(folder)
+        self._names = names
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if path is not None or fullname not in self._names:
+            return None
+        return PathFinder.find_spec(fullname, [self._folder])
+
+
+@contextmanager
+def _user_first(folder: Path) -> Iterator[None]:
+    """Let modules in ``folder`` come before ours of the same name, which return afterwards."""
+    importlib.invalidate_caches()  # a file may be newer than what Python remembers of its folder
+    names = [name for name in OURS if _has_another(folder, name)]
+    of_names = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in names}
+    finder = _Beside(folder, names)
+    for name in of_names:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [n for n in sys.modules if n.partition(".")[0] in names]:
+            del sys.modules[name]
+        sys.modules.update(of_names)
+
+
+def _has_another(folder: Path, name: str) -> bool:
+    """Whether a folder has a module of this name, and not the one that is ours."""
+    spec = PathFinder.find_spec(name, [str(folder)])
+    if spec is None:
+        return False
+    places = [Path(place) for place in spec.submodule_search_locations or ()]
+    if (Path(__file__).parent.parent / name).resolve() in [place.resolve() for place in places]:
+        return False
+    # Without __init__.py any folder is a package: one of images is none.
+    return spec.origin is not None or any(True for p in places for _ in p.glob("*.py"))
+
+
+def _forget(
+    before: set[str], folder: Path, place: str, file_module: types.ModuleType | None
+) -> None:
+    """Take the user's modules out of ``sys.modules``, so that the next run makes them anew.
+
+    But for that of the file itself, which the next run replaces: its classes may look for it.
+    """
+    users: dict[str, Path] = {}
+    for name in [n for n in sys.modules if n not in before]:
+        module = sys.modules[name]
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+        if file and is_below(file, folder) and module is not file_module:
+            users[name] = Path(file)
+    # Compiled modules are loaded once a process, and others hold on to them.
+    compiled = {_top(name) for name, file in users.items() if file.suffix not in (".py", "")}
+    for name, file in users.items():
+        own_package = file_module is None and _top(name) == _top(place)
+        installed = any(part in _INSTALLED for part in file.parts) and not own_package
+        if installed or _top(name) in compiled:
+            _kept.add(name)
+        else:
+            del sys.modules[name]
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _run(path: Path, content: bytes) -> types.ModuleType:
+    """The module of a file's content: just what was read, and no stale bytecode."""
+    # Not by its own name, which might be that of a package of ours: data.py, models.py.
+    module = types.ModuleType(f"own_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - what the user asked for
+    return module
+
+
+def _digest(content: bytes, modules: list[types.ModuleType], folder: Path) -> str:
+    whole = hashlib.sha256(content)
+    files = {Path(f) for m in modules if (f := getattr(m, "__file__", None))}
+    for file in sorted(file for file in files if is_below(str(file), folder)):
+        whole.update(f"\0{file.relative_to(folder)}\0".encode())
+        whole.update(file.read_bytes())
+    return whole.hexdigest()[:16]
