@@ -1,5 +1,6 @@
 """The page that lies beside a handed-over model, in Markdown."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from search.inference import told_share
 from search.progress import duration, plural
 from search.terminal import printable
 from storage.files import RunFiles
+from storage.tables import ModelRow
 
 if TYPE_CHECKING:
     from search.retrain import Report
@@ -62,10 +64,33 @@ import keras
 model = keras.saving.load_model("{files.model.name}", safe_mode=True)
 probabilities = model.predict(images)
 ```
-
+{own_network(row)}
 [{files.spec.name}]({files.spec.name}) is what was trained and with which versions,
 [{files.history.name}]({files.history.name}) every epoch's figures.
 """
+
+
+def own_network(row: ModelRow) -> str:
+    """How a network of the user's own was trained and is loaded; nothing of another."""
+    own = json.loads(row.spec).get("own_network")
+    if not own:
+        return ""
+    rate = own["optimizer"]["config"].get("learning_rate")
+    schedule = rate.get("class_name") if isinstance(rate, dict) else rate
+    smoothing = own["label_smoothing"]
+    lines = [
+        f"It was trained with {own['optimizer']['name']}"
+        + ("" if schedule is None else f" (learning rate {schedule})")
+        + f", the loss {own['loss']}"
+        + (f" with label smoothing {smoothing}" if smoothing else "")
+        + f" and the dtype policy {own['dtype_policy']}.",
+    ]
+    if own["custom_objects"]:
+        names = ", ".join(map(plain, own["custom_objects"]))
+        lines.append(
+            f"It needs code that is not Keras's: import what registers {names} before loading it."
+        )
+    return "\n" + "\n".join(lines) + "\n"
 
 
 def _compared(report: "Report", verdict: Sequence[str]) -> str:
