@@ -177,6 +177,12 @@ def _unused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer
 
     The user's own is the better one: what it leaves out of weight decay, say, is in no config.
     """
+    counters = [name for name, value in vars(optimizer).items() if isinstance(value, tf.Variable)]
+    if counters:
+        raise OwnCodeError(
+            f"the optimiser {type(optimizer).__name__} keeps {counters[0]} as a tf.Variable, which "
+            "Keras does not count as its own, and no checkpoint holds: use keras.Variable"
+        )
     if not optimizer.built:
         return optimizer
     try:

@@ -48,12 +48,14 @@ def described(
         optimizer: What it is trained with.
         loss: What the user compiled it with; None if with nothing.
     """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
     try:
-        config = keras.saving.serialize_keras_object(optimizer)["config"]
+        config = keras.saving.serialize_keras_object(inner)["config"]
     except Exception:  # noqa: BLE001 - an optimiser of the user's need not be able to tell
-        config = {"learning_rate": float(optimizer.learning_rate)}
+        config = {"learning_rate": float(inner.learning_rate)}
     return {
-        "optimizer": {"name": type(optimizer).__name__, "config": config},
+        "optimizer": {"name": type(inner).__name__, "config": config},
+        "loss_scaled": inner is not optimizer,
         "loss": loss.name if loss else "sparse_categorical_crossentropy",
         "label_smoothing": loss.label_smoothing if loss else 0.0,
         "dtype_policy": keras.config.dtype_policy().name,

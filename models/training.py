@@ -242,6 +242,10 @@ class DataLossModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred))
 
+    def _aggregate_additional_loss(self, loss: Any) -> Any:
+        # What a layer in half precision adds is in half precision, and Keras adds up equals only.
+        return keras.ops.cast(super()._aggregate_additional_loss(loss), keras.config.floatx())
+
 
 class _Figures(keras.callbacks.Callback):  # type: ignore[misc]
     """First in line: sets the epoch's order, and names the logs as EpochFigures does."""

@@ -76,14 +76,14 @@ def own_network(row: ModelRow) -> str:
     if not own:
         return ""
     rate = own["optimizer"]["config"].get("learning_rate")
-    schedule = rate.get("class_name") if isinstance(rate, dict) else rate
+    schedule = f"{rate:g}" if isinstance(rate, float) else rate and rate.get("class_name")
     smoothing = own["label_smoothing"]
     lines = [
-        f"It was trained with {own['optimizer']['name']}"
-        + ("" if schedule is None else f" (learning rate {schedule})")
-        + f", the loss {own['loss']}"
+        f"It was trained with {plain(own['optimizer']['name'])}"
+        + ("" if schedule is None else f" (learning rate {plain(schedule)})")
+        + f", the loss {plain(own['loss'])}"
         + (f" with label smoothing {smoothing}" if smoothing else "")
-        + f" and the dtype policy {own['dtype_policy']}.",
+        + f" and the dtype policy {plain(own['dtype_policy'])}.",
     ]
     if own["custom_objects"]:
         names = ", ".join(map(plain, own["custom_objects"]))

@@ -70,7 +70,11 @@ CASES = {
         "top": HALF,
         "compiled": f"model.compile({AVERAGED}, 'sparse_categorical_crossentropy')",
     },
-    "half precision, not compiled": {"top": HALF, "last": ", dtype='float32'"},
+    "half precision, not compiled, and what layers add": {
+        "top": HALF,
+        "last": ", dtype='float32'",
+        "more": ", activity_regularizer=keras.regularizers.L1(0.01)",
+    },
     "an optimiser and a rate of its own, and what layers add": {
         "top": OPTIMISER_TOP,
         "compiled": "model.compile(optimizer(), 'categorical_crossentropy')",

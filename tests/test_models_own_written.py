@@ -321,6 +321,18 @@ def build(trial, shape, classes):
 """,
         "with one built before: make its layers in the function, not once for all",
     ),
+    "an optimiser whose state nobody would keep": (
+        """
+import tensorflow as tf
+class Mine(keras.optimizers.SGD):
+    def __init__(self):
+        super().__init__(0.1)
+        self.steps = tf.Variable(0.0)
+def build(trial, shape, classes):
+    return compiled(head(*stem(shape), classes), "categorical_crossentropy", Mine())
+""",
+        "the optimiser Mine keeps steps as a tf.Variable",
+    ),
     "an error of its own in a layer": (
         """
 @keras.saving.register_keras_serializable("written")

@@ -15,6 +15,7 @@ from tests.test_search_retrain import ROW
 
 OWN = {
     "optimizer": {"name": "AdamW", "config": {"learning_rate": 0.02}},
+    "loss_scaled": True,
     "loss": "CategoricalCrossentropy",
     "label_smoothing": 0.1,
     "dtype_policy": "mixed_float16",
@@ -27,7 +28,7 @@ OWN = {
     ("change", "said"),
     [
         ({}, "trained with AdamW (learning rate 0.02), the loss CategoricalCrossentropy with"),
-        ({}, "label smoothing 0.1 and the dtype policy mixed_float16."),
+        ({}, "label smoothing 0.1 and the dtype policy mixed\\_float16."),
         ({}, "import what registers mine\\>Swish before loading it"),
         (
             {"optimizer": {"name": "Mine", "config": {"learning_rate": {"class_name": "Falling"}}}},
