@@ -7,4 +7,4 @@ from benchmarks.fuzz import fuzz
 
 def test_bad_input_of_every_kind_ends_in_an_error_with_a_name() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    assert fuzz(examples=25) > 100
+    assert fuzz(25) > 100
