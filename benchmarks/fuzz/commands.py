@@ -157,7 +157,8 @@ def _make_study(folder: Path) -> None:
         "monitor": "val_loss",
         "seed": "0",
     }
-    study, _ = create_or_check(storage, STUDY, made)
+    by = {"data": "none", "decoded": "none", "image_size": "32", "classes": '["a", "b"]'}
+    study, _ = create_or_check(storage, STUDY, made, by)
     distributions = {"rate": FloatDistribution(0, 1)}
     study.add_trial(create_trial(value=1.0, params={"rate": 0.5}, distributions=distributions))
     storage.engine.dispose()
