@@ -258,8 +258,8 @@ def _decode(
         ]
         if listed and not skip_bad:
             raise DataError(
-                f"{_some(listed)}: mend or remove {'it' if len(listed) == 1 else 'them'}, or leave "
-                "bad images out with --skip-bad-images"
+                f"{_some(listed)}: mend or remove {'it' if len(listed) == 1 else 'them'}, or have "
+                "bad images left out with --skip-bad-images"
             )
         fingerprint = _fingerprint(found.classes, kept, digests, side)
         # Once, images that were left out counted all the same: studies were made so.

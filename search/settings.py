@@ -63,8 +63,8 @@ class Settings:
     )
     timeout: float | None = _setting(
         None,
-        "Seconds after which the search pauses; no epoch is begun that is expected to end later "
-        "[default: none].",
+        "Seconds after which the search pauses; no epoch but the first is begun that is expected "
+        "to end later [default: none].",
     )
     stop_when_flat: bool = _setting(
         False, "End when another hour is likely to lower the loss by less than 1 %."

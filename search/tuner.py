@@ -108,6 +108,7 @@ class Tuner:
         self._running: dict[int, LiveTrial] = {}
         self._trouble = ""
         self._flat = ""
+        self._started = False  # a worker was given a trial
         self._late = False  # a trial was paused because its next epoch would have ended too late
         self._failed_at_once = 0
         self._logs = layout.logs(study.study_name)
@@ -154,7 +155,9 @@ class Tuner:
     def _closing(self) -> bool:
         """Whether no trial is to be begun or taken up any more."""
         an_epoch = self._epoch_seconds / max(self._epochs, 1)
-        return self._late or self._time_left <= an_epoch or self._is_ending
+        # However little time there is, one trial gets one epoch: short runs, too, get on.
+        late = self._started and (self._late or self._time_left <= an_epoch)
+        return late or self._is_ending
 
     @property
     def _is_ending(self) -> bool:
@@ -166,10 +169,10 @@ class Tuner:
 
         The first epoch of a run is begun in any case, or one of many short runs might never get on.
         """
-        expected = live.history[-1].seconds if self._epochs and live.history else 0.0
-        if self._time_left <= expected:
-            self._late = True
-        return self._time_left <= expected or self._is_ending
+        expected = live.history[-1].seconds if live.history else 0.0
+        late = self._epochs > 0 and self._time_left <= expected
+        self._late = self._late or late
+        return late or self._is_ending
 
     @property
     def _time_left(self) -> float:
@@ -365,6 +368,7 @@ class Tuner:
             before = len(self._lineup[live.number].losses)
             self._book.decided(live, f"after epoch {before}: trained on, {reason}")
         self._running[slot] = live
+        self._started = True
         self._watchdog.started(slot)
         self._display.job_started(slot, f"trial {trial.number}", live.training.epochs)
         self._backend.start(

@@ -159,9 +159,11 @@ def test_an_interrupted_trial_is_paused_not_told(lab: Lab) -> None:
     assert TrialState.RUNNING in {trial.state for trial in lab.trials}
 
 
-def test_time_that_is_up_starts_nothing_and_pauses_at_the_epochs_end(lab: Lab) -> None:
-    outcome = lab.search(bowl, timeout=1e-9)
-    assert outcome.epochs == 0
+@pytest.mark.parametrize("pruner", ["none", "promote"])
+def test_a_search_whose_time_is_up_gets_on_by_an_epoch(lab: Lab, pruner: str) -> None:
+    outcome = lab.search(bowl, pruner=pruner, timeout=1e-9, workers=2)
+    assert (outcome.epochs, outcome.trained) == (1, True)
+    assert [len(trial.intermediate_values) for trial in lab.trials] == [1]
     assert lab.search(bowl, trials=5).states == {"complete": 5}
 
 
