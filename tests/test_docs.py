@@ -132,9 +132,10 @@ def test_every_exit_code_in_the_readme_is_given(
     monkeypatch.chdir(tmp_path)
     told = re.search(r"Exit codes: (.*?)\.\n", README, re.DOTALL)
     assert told is not None
-    # The last two after real signals: tests/test_search_cli.py.
-    interrupted = [128 + signal.SIGINT, 128 + signal.SIGTERM]
-    assert [int(code) for code in re.findall(r"\d+", told[1])] == [0, 1, 2, *interrupted]
+    # These after real signals: tests/test_search_cli.py, test_search_interruption.py.
+    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+    ended = [128 + each for each in signals]
+    assert [int(code) for code in re.findall(r"\d+", told[1])] == [0, 1, 2, *ended]
     asked = (["--help"], ["leaderboard", "--study", "none"], ["search", "--trials", "many"])
     assert [exit_code(arguments) for arguments in asked] == [0, EXIT_ERROR, EXIT_USAGE]
     assert (EXIT_ERROR, EXIT_USAGE) == (1, 2)
