@@ -28,8 +28,20 @@ class Cache:
 
     @classmethod
     def default(cls, environ: Mapping[str, str] = os.environ) -> "Cache":
-        """``$XDG_CACHE_HOME/treino``, or ``~/.cache/treino``."""
-        base = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        """``$XDG_CACHE_HOME/treino``, or ``~/.cache/treino``.
+
+        Raises:
+            DataError: Neither that variable nor anything else says where the user's files go.
+        """
+        base = environ.get("XDG_CACHE_HOME")
+        if not base:
+            try:
+                base = str(Path.home() / ".cache")
+            except RuntimeError as error:  # an unknown user in a container, say
+                raise DataError(
+                    "no home folder to keep decoded images in: set HOME or XDG_CACHE_HOME to a "
+                    "folder that can be written"
+                ) from error
         return cls(Path(base) / "treino")
 
     @property

@@ -15,6 +15,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from threadpoolctl import threadpool_limits
 
+from data.catalog import located
 from data.dataset import Dataset
 from search import messages, notes, probe, scheduler
 from search.audit import Audited, audit
@@ -174,7 +175,7 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
         return own, remarks
     if is_own(settings.space):
         bases = {name: make_space(name, **common) for name in SPACES}
-        return OwnRanges.read(Path(settings.space).expanduser(), bases), []
+        return OwnRanges.read(located(settings.space), bases), []
     return make_space(settings.space, **common), []
 
 

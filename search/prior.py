@@ -16,6 +16,7 @@ import numpy.typing as npt
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from scipy.special import ndtri
 
+from data.catalog import located
 from search.coordinates import Array, Coordinates
 from search.curves import LEAST, Curves, read
 from search.errors import SettingsError
@@ -123,7 +124,7 @@ def prior_of(name: str, distributions: Mapping[str, BaseDistribution]) -> Prior:
     """
     if name == "none":
         return Prior()
-    curves = _read(RECORDED if name == "auto" else Path(name).expanduser())
+    curves = _read(RECORDED if name == "auto" else located(name))
     there, here = _choices(curves.ranges), _choices(distributions)
     if name == "auto":
         return RecordedPrior(curves, distributions) if there == here else Prior()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from data.catalog import located
 from models.own_trial import RANGES, OwnTrial, Range, explore
 from search import processes
 from search.errors import SettingsError, TreinoError
@@ -38,7 +39,7 @@ def reference(space: str) -> str:
     """The user's function as any process finds it: a file by its absolute path."""
     place, _, function = space.rpartition(":")
     if place.endswith(".py"):
-        place = str(Path(place).expanduser().resolve())
+        place = os.path.realpath(located(place))
     return f"{place}:{function}"
 
 

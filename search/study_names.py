@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from data.catalog import located
 from storage.engine import StorageError
 from storage.files import checked_name
 from storage.study import MadeStudy, fingerprint_of
@@ -28,7 +29,7 @@ def plain_name(data: str, ending: str = "") -> str:
 
     A version belongs to what it is a version of: ``birds/versions/2`` is ``birds-2``.
     """
-    path = Path(os.path.abspath(os.path.expanduser(data)))  # noqa: PTH100, PTH111 - any bytes
+    path = Path(os.path.abspath(located(data)))  # noqa: PTH100 - of links, too, as they are named
     versions: list[str] = []
     for part in reversed(path.parts[1:]):
         if _NUMBER.fullmatch(part):

@@ -327,3 +327,13 @@ def test_names_that_are_no_text(tmp_path: Path, cache: Path) -> None:
         assert r"caf\xe9" in data.classes
         assert json.loads(json.dumps(data.source)) == data.source
         assert data.warnings[0].startswith("left out ")
+
+
+def test_without_a_home_the_cache_asks_for_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(DataError, match="set HOME or XDG_CACHE_HOME"):
+        Cache.default({})
+    assert Cache.default({"XDG_CACHE_HOME": "/x"}).root == Path("/x/treino")
