@@ -25,6 +25,7 @@ from data.dataset import FORMAT, SPLITS, DataError, Dataset
 from data.filetype import HEIC, READ, kind_of
 from data.folder import MAX_FILE_BYTES, SHOWN, Found, ImageFile, Scan
 from data.metadata import without_metadata
+from data.names import former_class_names
 from data.pixels import resize, smaller, to_rgb, white_of
 from data.progress import Progress, silent
 from data.repeats import Looked, repeats
@@ -262,12 +263,17 @@ def _decode(
                 "bad images left out with --skip-bad-images"
             )
         fingerprint = _fingerprint(found.classes, kept, digests, side)
-        # Once, images that were left out counted all the same: studies were made so.
-        before = _fingerprint(found.classes, found.splits, digests, side)
+        # Once, images that were left out counted all the same, and classes were called otherwise:
+        # studies were made so.
+        before = {
+            _fingerprint(classes, splits, digests, side)
+            for classes in (found.classes, former_class_names(found.classes))
+            for splits in (kept, found.splits)
+        }
         note = _Note(
             fingerprint,
             (*([f"left out {_some(listed)}"] if listed else ()), *repeats(looked, found.classes)),
-            (before,) if before != fingerprint else (),
+            tuple(sorted(before - {fingerprint})),
         )
         dataset = entry.commit(
             fingerprint,

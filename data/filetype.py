@@ -60,6 +60,9 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<svg", "an SVG"))
 
 
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes of the header that comes second
+
+
 def kind_of(content: bytes) -> str:
     """One of READ or HEIC, or in words, with an article, what else the content is."""
     if not content:
@@ -69,7 +72,8 @@ def kind_of(content: bytes) -> str:
     for offset, signature, kind in _SIGNATURES:
         if content.startswith(signature, offset):
             return kind
-    if content[:2] == b"BM" and content[6:10] == bytes(4):
+    header = int.from_bytes(content[14:18], "little")
+    if content[:2] == b"BM" and (content[6:10] == bytes(4) or header in _BMP_HEADERS):
         return "BMP"
     start = content[:4096]
     if not any(start):

@@ -9,6 +9,9 @@ from itertools import combinations
 _NUMBERED = re.compile(r"(\d+)[_ -]+(?=[^\d_ -])")  # "000_" of "000_airplane", not "0-" of "0-2"
 
 
+_NUMBER_FIRST = re.compile(r"^\d+[_ -]+(?=.)")
+
+
 def as_text(name: str) -> str:
     r"""A file's name as text; bytes that are not UTF-8 are written like ``\xe7``.
 
@@ -40,6 +43,12 @@ def class_names(folders: Sequence[str]) -> tuple[str, ...]:
         return names
     short = tuple(match.string[match.end() :] for match in matches)
     return short if len(set(short)) == len(short) else names
+
+
+def former_class_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """What earlier versions called the classes: without any number that came first."""
+    names = tuple(_NUMBER_FIRST.sub("", name) for name in classes)
+    return names if len(set(names)) == len(names) else tuple(classes)
 
 
 def composed(name: str) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+_FORMER_NAME = re.compile(r"\.[0-9a-f]{32}.*")
 _NAME = re.compile(r"\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]{8}")
 # What a process elsewhere writes, in another container or on another host, is left alone so long.
 FOREIGN_SECONDS = 24 * 3600
@@ -52,17 +53,19 @@ def sweep(parent: Path) -> None:
     """
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
-            if not (entry.name.startswith(".") and _left(entry)):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                with suppress(OSError):
+            with suppress(OSError):  # another user's, or gone: another sweep may be at it
+                if not _left(entry):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
                     Path(entry.path).unlink()
 
 
 def _left(entry: "os.DirEntry[str]") -> bool:
     owner = _NAME.fullmatch(entry.name)
+    if not (owner or _FORMER_NAME.fullmatch(entry.name)):
+        return False
     if owner and owner["machine"] == _machine():
         return not _alive(int(owner["pid"]), int(owner["started"]))
     newest = entry.stat(follow_symlinks=False).st_mtime

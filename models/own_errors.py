@@ -22,7 +22,7 @@ _NO_CONFIG = re.compile(r"Object (\w+) was created by passing\s+non-serializable
 _WHERE = (
     *("Exception encountered when calling", "Graph execution error", "Detected at node"),
     *("File ", "Stack trace for op", "in user code:", "[[{{node", "<stack trace", "Traceback"),
-    *("~", "^", "*", "config="),
+    *("~", "^", "*", "config=", "[Op:", "Hint:", "Node:"),
 )
 
 

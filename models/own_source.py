@@ -24,6 +24,7 @@ from models.own_errors import OwnCodeError, is_below, told
 OURS = ("data", "models", "search", "storage", "benchmarks", "examples", "tests")
 _INSTALLED = ("site-packages", "dist-packages")
 
+_imported: dict[tuple[Path, bytes], list[Path]] = {}  # by a file's folder and content
 _kept: set[str] = set()  # names of the user's modules that cannot be imported twice
 
 
@@ -196,7 +197,9 @@ def _run(path: Path, content: bytes) -> types.ModuleType:
 def _digest(content: bytes, modules: list[types.ModuleType], folder: Path) -> str:
     whole = hashlib.sha256(content)
     files = {Path(f) for m in modules if (f := getattr(m, "__file__", None))}
-    for file in sorted(file for file in files if is_below(str(file), folder)):
+    imported = sorted(file for file in files if is_below(str(file), folder))
+    # What the same content imported first: modules that cannot be imported twice are there later.
+    for file in _imported.setdefault((folder, content), imported):
         whole.update(f"\0{file.relative_to(folder)}\0".encode())
         whole.update(file.read_bytes())
     return whole.hexdigest()[:16]

@@ -76,11 +76,15 @@ def own_network(row: ModelRow) -> str:
     if not own:
         return ""
     rate = own["optimizer"]["config"].get("learning_rate")
-    schedule = f"{rate:g}" if isinstance(rate, float) else rate and rate.get("class_name")
+    schedule = rate
+    if isinstance(rate, dict):
+        schedule = rate.get("class_name")
+    elif isinstance(rate, int | float):
+        schedule = f"{rate:g}"
     smoothing = own["label_smoothing"]
     lines = [
         f"It was trained with {plain(own['optimizer']['name'])}"
-        + ("" if schedule is None else f" (learning rate {plain(schedule)})")
+        + ("" if schedule is None else f" (learning rate {plain(str(schedule))})")
         + f", the loss {plain(own['loss'])}"
         + (f" with label smoothing {smoothing}" if smoothing else "")
         + f" and the dtype policy {plain(own['dtype_policy'])}.",

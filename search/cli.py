@@ -15,7 +15,7 @@ import typer
 from search.errors import EXIT_ERROR, EXIT_USAGE, SettingsError, TreinoError
 from search.interruption import CtrlC
 from search.options import Commands, explained, from_file, with_settings
-from search.outputs import BROKEN_PIPE, flushed
+from search.outputs import BROKEN_PIPE, OutputError, drop, flushed
 from search.settings import Settings
 from search.terminal import (
     console,
@@ -484,6 +484,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = flushed(_run(arguments))
         except BrokenPipeError:
             code = BROKEN_PIPE
+        except OutputError as error:
+            drop()
+            code = fault(f"standard output cannot be written: {error.strerror}", EXIT_ERROR)
         except BaseException:
             if not ctrl_c.came:
                 raise

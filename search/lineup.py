@@ -89,6 +89,11 @@ class Lineup:
         """Whether a new trial may be begun."""
         return not self.used_up and (self._most is None or len(self._seen) < self._most)
 
+    @property
+    def may_replace(self) -> bool:
+        """Whether a new trial might be begun in the place of one that is forgotten."""
+        return self._most is None or len(self._seen) <= self._most
+
     def add(self, seen: Seen) -> int:
         """Take a trial in; returns the number of the first one with its configuration."""
         first = self._numbers.setdefault(seen.key, seen.number)

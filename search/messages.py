@@ -22,7 +22,6 @@ from search.trials import (
     counted,
     lowest,
     states,
-    was_never_trained,
 )
 from storage.files import Layout
 from storage.study import MADE_WITH
@@ -90,9 +89,9 @@ def closing(
     paused = outcome.states.get("paused", 0)
     if paused:
         lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")
-    broken = sum(map(was_never_trained, counted(study.get_trials(deepcopy=False))))
-    if broken:
-        lines.append(f"{plural(broken, 'trial')} never trained: the same command tries again")
+    if outcome.retriable:
+        many = plural(outcome.retriable, "trial")
+        lines.append(f"{many} never trained: the same command tries again")
     if not paused and best is not None and not interrupted:
         lines.append("next: make retrain-best, make report, make dashboard, make leaderboard")
     return lines

@@ -16,6 +16,10 @@ BROKEN_PIPE = 141
 """Exit code of a program that a broken pipe ends, as the shell sees it."""
 
 
+class OutputError(OSError):
+    """Standard output cannot be written, though there is somebody to read it: a full disk."""
+
+
 class _Output(io.FileIO):
     """A file whose failures to be written to do not always matter."""
 
@@ -26,8 +30,10 @@ class _Output(io.FileIO):
         try:
             return super().write(content)
         except OSError as error:
-            if self.needed and error.errno not in _TERMINAL_GONE:
+            if self.needed and error.errno == errno.EPIPE:
                 raise
+            if self.needed and error.errno not in _TERMINAL_GONE:
+                raise OutputError(error.errno, error.strerror) from error
             if error.errno in _GONE:
                 _to_nowhere(self.fileno())
             return len(content)
@@ -61,6 +67,11 @@ def flushed(code: int) -> int:
         _to_nowhere(1)
         return BROKEN_PIPE
     return code
+
+
+def drop() -> None:
+    """Let go of what standard output could not take, so that the end does not try again."""
+    _to_nowhere(1)
 
 
 def _wrapped(number: int, stream: IO[str] | None) -> IO[str]:

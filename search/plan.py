@@ -57,6 +57,7 @@ class Outcome:
         flat: Why the search ended before its time, empty if it did not.
         trouble: Why the search had to stop, empty if it did not have to.
         trained: Whether any trial of the study has completed an epoch, in this process or before.
+        retriable: How many trials were never trained, and would be tried again now.
     """
 
     states: Mapping[str, int]
@@ -68,3 +69,4 @@ class Outcome:
     flat: str = ""
     trouble: str = ""
     trained: bool = True
+    retriable: int = 0

@@ -40,9 +40,9 @@ def preload() -> None:
     if not _FORKS:
         return
     forkserver.set_forkserver_preload(["search.preloaded"])
-    _have_short_temporary_folder()
     # Without a folder for its socket there is no server, and processes import for themselves.
-    with suppress(OSError), _no_signals(), _outputs_closed(), _environment():
+    with suppress(OSError), _outputs_closed(), _environment(), _no_signals():
+        _have_short_temporary_folder()
         forkserver.ensure_running()
 
 
@@ -60,7 +60,7 @@ def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = Fal
             of CUDA is to be shared.
     """
     _kill_at_exit()
-    with _no_signals(), _environment():
+    with _environment(), _no_signals():
         if _fork is not None and not afresh:
             process: BaseProcess = _fork.Process(target=target, args=args, name=name, daemon=True)
             try:
@@ -155,14 +155,30 @@ def _have_short_temporary_folder() -> None:
 @contextmanager
 def _no_signals() -> Iterator[None]:
     """Blocked signals stay blocked in the processes started here; ours come when this is over."""
-    # It would unblock them when it starts.
-    multiprocessing.resource_tracker.ensure_running()
+    _start_tracker()  # it would unblock them when it starts
     signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@cache
+def _start_tracker() -> None:
+    """Start Python's own process that clears away what others leave: a server, as ours is.
+
+    It must find Python's modules, not files of those names in the working folder.
+    """
+    here = os.open(".", os.O_RDONLY)
+    try:
+        if sys.version_info < (3, 11):  # which knows no PYTHONSAFEPATH
+            os.chdir("/")
+        with _outputs_closed(), _environment():
+            multiprocessing.resource_tracker.ensure_running()
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 @contextmanager
@@ -187,7 +203,6 @@ def _environment() -> Iterator[None]:
     ours = {
         "CUDA_VISIBLE_DEVICES": "",  # a process that is to use a GPU sets it itself
         "PYTHONSAFEPATH": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "1",
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

@@ -62,7 +62,8 @@ def derived_name(
             return name
     for name, study in reversed(list(there.items())):
         # Called after where the images were. What the user named stays what it was named for.
-        called = any(name in _names(place, fingerprint, ending) for place in study.places)
+        places = study.places
+        called = study.derived or any(name in _names(at, fingerprint, ending) for at in places)
         if called and study.comparable_with(made_with):
             return name
     free = [name for name in names[1:] if name not in there or there[name].empty]

@@ -11,7 +11,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,13 @@ def take_any_text() -> None:
 
     A line that cannot be shown as it is must not end a program that has trained for hours.
     """
+    # A Python that was told to ignore variables does not read this one, which changes nothing else.
+    asked = os.environ.get("PYTHONIOENCODING", "") if sys.flags.ignore_environment else ""
+    encoding = asked.partition(":")[0]
     for stream in (sys.stdout, sys.stderr):
+        if encoding and isinstance(stream, io.TextIOWrapper):
+            with suppress(LookupError):
+                stream.reconfigure(encoding=encoding)
         # Another handler was asked for by name, and fails as little.
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")

@@ -30,6 +30,9 @@ UNFIT = "unfit"
 MEMORY = "forecast"  # of the study: what the chooser learned
 DEATHS = "worker deaths"
 RETRY_OF = "retry of trial"  # number of the trial that was never trained, which this one replaces
+OWN_FAULT = "own code failed"  # the trial failed in the user's code, not in the environment
+MEMORY_HAD = "worker memory"  # bytes that a worker had, where the trial ran out of them
+MORE_MEMORY = 1.25  # times as much as a worker had: what it ran out of is then tried again
 ORIGIN = "origin"  # where the configuration of an enqueued trial comes from
 
 
@@ -93,6 +96,8 @@ class TrialBook:
         self._keep = keep
         self._ids: dict[int, int] = {}  # Optuna's, by number
         self._waiting: deque[int] = deque()
+        self._retries: set[int] = set()  # numbers whose replacement waits
+        self._count = 0  # of the study's trials, when they were adopted and retried
         self._values: list[float] = []  # of the complete trials
         self._memory: Mapping[str, Any] | None = study.user_attrs.get(MEMORY)
 
@@ -102,7 +107,10 @@ class TrialBook:
         self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - nobody else tells it
         complete = (t for t in trials if t.state is TrialState.COMPLETE)
         self._values = [lowest(trial) for trial in complete]
-        self._waiting = deque(t.number for t in trials if t.state is TrialState.WAITING)
+        waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
+        self._waiting = deque(trial.number for trial in waiting)
+        self._retries = {seed_number(trial) for trial in waiting if RETRY_OF in trial.user_attrs}
+        self._count = len(trials)
         return counted(trials)
 
     def retry(self, trial: FrozenTrial) -> None:
@@ -110,9 +118,12 @@ class TrialBook:
 
         It is trained as the first trial would have been: with that one's seed.
         """
+        if seed_number(trial) in self._retries:  # enqueued by an earlier tuner
+            return
         kept = {ORIGIN: trial.user_attrs[ORIGIN]} if ORIGIN in trial.user_attrs else {}
         self._study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: seed_number(trial)})
-        self._waiting.append(len(self._study.get_trials(deepcopy=False)) - 1)
+        self._waiting.append(self._count)
+        self._count += 1
 
     @property
     def memory(self) -> Mapping[str, Any] | None:
@@ -200,9 +211,15 @@ class TrialBook:
         if decision not in before[-1:]:  # told again by a tuner that was killed in between
             live.trial.set_user_attr(DECISIONS, [*before, decision])
 
-    def unfit(self, live: LiveTrial) -> None:
-        """Note that the configuration is no good: it diverged, or there is no room for it."""
+    def unfit(self, live: LiveTrial, memory: int | None = None) -> None:
+        """Note that the configuration is no good: it diverged, or ran out of ``memory`` bytes."""
         live.trial.set_user_attr(UNFIT, value=True)
+        if memory is not None:
+            live.trial.set_user_attr(MEMORY_HAD, memory)
+
+    def own_fault(self, live: LiveTrial) -> None:
+        """Note that the trial failed in the user's code: perhaps its configuration is why."""
+        live.trial.set_user_attr(OWN_FAULT, value=True)
 
     def count_death(self, live: LiveTrial) -> int:
         """Note that the trial's worker died; returns how often it did after this same epoch.
@@ -296,15 +313,13 @@ def run_name(number: int) -> str:
 def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that count to a study's total, in order.
 
-    Trials that were begun, but for duplicates and for those that another one replaces.
+    Trials that were begun, but for duplicates and for those that a later one has replaced.
     """
-    own = [trial for trial in trials if DUPLICATE not in trial.user_attrs]
-    newest = {seed_number(trial): trial.number for trial in own}
-    return [
-        trial
-        for trial in own
-        if trial.state is not TrialState.WAITING and newest[seed_number(trial)] == trial.number
+    begun = [
+        t for t in trials if t.state is not TrialState.WAITING and DUPLICATE not in t.user_attrs
     ]
+    newest = {seed_number(trial): trial.number for trial in begun}
+    return [trial for trial in begun if newest[seed_number(trial)] == trial.number]
 
 
 def seed_number(trial: FrozenTrial | optuna.Trial) -> int:
@@ -312,15 +327,36 @@ def seed_number(trial: FrozenTrial | optuna.Trial) -> int:
     return int(trial.user_attrs.get(RETRY_OF, trial.number))
 
 
-def was_never_trained(trial: FrozenTrial) -> bool:
-    """Whether a trial ended before its first epoch through no fault of its configuration.
+def never_trained(trials: Sequence[FrozenTrial], memory: int | None = None) -> list[FrozenTrial]:
+    """Trials of ``counted`` that ended before their first epoch, and may be trained yet.
 
-    It failed, because workers died or could not train at all, or there was no room for it.
+    They failed, because workers died or could not train at all, or there was no room for them.
+    What ran out of memory may be trained where a worker now has more. What failed in the user's
+    code while a later trial got along with it would fail again.
+
+    Args:
+        trials: All that count.
+        memory: Bytes that a worker has now; None where that is not known.
     """
+    newest = max((trial.number for trial in trials if trial.intermediate_values), default=-1)
+    return [
+        trial
+        for trial in trials
+        if not trial.intermediate_values
+        and not (OWN_FAULT in trial.user_attrs and trial.number < newest)
+        and (trial.state is TrialState.FAIL or _had_no_room(trial, memory))
+    ]
+
+
+def _had_no_room(trial: FrozenTrial, memory: int | None) -> bool:
+    """Whether a trial was not trained for want of memory, or of allowed size; see above."""
+    if trial.state is not TrialState.PRUNED or UNFIT not in trial.user_attrs:
+        return False
     # What ends a trial that was given to a worker writes "epochs" down.
-    refused = UNFIT in trial.user_attrs and "epochs" not in trial.user_attrs
-    ended = trial.state is TrialState.FAIL or (trial.state is TrialState.PRUNED and refused)
-    return ended and not trial.intermediate_values
+    if "epochs" not in trial.user_attrs:
+        return True
+    had = trial.user_attrs.get(MEMORY_HAD)
+    return had is not None and memory is not None and memory > MORE_MEMORY * had
 
 
 def states(study: optuna.Study) -> Mapping[str, int]:

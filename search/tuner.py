@@ -35,13 +35,15 @@ from search.provenance import document
 from search.space import Space
 from search.trials import (
     PRUNED,
+    RETRY_OF,
     LiveTrial,
     TrialBook,
+    counted,
+    never_trained,
     sample_of_pruned,
     seed_number,
     seen,
     states,
-    was_never_trained,
 )
 from search.watchdog import Watchdog
 from storage.files import Layout, write_atomically
@@ -108,7 +110,7 @@ class Tuner:
         self._running: dict[int, LiveTrial] = {}
         self._trouble = ""
         self._flat = ""
-        self._started = False  # a worker was given a trial
+        self._started = False  # a trial was given to a worker, or refused
         self._late = False  # a trial was paused because its next epoch would have ended too late
         self._failed_at_once = 0
         self._logs = layout.logs(study.study_name)
@@ -149,6 +151,7 @@ class Tuner:
             flat=self._flat,
             trouble=self._trouble,
             trained=any(trial.intermediate_values for trial in trials),
+            retriable=0 if self._is_over else len(self._retriable(counted(trials))),
         )
 
     @property
@@ -223,12 +226,18 @@ class Tuner:
 
     def _retry(self, trials: Sequence[FrozenTrial]) -> None:
         """Enqueue again what could not be trained, since whatever was in the way may be gone."""
-        chances = [trial for trial in trials if was_never_trained(trial) and self._fits(trial)]
-        for trial in chances:
-            self._book.retry(trial)
-            self._lineup.forget(trial.number)
-        if chances:
-            self._display.say(f"trying again {plural(len(chances), 'trial')} that never trained")
+        again = 0
+        for trial in self._retriable(trials):
+            if self._lineup.may_replace:
+                self._book.retry(trial)
+                self._lineup.forget(trial.number)
+                again += 1
+        if again:
+            self._display.say(f"trying again {plural(again, 'trial')} that never trained")
+
+    def _retriable(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the study's trials that were never trained and could be."""
+        return [t for t in never_trained(trials, self._plan.memory) if self._fits(t)]
 
     def _fits(self, trial: FrozenTrial) -> bool:
         """Whether a trial's configuration is one of the space, and there is room for it."""
@@ -354,6 +363,7 @@ class Tuner:
             )
 
     def _start(self, slot: int, trial: optuna.Trial, reason: str = "") -> None:
+        self._started = True
         try:
             live = self._live(trial)
         except SpecError as error:
@@ -362,13 +372,13 @@ class Tuner:
             self._lineup.over(trial.number)
             self._book.refuse_unfit(trial, str(error))
             self._display.say(f"trial {trial.number}: not trained: {error}")
+            self._every_turn()  # there may be many of them before the next turn
             return
         live.goal = self._lineup.began(live.number, live.params)
         if reason:
             before = len(self._lineup[live.number].losses)
             self._book.decided(live, f"after epoch {before}: trained on, {reason}")
         self._running[slot] = live
-        self._started = True
         self._watchdog.started(slot)
         self._display.job_started(slot, f"trial {trial.number}", live.training.epochs)
         self._backend.start(
@@ -482,12 +492,16 @@ class Tuner:
         # A network that diverges or does not fit is a bad one, and the sampler learns that from
         # PRUNED; FAIL, which it ignores, is for what was not the configuration's doing.
         bad = message.kind in ("diverged", "memory")
+        own = isinstance(live.model, OwnSpec) and message.kind == "error"
+        if own:
+            self._book.own_fault(live)
         if bad:
-            self._book.unfit(live)
+            self._book.unfit(live, self._plan.memory if message.kind == "memory" else None)
             self._lineup.unfit(live.number)
             self._failed_at_once = 0
         elif self._is_untold(live):
-            self._failed_at_once += 1
+            # A configuration that the user's code fails with again says nothing about the others.
+            self._failed_at_once += not (own and RETRY_OF in live.trial.user_attrs)
             # Failures are quick: one begun earlier may still be in its first epoch, and do well.
             waiting = any(
                 other.number < live.number and self._is_untold(other)

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -163,10 +163,10 @@ def work(job: Job, channel: Channel) -> End:
         raise  # the tuner is gone: so are we
     except OSError as error:
         traceback.print_exc()
+        if error.errno not in _OF_THE_SYSTEM:
+            return Failed("error", _reason(error, job))
         where = f"{error.filename}: " if error.filename else ""
-        kind: Literal["surroundings", "error"]
-        kind = "surroundings" if error.errno in _OF_THE_SYSTEM else "error"
-        return Failed(kind, f"{where}{error.strerror or cause(error)}")
+        return Failed("surroundings", f"{where}{error.strerror or cause(error)}")
     except Exception as error:  # noqa: BLE001 - whatever breaks a training is the trial's end, not ours
         traceback.print_exc()  # into the worker's log
         return Failed("error", _reason(error, job))

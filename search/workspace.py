@@ -149,6 +149,7 @@ def made_by(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
         where = str(located(where).resolve())
     return {
         "data": where,
+        "named": "given" if settings.study else "derived",
         "decoded": str(data.path),
         "image_size": str(settings.image_size),
         "skip_bad_images": str(settings.skip_bad_images),

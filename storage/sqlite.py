@@ -146,11 +146,13 @@ class Reader:
             return self._connect(self._path, "ro&immutable=1")
         try:
             return self._connect(self._path, "ro")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if "locked" in str(error):  # a writer lives
+                raise
             return self._connect(self._copied_to(), "rwc")
 
     def _connect(self, path: Path, mode: str) -> sqlite3.Connection:
-        uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
+        uri = f"file://{quote(os.fsencode(path.absolute()))}?mode={mode}"
         connection = sqlite3.connect(uri, self._timeout, check_same_thread=False, uri=True)
         try:
             connection.execute("PRAGMA schema_version").fetchone()  # it is opened only now

@@ -77,11 +77,13 @@ class MadeStudy:
         made_with: What its trials have in common; empty if treino did not make it.
         places: Where its images were, each time it was opened from another place.
         empty: Whether its creation was interrupted: it has neither that nor trials.
+        derived: Whether its name is known to be derived from such a place, and not given.
     """
 
     made_with: Mapping[str, str]
     places: tuple[str, ...]
     empty: bool
+    derived: bool = False
 
     def comparable_with(self, made_with: Mapping[str, str]) -> bool:
         """Whether trials made with ``made_with`` can be compared with its own."""
@@ -95,17 +97,27 @@ def made_studies(storage: RDBStorage) -> dict[str, MadeStudy]:
         for name in _names(storage):
             study_id = storage.get_study_id_from_name(name)
             attributes = storage.get_study_user_attrs(study_id)
-            made_by = [attributes.get(MADE_BY, {}), *attributes.get(CONTINUED_BY, [])]
-            places = tuple(by["data"] for by in made_by if by.get("data"))
             made_with = attributes.get(MADE_WITH, {})
             empty = not made_with and storage.get_n_trials(study_id) == 0
-            studies[name] = MadeStudy(made_with, places, empty)
+            continued = attributes.get(CONTINUED_BY, [])
+            made_by = [
+                attributes.get(MADE_BY, {}),
+                *(continued if isinstance(continued, list) else []),
+            ]
+            # Studies of other programs may have attributes of these names.
+            made_by = [by for by in made_by if isinstance(by, dict)]
+            studies[name] = MadeStudy(
+                made_with=made_with if isinstance(made_with, dict) else {},
+                places=tuple(str(by["data"]) for by in made_by if by.get("data")),
+                derived=any(by.get("named") == "derived" for by in made_by),
+                empty=empty,
+            )
     return studies
 
 
 def fingerprint_of(made_with: Mapping[str, str]) -> str:
     """The digest of the images that trials were made with; their name before it is for show."""
-    return made_with.get("data", "").rpartition(" ")[2]
+    return str(made_with.get("data", "")).rpartition(" ")[2]
 
 
 def create_or_check(

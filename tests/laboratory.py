@@ -135,6 +135,12 @@ class Lab:
         return optuna.load_study(study_name="lab", storage=open_storage(url, write=False))
 
     @property
+    def study_for_writing(self) -> optuna.Study:
+        """The study, for what another program might do to it."""
+        url = database_url(str(self.var / "treino.db"))
+        return optuna.load_study(study_name="lab", storage=open_storage(url, write=True))
+
+    @property
     def trials(self) -> list[FrozenTrial]:
         return self.study.get_trials()
 

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.dataset import DataError
-from data.names import alike, as_text, class_names, pairs_alike, printable, spelling
+from data.names import (
+    alike,
+    as_text,
+    class_names,
+    former_class_names,
+    pairs_alike,
+    printable,
+    spelling,
+)
 
 file_names = st.binary(min_size=1, max_size=12).map(os.fsdecode)
 
@@ -97,3 +105,11 @@ def test_the_unicode_form_is_told() -> None:
     assert spelling("caf\xe9") == r"'caf\xe9' (Unicode NFC)"
     assert spelling("cafe\u0301") == r"'cafe\u0301' (Unicode NFD)"
     assert spelling("cafe") == "'cafe'"
+
+
+def test_what_earlier_versions_called_classes_is_known() -> None:
+    folders = ("10_dog", "1_cat", "2_cow")
+    assert class_names(folders) == folders
+    assert former_class_names(folders) == ("dog", "cat", "cow")
+    assert former_class_names(("1_a", "2_a")) == ("1_a", "2_a")
+    assert former_class_names(class_names(("000_cat", "001_dog"))) == ("cat", "dog")

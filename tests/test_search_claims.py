@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 import signal
 from collections import Counter
 from dataclasses import replace
@@ -236,13 +237,19 @@ def folders(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A finished search of one trial and two epochs on images in two training folders."""
     folder = tmp_path_factory.mktemp("claims") / "a folder with spaces"
     folders(folder / "images")
     place = Place(folder)
     place.search("--trials", "1", "--epochs", "2", "--image-size", "16")
     return place
+
+
+@pytest.fixture
+def place(searched: Place, tmp_path: Path) -> Place:
+    """The same, for one test to go on with."""
+    return Place(shutil.copytree(searched.folder, tmp_path / "place"))
 
 
 def test_a_study_without_pairs_gets_no_verdict_and_seven_pictures(place: Place) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import TREINO
+
 WORK = """
 import sys
 from search import outputs
@@ -95,3 +97,23 @@ def test_a_file_does_not_get_the_number_of_an_output_that_is_closed(tmp_path: Pa
     assert done.returncode == 0
     assert (tmp_path / "worked").exists()
     assert (tmp_path / "opened").read_bytes() == b""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("data", "--data", "digits")])
+def test_a_full_disk_behind_the_output_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full here")
+    with full.open("w") as output:
+        done = subprocess.run(
+            [TREINO, *arguments],
+            cwd=tmp_path,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "treino: standard output cannot be written: No space left on device\n"

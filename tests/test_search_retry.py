@@ -1,16 +1,20 @@
 """Trials that ended before their first epoch get another chance from the same command."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from models.spec import estimate_memory
+from models.history import EpochFigures
+from models.spec import OwnSpec, estimate_memory
 from search.backends.simulated import Curve
 from search.jobs import Failed, Job
-from search.trials import RETRY_OF, counted, run_name, was_never_trained
+from search.space import Documents
+from search.trials import RETRY_OF, counted, never_trained, run_name
 from search.tuner import HOPELESS
-from tests.laboratory import Killed, Lab, Writes, bowl, told
+from tests.laboratory import EPOCHS, Killed, Lab, Writes, bowl, figures, told
 
 NO_DRIVER = Failed("error", "no such driver")
 KILLED = Failed("died", "its worker process died: SIGKILL")
@@ -22,8 +26,7 @@ def failing(numbers: set[int], failure: Failed = NO_DRIVER) -> Curve:
     return lambda job: [failure] * 4 if job.run in runs else bowl(job)
 
 
-@pytest.mark.parametrize("failure", [NO_DRIVER, KILLED])
-@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+@pytest.mark.parametrize(("failure", "sampler"), [(NO_DRIVER, "gp"), (KILLED, "tpe")])
 def test_what_the_environment_broke_is_trained_as_if_nothing_had_been_wrong(
     lab: Lab, failure: Failed, sampler: str
 ) -> None:
@@ -88,7 +91,7 @@ def test_what_had_no_room_is_trained_once_there_is(lab: Lab) -> None:
 def test_a_configuration_that_was_tried_and_is_bad_is_not_retried(lab: Lab, kind: str) -> None:
     bad = Failed(kind, "no good")  # type: ignore[arg-type]
     lab.search(lambda _: [bad] * 4, trials=2)
-    assert not any(map(was_never_trained, lab.trials))
+    assert not never_trained(lab.trials)
     assert lab.search(bowl, trials=2).states == {"pruned": 2}
 
 
@@ -110,3 +113,62 @@ def test_a_tuner_killed_between_its_writes_retries_each_trial_once(lab: Lab) -> 
     trials = counted(lab.trials)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
     assert len(lab.trials) == 5
+
+
+def test_what_only_a_larger_search_could_replace_stays(lab: Lab) -> None:
+    lab.search(failing({1}))
+    before = told(lab.trials)
+    assert lab.search(bowl, trials=3).states == {"complete": 4, "fail": 1}
+    assert told(lab.trials) == before
+
+
+def test_a_trial_is_not_forgotten_while_its_replacement_waits(lab: Lab) -> None:
+    lab.search(failing({1}))
+    lab.study_for_writing.enqueue_trial(lab.trials[1].params, user_attrs={RETRY_OF: 1})
+    assert [trial.number for trial in counted(lab.trials)] == [0, 1, 2, 3, 4]
+    assert lab.search(bowl).states == {"complete": 5}  # and it is not enqueued again
+    assert len(lab.trials) == 6
+
+
+def test_what_ran_out_of_memory_is_trained_where_there_is_more(lab: Lab) -> None:
+    lab.memory = 10 * 2**30
+    lab.search(lambda _: [Failed("memory", "out of memory")] * 4, trials=1)
+    assert lab.search(bowl, trials=1).states == {"pruned": 1}
+    lab.memory *= 2
+    assert lab.search(bowl, trials=1).states == {"complete": 1}
+
+
+def test_time_ends_a_search_that_refuses_every_configuration(lab: Lab) -> None:
+    lab.memory = 1
+    outcome = lab.search(bowl, trials=None, timeout=1e-9)
+    assert not outcome.trained
+    assert len(lab.trials) == 1
+
+
+class OwnSpace(Documents):
+    """The documents' configurations, as those of a user's function."""
+
+    def specs(self, params: Mapping[str, Any]) -> Any:
+        _, training = super().specs(params)
+        return OwnSpec(code="net.py:build", digest="0" * 16, params=dict(params)), training
+
+
+def test_what_the_users_code_always_fails_with_does_not_keep_a_search_from_going_on(
+    lab: Lab,
+) -> None:
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        assert isinstance(job.model, OwnSpec)
+        width = dict(job.model.params)["last_filters"]
+        level = dict(job.model.params)["learning_rate"]
+        good = [figures(epoch, level + 1 / epoch) for epoch in range(1, 5)]
+        return [NO_DRIVER] * 4 if width == 512 else good
+
+    lab.space = OwnSpace(EPOCHS, 32)
+    first = lab.search(curve, trials=12, sampler="random", documented=False)
+    count = len(lab.trials)
+    assert first.states["fail"] > 1
+    later = lab.search(curve, trials=16, sampler="random", documented=False)
+    assert not later.trouble
+    assert sum(later.states.values()) == 16
+    # Only what failed after the last good trial was worth another try.
+    assert len(lab.trials) - 4 - count <= 2

@@ -4,13 +4,15 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search.study_names import derived_name, plain_name
+from storage.engine import open_storage
 from storage.files import checked_name
-from storage.study import MadeStudy
+from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH, MadeStudy, made_studies
 
 ONE, OTHER = "1" * 16, "2" * 16
 
@@ -122,3 +124,19 @@ class TestAmongStudies:
         assert derived_name("birds", made(), {"birds": FOREIGN}) == "birds-111111"
         interrupted = MadeStudy({}, (), empty=True)
         assert derived_name("birds", made(), {"birds": interrupted}) == "birds"
+
+
+def test_studies_of_other_programs_are_passed_over(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "x.db"), write=True)
+    for number, value in enumerate(("torch", 3, ["a"], {"data": 5})):
+        study = optuna.create_study(study_name=f"foreign {number}", storage=storage)
+        for name in (MADE_WITH, MADE_BY, CONTINUED_BY):
+            study.set_user_attr(name, value)
+    assert derived_name("birds", {"data": "birds 1f"}, made_studies(storage)) == "birds"
+    storage.engine.dispose()
+
+
+def test_a_study_named_after_a_link_is_found_by_the_real_path() -> None:
+    made = {"data": "birds 1f", "epochs": "2"}
+    there = {"latest": MadeStudy(made, ("/data/birds",), empty=False, derived=True)}
+    assert derived_name("/elsewhere/birds", made, there) == "latest"
