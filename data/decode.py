@@ -392,6 +392,6 @@ def _quick_key(found: Scan, side: int, seed: int, skip_bad: bool) -> str:
         whole.update(name.encode())
         for file in split.files:
             whole.update(
-                f"{file.path}\0{file.size}\0{file.modified}\n".encode(errors="surrogateescape")
+                f"{file.place}\0{file.size}\0{file.modified}\n".encode(errors="surrogateescape")
             )
     return whole.hexdigest()

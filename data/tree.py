@@ -36,11 +36,22 @@ _SUFFIX = re.compile(r"\.\w{1,8}", re.ASCII)
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image that was found, not yet read."""
+    """An image that was found, not yet read.
 
-    path: Path
+    Attributes:
+        place: Its path as text: 60,000 of them are made in a tenth of the time.
+        size: Bytes.
+        modified: When it last was, in nanoseconds.
+    """
+
+    place: str
     size: int
-    modified: int  # nanoseconds
+    modified: int
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.place)
 
 
 def heic_readable() -> bool:
@@ -107,7 +118,7 @@ class Folder:
         with _explained(self.path):
             for entry in self._content.images:
                 status = entry.stat()
-                found.append(ImageFile(Path(entry.path), status.st_size, status.st_mtime_ns))
+                found.append(ImageFile(entry.path, status.st_size, status.st_mtime_ns))
         return found
 
     def walk(self) -> Iterator["Folder"]:
@@ -142,10 +153,11 @@ class Folder:
             with os.scandir(self.path) as entries:
                 shown = [entry for entry in entries if not entry.name.startswith(".")]
             for entry in sorted(shown, key=lambda entry: entry.name):
-                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - 60,000 times
                 if _is_folder(entry):
                     self._add_folder(content, entry)
                 elif _is_file(entry):
+                    dot = entry.name.rfind(".")  # not the first character: those are hidden
+                    suffix = entry.name[dot:].lower() if dot > 0 else ""
                     if suffix in suffixes:
                         content.images.append(entry)
                     elif entry.name.lower() not in _JUNK_FILES:
