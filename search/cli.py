@@ -499,6 +499,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     # Typer brings its own copy of click's exceptions and exports only some of them.
     usage_error: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
     try:
+        Path.cwd()
+    except OSError as error:
+        return fault(f"the working folder cannot be used: {error.strerror}", EXIT_ERROR)
+    try:
         names = [
             info.name or str(info.callback and info.callback.__name__)
             for info in app.registered_commands

@@ -367,3 +367,16 @@ def test_help_needs_neither_tensorflow_nor_optuna() -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("arguments", [("search", "--data", "digits"), ("leaderboard",)])
+def test_a_working_folder_that_is_gone_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    place = Place(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(pytest.MonkeyPatch, "chdir", lambda *_: folder.rmdir())
+        assert "the working folder cannot be used" in place.run(*arguments, code=1)
