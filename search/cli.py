@@ -18,6 +18,7 @@ from search.options import Commands, explained, from_file, with_settings
 from search.outputs import BROKEN_PIPE, OutputError, drop, flushed
 from search.settings import Settings
 from search.terminal import (
+    aside,
     console,
     fault,
     in_utf8,
@@ -471,7 +472,7 @@ def _say_where(folder: Path, wanted: Path) -> None:
     """Say why files are in another folder than people expect, if they are."""
     if folder != wanted:
         line = f"{wanted} may not be written: the files are in {folder}; --out names another"
-        print(f"treino: warning: {printable(Path(line))}", file=sys.stderr)  # noqa: T201
+        aside(f"treino: warning: {printable(line)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
