@@ -49,15 +49,21 @@ def commands_ended() -> Iterator[None]:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> "Lab":
-    """A place for searches on simulated workers, with three classes of tiny images."""
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Lab":
+    """A place for searches on simulated workers, with three classes of tiny images.
+
+    Its trials' pictures are blank: to draw them takes longer than all else that a search on
+    simulated workers does.
+    """
     import optuna
 
     from data.catalog import load
+    from search import plots
     from search.space import Documents
-    from tests.laboratory import EPOCHS, Lab, Said
+    from tests.laboratory import EPOCHS, Lab, Said, blank_picture
     from tests.pictures import image_folder
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    monkeypatch.setattr(plots, "draw_curves", blank_picture)
     choice = load(str(image_folder(tmp_path / "images")), image_size=32)
     return Lab(choice.dataset, tmp_path / "var", Documents(EPOCHS, 32), Said())

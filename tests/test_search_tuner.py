@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from models.history import EpochFigures
+from search import plots
 from search.backends.simulated import Curve, SimulatedBackend
 from search.jobs import EpochDone, Failed, Job, Message
 from search.prior import prior_of
@@ -22,6 +23,8 @@ from search.tuner import HOPELESS
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from tests.laboratory import EPOCHS, RUNGS, Killed, Lab, Said, Writes, bowl, figures, told
+
+DRAW_CURVES = plots.draw_curves  # which searches in the laboratory do without
 
 
 def test_a_search_has_its_trials_and_each_has_its_best_value(lab: Lab) -> None:
@@ -40,7 +43,10 @@ def test_a_search_has_its_trials_and_each_has_its_best_value(lab: Lab) -> None:
     assert lab.epochs == {f"trial-{n:05d}": [1, 2, 3, 4] for n in range(5)}
 
 
-def test_each_trial_shows_its_curves_and_its_spec(lab: Lab) -> None:
+def test_each_trial_shows_its_curves_and_its_spec(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "draw_curves", DRAW_CURVES)
     lab.search(bowl, trials=1)
     storage = lab.study._storage
     found = get_all_artifact_meta(lab.trials[0], storage=storage)
