@@ -5,6 +5,7 @@ runs on CIFAR-10 in the layout train/train1..train4, validation, test: 40,000, 1
 images. Where the report does not say a value, the entry's ``notes`` say what was taken and why.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from models.spec import (
@@ -171,3 +172,13 @@ _RUNS = (
 
 DOCUMENTED = {run.name: run for run in _RUNS}
 """The documents' runs by name."""
+
+CIFAR_CLASSES = {
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+}
+
+
+def are_of_cifar10(classes: Iterable[str]) -> bool:
+    """Whether images of these classes are CIFAR-10's, of which the figures here are."""
+    return set(classes) == CIFAR_CLASSES

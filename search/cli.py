@@ -70,11 +70,11 @@ Out = Annotated[
 def search(settings: Settings) -> None:
     """Run a study, or go on with it, until it has its trials or its budget."""
     data = load_images(settings).dataset
-    from search import audit, launch, messages
+    from search import audit, launch, messages, notes
     from search.workspace import Workspace
 
     with Workspace.open(settings, write=True) as place:
-        searched = launch.search(place, settings, data)
+        searched = launch.search(place, settings, data, observers=[notes.DashboardNotes()])
         asked = searched.interruption.asked
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=asked):
@@ -102,7 +102,7 @@ def record(
 ) -> None:
     """Train configurations drawn at random, each in full, and keep their curves for replays."""
     data = load_images(settings).dataset
-    from search import curves, launch, messages
+    from search import curves, launch, messages, notes, recording
     from search.workspace import Workspace
 
     settings = replace(
@@ -115,8 +115,10 @@ def record(
         keep=0,
     )
     with Workspace.open(settings, write=True) as place:
-        searched = launch.search(place, settings, data, ending="-curves")
-        found = curves.of_study(searched.study, place.records)
+        searched = launch.search(
+            place, settings, data, ending="-curves", observers=[notes.DashboardNotes()]
+        )
+        found = recording.of_study(searched.study, place.records)
         if found is not None:
             file = out or place.layout.curves(searched.study.study_name)
             curves.write(found, file)
@@ -138,16 +140,16 @@ def baseline(
     as_json: AsJson = False,
 ) -> None:
     """Train one of the documents' runs as it stands, and put it on the leaderboard."""
-    from models.documented import DOCUMENTED
+    from models.documented import DOCUMENTED, are_of_cifar10
 
     if run not in DOCUMENTED:
         raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
     data = load_images(settings, as_json=as_json).dataset
-    from search import launch, messages
-    from search.leaderboard import are_of_cifar10
-    from search.outside import Order
+    from search import messages
+    from search.outside import workshop
     from search.scheduler import training_seed
     from search.study_names import BASELINES
+    from search.training_order import Order
     from search.trials import history
     from search.workspace import Workspace
 
@@ -166,10 +168,10 @@ def baseline(
     )
     with (
         Workspace.open(settings, write=True) as place,
-        launch.workshop(place, BASELINES, aside=as_json) as (workshop, interruption),
+        workshop(place, BASELINES, aside=as_json) as (shop, interruption),
     ):
         files = place.layout.run(BASELINES, order.run(data))
-        row = workshop.make(order, data, files)
+        row = shop.make(order, data, files)
         trained = history(place.records, BASELINES, order.run(data))
     images, cifar10 = len(data.test.labels), are_of_cifar10(data.classes)
     if row is not None and as_json:
@@ -190,10 +192,10 @@ def retrain_best(
     as_json: AsJson = False,
 ) -> None:
     """Train the study's best trials in full, compare them, and hand the best model over."""
-    from search import launch, messages, retrain
-    from search.leaderboard import is_of_cifar10
+    from search import messages, notes, retrain
     from search.machine import slots
-    from search.workspace import Workspace, data_of, space_of
+    from search.outside import workshop
+    from search.workspace import Workspace, data_of, is_of_cifar10, space_of
 
     with Workspace.open(settings, write=True) as place:
         study = place.study(settings.study)
@@ -204,14 +206,14 @@ def retrain_best(
         )
         need = retrain.memory_needed(orders, data)
         workers = min(len(orders), settings.workers or len(slots(0, need)))
-        with launch.workshop(place, study.study_name, workers=workers, aside=as_json) as (
-            workshop,
+        with workshop(place, study.study_name, workers=workers, aside=as_json) as (
+            shop,
             interruption,
         ):
-            report = retrain.retrain(workshop, study, data, place.layout, orders)
+            report = retrain.retrain(shop, study, data, place.layout, orders)
         best = place.layout.best(study.study_name)
         if report is not None:
-            launch.attach(place, study)
+            notes.attach_unless_searched(place, study)
         images, cifar10 = len(data.test.labels), is_of_cifar10(study)
     if report is not None and as_json:
         print_json(
@@ -261,8 +263,9 @@ def claims(
     as_json: AsJson = False,
 ) -> None:
     """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
-    from search import claim_plots, claim_text, launch, pairs
+    from search import claim_plots, claim_text, pairs
     from search.claims import judge
+    from search.settle import settler
     from search.statements import CLAIMS
     from search.workspace import Workspace, data_of, space_of
     from storage.files import folder_to_write
@@ -280,7 +283,7 @@ def claims(
         if settle:
             with progress_bar() as progress:
                 data = data_of(study, progress)
-            with launch.settler(
+            with settler(
                 place,
                 study,
                 space_of(study),
@@ -289,9 +292,10 @@ def claims(
                 workers=settings.workers,
                 epochs=settings.settle_epochs,
                 aside=as_json,
-            ) as (settler, interruption):
-                settler.run()
-                failed = settler.failed
+            ) as work:
+                interruption = work.session.interruption
+                work.run()
+                failed = work.failed
         view = pairs.view_of(study, place.records)
         verdicts = judge(view)
         files = {name: place.layout.claims(study.study_name, name) for name in known}

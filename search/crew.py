@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from models.history import EpochFigures, best_epoch
-from search.backends.base import Backend
 from search.errors import TrainingFailedError
 from search.inference import told_share
-from search.interruption import Interruption
 from search.jobs import Done, End, EpochDone, Failed, Job, Message, Paused, Resumed, Verdict
-from search.progress import Display
 from search.scheduler import PATIENCE
+from search.session import Session
 from search.tuner import TURN, longest
 from search.watchdog import Watchdog
-from storage.tables import Records
 
 
 @dataclass(frozen=True)
@@ -35,22 +32,14 @@ class _Running:
 class Crew:
     """Trains tasks on all slots of a backend, with a record of every epoch."""
 
-    def __init__(
-        self,
-        study: str,
-        *,
-        backend: Backend,
-        records: Records,
-        display: Display,
-        interruption: Interruption,
-        every_turn: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Train what belongs to ``study``."""
-        self._study = study
-        self._backend = backend
-        self._records = records
-        self._display = display
-        self._interruption = interruption
+    def __init__(self, session: Session, every_turn: Callable[[], None] = lambda: None) -> None:
+        """Train what belongs to the session's study; ``every_turn`` is called with its loop."""
+        self._study = session.study
+        self._backend = session.backend
+        self._records = session.place.records
+        self._display = session.display
+        self._interruption = session.interruption
+        self._renew = session.renew
         self._every_turn = every_turn
         self._running: dict[int, _Running] = {}
         self._watchdog = Watchdog()
@@ -89,6 +78,7 @@ class Crew:
             for slot, reason in self._watchdog.hung().items():
                 self._watchdog.ended(slot)
                 self._backend.kill(slot, reason)
+            self._renew()
             self._every_turn()
         if self._trouble:
             raise TrainingFailedError(self._trouble)

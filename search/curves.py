@@ -1,25 +1,18 @@
-"""Recorded learning curves: taken from a study, kept in a small file, read back."""
+"""Recorded learning curves: kept in a small file, read back."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution, json_to_distribution
 from pydantic import Field, model_validator
 
 from models.spec import Spec, SpecError
 from search.coordinates import Array
 from search.errors import TreinoError
-from search.provenance import versions
-from search.trials import UNFIT, counted, run_name
 from storage.files import write_atomically
-from storage.study import MADE_BY, MADE_WITH
-from storage.tables import EpochRow, Records
 
 FORMAT = 1
 LEAST = 10  # configurations that say anything: fewer tell no two ways to search apart
@@ -146,44 +139,6 @@ def read(path: Path) -> Curves:
         raise TreinoError(
             f"{path} is no file of curves, as treino record writes: {error}"
         ) from error
-
-
-def of_study(study: optuna.Study, records: Records) -> Curves | None:
-    """The curves of a study's trials that were trained to their end, or diverged; None if none."""
-    epochs = records.epochs_of_study(study.study_name)
-    trials = [trial for trial in counted(study.get_trials(deepcopy=False)) if _is_whole(trial)]
-    if not trials:
-        return None
-    with_: Mapping[str, str] = study.user_attrs[MADE_WITH]
-    by: Mapping[str, str] = study.user_attrs[MADE_BY]
-    return Curves(
-        data=with_["data"],
-        space=with_["space"],
-        epochs=int(with_["epochs"]),
-        seed=int(with_["seed"]),
-        versions={name: by[name] for name in sorted(versions()) if name in by},
-        distributions={
-            name: json.loads(distribution_to_json(distribution))
-            for name, distribution in trials[0].distributions.items()
-        },
-        configurations=tuple(
-            _curve(trial, epochs.get(run_name(trial.number), ())) for trial in trials
-        ),
-    )
-
-
-def _is_whole(trial: FrozenTrial) -> bool:
-    return trial.state is TrialState.COMPLETE or UNFIT in trial.user_attrs
-
-
-def _curve(trial: FrozenTrial, epochs: Sequence[EpochRow]) -> Curve:
-    return Curve(
-        trial=trial.number,
-        params=trial.params,
-        val_loss=tuple(round(row.val_loss, DIGITS) for row in epochs),
-        val_accuracy=tuple(round(row.val_accuracy, DIGITS) for row in epochs),
-        diverged=UNFIT in trial.user_attrs,
-    )
 
 
 def _json(value: Any) -> str:

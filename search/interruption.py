@@ -5,7 +5,7 @@ import signal
 import sys
 from types import FrameType, TracebackType
 
-from search.watchdog import Clock
+from search.clock import Clock
 
 GRACE = 30.0  # seconds that workers get to end their epoch; the epoch before is safe anyway
 

@@ -1,12 +1,7 @@
-"""From settings to work under way: a search, or a workshop for trainings outside it.
-
-Everything that has to be taken and given back is taken here: the lease, the signals, the
-workers, the display.
-"""
+"""From settings to a search: its space, its plan, its study, its session."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,27 +12,24 @@ from threadpoolctl import threadpool_limits
 
 from data.catalog import located
 from data.dataset import Dataset
-from search import messages, notes, probe, scheduler
+from search import messages, probe, scheduler
 from search.audit import Audited, audit
-from search.backends.local import LocalBackend
 from search.crew import Crew
 from search.errors import SettingsError
 from search.interruption import Interruption
 from search.machine import bfloat16_pays, check_room, few_workers, memory, slots
-from search.outside import Workshop
+from search.observers import Observer
 from search.own_code import OwnNetworks
 from search.own_space import OwnRanges
 from search.plan import Outcome, Plan
 from search.prior import prior_of
-from search.progress import Display, make_display
+from search.session import Session
 from search.settings import Settings, is_code, is_own
-from search.settle import Limits, Settler
 from search.space import SPACES, Space, make_space
-from search.statements import Claim
 from search.trials import ORIGIN
 from search.tuner import Tuner
 from search.workspace import Workspace, made_by, made_with, provisional_name
-from storage.lease import LeaseHeld, StudyLease
+from storage.lease import StudyLease
 from storage.study import create_or_check, reports, spelling
 
 
@@ -51,7 +43,14 @@ class Searched:
     audited: Sequence[Audited] = ()
 
 
-def search(place: Workspace, settings: Settings, data: Dataset, *, ending: str = "") -> Searched:
+def search(
+    place: Workspace,
+    settings: Settings,
+    data: Dataset,
+    *,
+    ending: str = "",
+    observers: Sequence[Observer] = (),
+) -> Searched:
     """Run the study that the settings name, or go on with it.
 
     Args:
@@ -59,6 +58,7 @@ def search(place: Workspace, settings: Settings, data: Dataset, *, ending: str =
         settings: Of the search.
         data: The images.
         ending: Of the study's name, where the user did not give one.
+        observers: Who is told of its progress.
 
     Raises:
         LeaseHeld: Another tuner works on it.
@@ -76,69 +76,66 @@ def search(place: Workspace, settings: Settings, data: Dataset, *, ending: str =
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     workers = slots(settings.workers, largest)
     check_room(workers, smallest)
-    with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
+    with StudyLease(place.storage.engine, name) as lease:
         study, new = create_or_check(place.storage, name, made, made_by(settings, data, space))
         if not study.get_trials(deepcopy=False):
             _prepare(study, space, settings)
         study.pruner = scheduler.make_pruner(settings.pruner, settings.epochs)
-        with LocalBackend(workers, place.layout.logs(name)) as backend, make_display() as display:
-            plan = Plan(
-                trials=settings.trials_wanted,
-                seed=settings.seed,
-                sampler=settings.sampler,
-                prior=prior,
-                pruner=settings.pruner,
-                budget=settings.budget_epochs,
-                timeout=settings.timeout,
-                stop_when_flat=settings.stop_when_flat,
-                monitor=settings.monitor,
-                keep=settings.keep,
-                audit=settings.audit,
-                max_parameters=settings.max_params,
-                memory=memory(workers),
-            )
-            if new and name != plain:
-                remarks.append(f"study {plain!r} is of other images: this one is {name!r}")
+        plan = Plan(
+            trials=settings.trials_wanted,
+            seed=settings.seed,
+            sampler=settings.sampler,
+            prior=prior,
+            pruner=settings.pruner,
+            budget=settings.budget_epochs,
+            timeout=settings.timeout,
+            stop_when_flat=settings.stop_when_flat,
+            monitor=settings.monitor,
+            keep=settings.keep,
+            audit=settings.audit,
+            max_parameters=settings.max_params,
+            memory=memory(workers),
+        )
+        if new and name != plain:
+            remarks.append(f"study {plain!r} is of other images: this one is {name!r}")
+        remarks.append(messages.opening(study, new, plan, workers))
+        if not settings.workers and (few := few_workers(workers, largest)):
+            remarks.append(few)
+        if by_forecast and (known := messages.knowing(study, new, prior)):
+            remarks.append(known)
+        if settings.precision == "bfloat16" and bfloat16_pays() is False:
+            remarks.append("no bfloat16 instructions here: --precision float32 would be quicker")
+        with Session.open(place, name, workers, lease) as session:
             for remark in remarks:
-                display.say(remark)
-            display.say(messages.opening(study, new, plan, workers))
-            if not settings.workers and (few := few_workers(workers, largest)):
-                display.say(few)
-            if by_forecast and (known := messages.knowing(study, new, prior)):
-                display.say(known)
-            if settings.precision == "bfloat16" and bfloat16_pays() is False:
-                display.say("no bfloat16 instructions here: --precision float32 would be quicker")
+                session.display.say(remark)
             tuner = Tuner(
-                study=study,
-                space=space,
-                data=data,
-                backend=backend,
-                records=place.records,
-                layout=place.layout,
-                plan=plan,
-                display=display,
-                interruption=interruption,
-                every_turn=lease.renew,
+                study,
+                space,
+                data,
+                plan,
+                session,
+                observers=observers,
                 reported=reports(place.storage, name),
             )
             # The tuner's sums are small: more threads would only take the workers' cores.
             with threadpool_limits(1):
                 outcome = tuner.run()
+            asked = session.interruption.asked
             audited: list[Audited] = []
-            if settings.audit and not (outcome.trouble or interruption.asked):
-                crew = _crew(place, name, backend, display, interruption, lease)
+            if settings.audit and not (outcome.trouble or asked):
                 audited = audit(
                     study,
                     space,
                     data,
-                    crew=crew,
+                    crew=Crew(session),
                     layout=place.layout,
                     monitor=settings.monitor,
                     count=settings.audit,
                 )
             if not outcome.trouble:
-                notes.finish(place, study)
-            return Searched(study, outcome, interruption, audited)
+                for observer in observers:
+                    observer.search_ended(place, study)
+            return Searched(study, outcome, session.interruption, audited)
 
 
 def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Space, list[str]]:
@@ -177,111 +174,6 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
         bases = {name: make_space(name, **common) for name in SPACES}
         return OwnRanges.read(located(settings.space), bases), []
     return make_space(settings.space, **common), []
-
-
-@contextmanager
-def workshop(
-    place: Workspace, study: str, *, workers: int = 1, aside: bool = False
-) -> Iterator[tuple[Workshop, Interruption]]:
-    """Workers that share all of the machine, for trainings that belong beside ``study``.
-
-    What it says goes ``aside``, to standard error, where standard output is for something else.
-
-    Raises:
-        LeaseHeld: Another process trains such a thing now.
-    """
-    place.layout.make(study)
-    with (
-        StudyLease(place.storage.engine, f"{study}/best") as lease,
-        Interruption() as interruption,
-        LocalBackend(slots(workers), place.layout.logs(study)) as backend,
-        make_display(aside=aside) as display,
-    ):
-        yield (
-            Workshop(
-                backend=backend,
-                records=place.records,
-                layout=place.layout,
-                display=display,
-                interruption=interruption,
-                every_turn=lease.renew,
-            ),
-            interruption,
-        )
-
-
-@contextmanager
-def settler(
-    place: Workspace,
-    study: optuna.Study,
-    space: Space,
-    data: Dataset,
-    *,
-    claims: Sequence[Claim],
-    workers: int,
-    epochs: int | None,
-    aside: bool = False,
-) -> Iterator[tuple[Settler, Interruption]]:
-    """All workers, for the paired trainings that ``claims`` lack; see Settler.
-
-    Raises:
-        LeaseHeld: Another process trains pairs of that study now.
-        TreinoError: No worker has the memory for any network of the space.
-    """
-    name = study.study_name
-    place.layout.make(name)
-    smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
-    all_slots = slots(workers, largest)
-    check_room(all_slots, smallest)
-    with (
-        StudyLease(place.storage.engine, f"{name}/pairs") as lease,
-        Interruption() as interruption,
-        LocalBackend(all_slots, place.layout.logs(name)) as backend,
-        make_display(aside=aside) as display,
-    ):
-        crew = _crew(place, name, backend, display, interruption, lease)
-        limits = Limits(epochs=epochs, memory=memory(all_slots))
-        yield (
-            Settler(
-                study=study,
-                space=space,
-                data=data,
-                records=place.records,
-                layout=place.layout,
-                display=display,
-                claims=claims,
-                crew=crew,
-                limits=limits,
-            ),
-            interruption,
-        )
-
-
-def _crew(
-    place: Workspace,
-    study: str,
-    backend: LocalBackend,
-    display: Display,
-    interruption: Interruption,
-    lease: StudyLease,
-) -> Crew:
-    return Crew(
-        study,
-        backend=backend,
-        records=place.records,
-        display=display,
-        interruption=interruption,
-        every_turn=lease.renew,
-    )
-
-
-def attach(place: Workspace, study: optuna.Study) -> None:
-    """Show what was handed over among the study's artifacts.
-
-    That writes to the study: while a search is at work on it, it is left to that search's end.
-    """
-    with suppress(LeaseHeld), StudyLease(place.storage.engine, study.study_name):
-        notes.attach_best(study, place.layout)
 
 
 def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:

@@ -1,8 +1,7 @@
 """Trials, baselines, retrained models and the documents' own figures in one table."""
 
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -13,14 +12,10 @@ from models.documented import DOCUMENTED
 from search.inference import of_share
 from search.terminal import printable
 from search.tested import test_images
+from search.workspace import is_of_cifar10
 from storage.files import Layout
-from storage.study import MADE_BY, MADE_WITH
+from storage.study import MADE_WITH
 from storage.tables import ModelRow, Records
-
-CIFAR_CLASSES = {
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-}
 
 
 @dataclass(frozen=True)
@@ -79,16 +74,6 @@ def rows(
             found += _reported()
     found += [_of_model(model, layout) for model in models]
     return sorted(found, key=_rank)
-
-
-def is_of_cifar10(study: optuna.Study) -> bool:
-    """Whether the documents' figures belong beside the study's: the classes are the same."""
-    return are_of_cifar10(json.loads(study.user_attrs[MADE_BY]["classes"]))
-
-
-def are_of_cifar10(classes: Iterable[str]) -> bool:
-    """Whether images of these classes are CIFAR-10's, of which the documents' figures are."""
-    return set(classes) == CIFAR_CLASSES
 
 
 def table(found: Sequence[Row], title: str) -> Table:

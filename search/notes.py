@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,39 @@ from optuna.trial import TrialState
 
 from search import plots
 from search.charts import COLOURS
+from search.clock import Clock
 from search.commands import search_command
+from search.observers import Observer
 from search.snapshot import STATES, Snapshot, TrialView, look
 from search.trials import best_trial, counted, lowest
 from search.workspace import Workspace
 from storage.engine import StorageError
 from storage.files import Layout, replacing
+from storage.lease import LeaseHeld, StudyLease
 from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH
 
 MOST = 300  # trials that a figure shows: figures are kept in the study, in small pieces
+NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
 LARGEST = 64 * 2**20  # bytes of a file that is copied to where the dashboard finds it
 _ARTIFACT = "artifacts:"  # what Optuna puts before an artifact's id in a study's attributes
+
+
+class DashboardNotes(Observer):
+    """Keeps what the dashboard shows of a study up to date while it is searched."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._noted = self._clock()
+
+    def trial_ended(self, study: optuna.Study) -> None:
+        """Renew the note, at most every ``NOTE_EVERY`` seconds."""
+        if self._clock() - self._noted > NOTE_EVERY:
+            note(study)
+            self._noted = self._clock()
+
+    def search_ended(self, place: Workspace, study: optuna.Study) -> None:
+        """Renew the note, the main figures, and what was handed over."""
+        finish(place, study)
 
 
 def note(study: optuna.Study) -> None:
@@ -180,6 +203,15 @@ def attach_best(study: optuna.Study, layout: Layout) -> None:
         raise StorageError(
             f"cannot keep artifacts in {layout.artifacts}: {error.strerror or error}"
         ) from error
+
+
+def attach_unless_searched(place: Workspace, study: optuna.Study) -> None:
+    """Show what was handed over among the study's artifacts.
+
+    That writes to the study: while a search is at work on it, it is left to that search's end.
+    """
+    with suppress(LeaseHeld), StudyLease(place.storage.engine, study.study_name):
+        attach_best(study, place.layout)
 
 
 def _replace(there: Path, file: Path) -> None:

@@ -1,78 +1,38 @@
 """Trainings outside the study, from job to handed-over model: the retrained best, a baseline."""
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from data.dataset import Dataset
 from models.history import EpochFigures, best_epoch, to_csv
-from models.spec import ModelSpec, OwnSpec, TrainingSpec
 from search import plots
-from search.backends.base import Backend
 from search.crew import Crew, Task
 from search.errors import TrainingFailedError
 from search.interruption import Interruption
 from search.jobs import Done, Failed, Job, TestFigures
-from search.progress import Display, Overall
+from search.machine import slots
+from search.progress import Overall
 from search.provenance import document
+from search.session import Session
 from search.tested import Tested, draw_mistakes
-from storage.files import Layout, RunFiles, write_atomically
-from storage.tables import ModelRow, Records
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be trained and handed over.
-
-    Attributes:
-        study: Study (or, for a baseline, data) that it belongs to.
-        kind: What it is.
-        name: What it is called: the documented run, or the trial it comes from.
-        title: What people read.
-        model: The network.
-        training: How to train it.
-        seed: Of the training.
-        trial: The trial it comes from, if any.
-    """
-
-    study: str
-    kind: Literal["retrain", "baseline", "pair"]
-    name: str
-    title: str
-    model: ModelSpec | OwnSpec
-    training: TrainingSpec
-    seed: int
-    trial: int | None = None
-
-    def run(self, data: Dataset) -> str:
-        """Name of the training: another one as soon as anything about it is another."""
-        what = (self.model.to_json(), self.training.to_json(), str(self.seed), data.fingerprint)
-        return f"{self.name}-{hashlib.sha256(chr(10).join(what).encode()).hexdigest()[:8]}"
+from search.training_order import Order
+from search.workspace import Workspace
+from storage.files import RunFiles, write_atomically
+from storage.lease import StudyLease
+from storage.tables import ModelRow
 
 
 class Workshop:
     """Trains orders on its workers, with a record of every epoch, and hands over the models."""
 
-    def __init__(
-        self,
-        *,
-        backend: Backend,
-        records: Records,
-        layout: Layout,
-        display: Display,
-        interruption: Interruption,
-        every_turn: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Work on all slots of ``backend``."""
-        self._backend = backend
-        self._records = records
-        self._layout = layout
-        self._display = display
-        self._interruption = interruption
-        self._every_turn = every_turn
+    def __init__(self, session: Session) -> None:
+        """Work on all slots of the session's backend."""
+        self._session = session
+        self._records = session.place.records
+        self._layout = session.place.layout
+        self._display = session.display
 
     def make(self, order: Order, data: Dataset, paths: RunFiles) -> ModelRow | None:
         """Train an order, or go on with it, and put what comes out at ``paths``.
@@ -128,20 +88,11 @@ class Workshop:
             self._layout.run(order.study, run).remove_checkpoint()
 
         def every_turn() -> None:
-            self._every_turn()
             if len(orders) > 1:
                 self._display.overall(Overall(len(made), len(orders), "trainings"))
 
         if waiting:
-            crew = Crew(
-                orders[0][0].study,
-                backend=self._backend,
-                records=self._records,
-                display=self._display,
-                interruption=self._interruption,
-                every_turn=every_turn,
-            )
-            crew.train(supply, ended)
+            Crew(self._session, every_turn).train(supply, ended)
         return [made.get(order.run(data)) for order, _ in orders]
 
     def _task(self, order: Order, paths: RunFiles, run: str, data: Dataset) -> Task:
@@ -208,3 +159,22 @@ class Workshop:
         )
         self._records.record_model(row)
         return row
+
+
+@contextmanager
+def workshop(
+    place: Workspace, study: str, *, workers: int = 1, aside: bool = False
+) -> Iterator[tuple[Workshop, Interruption]]:
+    """Workers that share all of the machine, for trainings that belong beside ``study``.
+
+    What it says goes ``aside``, to standard error, where standard output is for something else.
+
+    Raises:
+        LeaseHeld: Another process trains such a thing now.
+    """
+    place.layout.make(study)
+    with (
+        StudyLease(place.storage.engine, f"{study}/best") as lease,
+        Session.open(place, study, slots(workers), lease, aside=aside) as session,
+    ):
+        yield Workshop(session), session.interruption

@@ -21,11 +21,11 @@ from search import arms
 from search.arms import Params
 from search.claims import MOST_PAIRS, Key, StudyView, Training, judge, key
 from search.inference import FEWEST_PAIRS
-from search.outside import Order
 from search.provenance import document
 from search.scheduler import trial_seed
 from search.space import Space
 from search.statements import CLAIMS, Claim
+from search.training_order import Order
 from search.trials import best_trial, counted, run_name
 from storage.study import MADE_BY, MADE_WITH
 from storage.tables import ModelRow, Records

@@ -20,12 +20,13 @@ from models.spec import EarlyStopping, ReduceLROnPlateau, estimate_memory
 from search.card import card
 from search.errors import NothingToTrainError, TrainingFailedError
 from search.jobs import Failed
-from search.leaderboard import is_of_cifar10
-from search.outside import Order, Workshop
+from search.outside import Workshop
 from search.progress import plural
 from search.scheduler import trial_seed
 from search.space import Space
+from search.training_order import Order
 from search.trials import lowest, seed_number
+from search.workspace import is_of_cifar10
 from storage.files import Layout, RunFiles, write_atomically
 from storage.study import MADE_WITH
 from storage.tables import ModelRow

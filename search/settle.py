@@ -1,6 +1,7 @@
 """Trains the pairs that the documents' claims lack, on all workers, within a budget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import optuna
@@ -13,13 +14,17 @@ from search.claims import Key
 from search.crew import Crew, Task
 from search.errors import NothingToTrainError
 from search.jobs import Done, Failed, Job
-from search.outside import Order
+from search.machine import check_room, memory, slots
 from search.pairs import Work
-from search.progress import Display, Overall, plural
+from search.progress import Overall, plural
 from search.scheduler import PATIENCE
+from search.session import Session
 from search.space import Space
 from search.statements import Claim
+from search.training_order import Order
+from search.workspace import Workspace
 from storage.files import Layout, write_atomically
+from storage.lease import StudyLease
 from storage.study import MADE_WITH
 from storage.tables import Records
 
@@ -45,11 +50,8 @@ class Settler:
         study: The study.
         space: Its space.
         data: Its images.
-        records: Our tables.
-        layout: Where files are.
-        display: Hears of progress.
         claims: The claims to settle.
-        crew: Trains.
+        session: What it trains with.
         limits: What may be used.
         failed: Titles of the trainings that broke.
     """
@@ -57,16 +59,21 @@ class Settler:
     study: optuna.Study
     space: Space
     data: Dataset
-    records: Records
-    layout: Layout
-    display: Display
     claims: Sequence[Claim]
-    crew: Crew
+    session: Session
     limits: Limits = Limits()
     failed: list[str] = field(default_factory=list, init=False)
     _busy: dict[str, tuple[Work, Order]] = field(default_factory=dict, init=False)
     _in_a_row: int = field(default=0, init=False)
     _given_up: set[tuple[Key, int]] = field(default_factory=set, init=False)
+
+    @property
+    def _records(self) -> Records:
+        return self.session.place.records
+
+    @property
+    def _layout(self) -> Layout:
+        return self.session.place.layout
 
     def run(self) -> None:
         """Train until the claims are settled, cannot be, the budget is used up or the user stops.
@@ -77,16 +84,16 @@ class Settler:
             NothingToTrainError: There is no configuration to train around.
             TrainingFailedError: No training can go on.
         """
-        self._anchors = pairs.anchors_of(self.study, self.space, self.records)
+        self._anchors = pairs.anchors_of(self.study, self.space, self._records)
         if not self._anchors:
             raise NothingToTrainError(
                 f"study {self.study.study_name!r} has no trial of the documents' space to train "
                 "pairs around: continue the search first (make search)"
             )
-        self._view = pairs.view_of(self.study, self.records)
+        self._view = pairs.view_of(self.study, self._records)
         self._seed = int(self.study.user_attrs[MADE_WITH]["seed"])
-        self.display.say(self._plan())
-        self.crew.train(self.supply, self.ended)
+        self.session.display.say(self._plan())
+        Crew(self.session).train(self.supply, self.ended)
 
     def supply(self) -> Task | None:
         """The next training, None if there is none for now."""
@@ -109,10 +116,10 @@ class Settler:
             try:
                 self._check_room(order)
             except SpecError as error:
-                self.display.say(f"{work.title}: not trained: {error}")
+                self.session.display.say(f"{work.title}: not trained: {error}")
                 self._given_up.add(work.key)
                 continue
-            files = self.layout.run(order.study, run)
+            files = self._layout.run(order.study, run)
             write_atomically(files.spec, pairs.spec_of(order, work, self.data))
             self._busy[run] = (work, order)
             job = Job(
@@ -138,10 +145,10 @@ class Settler:
             self.failed.append(task.title)
             self._in_a_row += 1
         else:
-            self.records.record_model(row)
+            self._records.record_model(row)
             self._in_a_row = 0
-        self.layout.run(order.study, run).remove_checkpoint()
-        self._view = pairs.view_of(self.study, self.records)
+        self._layout.run(order.study, run).remove_checkpoint()
+        self._view = pairs.view_of(self.study, self._records)
         self._tell()
 
     def _check_room(self, order: Order) -> None:
@@ -159,13 +166,13 @@ class Settler:
 
     def _recorded(self) -> dict[str, int]:
         """How many epochs each paired training has so far."""
-        found = self.records.epochs_of_study(self.study.study_name)
+        found = self._records.epochs_of_study(self.study.study_name)
         return {run: len(e) for run, e in found.items() if run.startswith(f"{pairs.KIND}-")}
 
     def _tell(self) -> None:
         if self.limits.epochs is not None:
             spent = sum(self._recorded().values())
-            self.display.overall(Overall(spent, self.limits.epochs, "epochs"))
+            self.session.display.overall(Overall(spent, self.limits.epochs, "epochs"))
 
     def _plan(self) -> str:
         around = " and ".join(anchor.name for anchor in self._anchors)
@@ -178,3 +185,34 @@ class Settler:
             f"{done} so far; a first look at every open claim takes {first} more of "
             f"{plural(self._view.epochs, 'epoch')} each, around {around}{limit}"
         )
+
+
+@contextmanager
+def settler(
+    place: Workspace,
+    study: optuna.Study,
+    space: Space,
+    data: Dataset,
+    *,
+    claims: Sequence[Claim],
+    workers: int,
+    epochs: int | None,
+    aside: bool = False,
+) -> Iterator[Settler]:
+    """All workers, for the paired trainings that ``claims`` lack; see Settler.
+
+    Raises:
+        LeaseHeld: Another process trains pairs of that study now.
+        TreinoError: No worker has the memory for any network of the space.
+    """
+    name = study.study_name
+    place.layout.make(name)
+    smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
+    all_slots = slots(workers, largest)
+    check_room(all_slots, smallest)
+    limits = Limits(epochs=epochs, memory=memory(all_slots))
+    with (
+        StudyLease(place.storage.engine, f"{name}/pairs") as lease,
+        Session.open(place, name, all_slots, lease, aside=aside) as session,
+    ):
+        yield Settler(study, space, data, claims, session, limits)

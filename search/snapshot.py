@@ -12,12 +12,11 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.leaderboard import is_of_cifar10
 from search.promotion import rungs
 from search.study_names import BASELINES
 from search.tested import Tested, read, test_images
 from search.trials import DECISIONS, REASON, counted, run_name, seen
-from search.workspace import Workspace, space_of
+from search.workspace import Workspace, is_of_cifar10, space_of
 from storage import study as studies
 from storage.lease import is_held
 from storage.tables import EpochRow, ModelRow

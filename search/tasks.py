@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from search import curves, lcbench, tabular
+from search import curves, lcbench, recording, tabular
 from search.errors import TreinoError
 from search.replay import Task
 from search.settings import Settings
@@ -41,7 +41,7 @@ def of_study(settings: Settings) -> Tasks:
     """
     with Workspace.open(settings, write=False) as place:
         study = place.study(settings.study)
-        found = curves.of_study(study, place.records)
+        found = recording.of_study(study, place.records)
     name = f"study {study.study_name!r}"
     if found is None:
         raise TreinoError(f"{name} has no whole training yet: treino record makes them")

@@ -5,7 +5,7 @@ the trials. What to do next, and what an epoch means, scheduler.py decides.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import optuna
@@ -22,16 +22,16 @@ from models.spec import (
     count_parameters,
     estimate_memory,
 )
-from search import notes, scheduler
-from search.backends.base import Backend
-from search.interruption import Interruption
+from search import scheduler
 from search.jobs import Done, End, EpochDone, Job, Message, Paused, Resumed, Stopped, Verdict
 from search.lineup import Lineup
+from search.observers import Observer
 from search.outlook import Outlook, outlook
 from search.plan import Outcome, Plan
-from search.progress import Display, Overall, plural
+from search.progress import Overall, plural
 from search.promotion import Choice
 from search.provenance import document
+from search.session import Session
 from search.space import Space
 from search.trials import (
     PRUNED,
@@ -46,10 +46,8 @@ from search.trials import (
     states,
 )
 from search.watchdog import Watchdog
-from storage.files import Layout, write_atomically
-from storage.tables import Records
+from storage.files import write_atomically
 
-NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
 HOPELESS = 5  # trials that fail before their first epoch while no other gets there
 TURN = 0.2  # seconds the loop waits for messages at the most: how soon it sees Ctrl-C
 
@@ -59,37 +57,35 @@ class Tuner:
 
     def __init__(
         self,
-        *,
         study: optuna.Study,
         space: Space,
         data: Dataset,
-        backend: Backend,
-        records: Records,
-        layout: Layout,
         plan: Plan,
-        display: Display,
-        interruption: Interruption,
-        every_turn: Callable[[], None] = lambda: None,
-        watchdog: Watchdog | None = None,
+        session: Session,
+        *,
+        observers: Sequence[Observer] = (),
         reported: Sequence[tuple[int, int]] = (),
     ) -> None:
         """Prepare a search.
 
-        ``every_turn`` is called each turn of the loop: the lease's renewal. ``reported`` are number
-        and epoch of what the study's trials have had so far, in order of time.
+        ``reported`` are number and epoch of what the study's trials have had so far, in order of
+        time.
         """
-        self._watchdog = watchdog or Watchdog()
+        layout = session.place.layout
+        self._watchdog = Watchdog()
         self._clock = self._watchdog.clock
         self._study = study
         # Configurations are drawn before their trials exist; a handle on a trial draws nothing.
         self._study.sampler = RandomSampler(seed=scheduler.training_seed(plan.seed))
         self._space = space
         self._data = data
-        self._backend = backend
         self._plan = plan
-        self._display = display
-        self._interruption = interruption
-        self._every_turn = every_turn
+        self._backend = session.backend
+        self._display = session.display
+        self._interruption = session.interruption
+        self._renew_lease = session.renew
+        self._observers = observers
+        records = session.place.records
         self._book = TrialBook(study, records, layout, monitor=plan.monitor, keep=plan.keep)
         pausing = plan.pruner == "promote"
         self._lineup = Lineup(
@@ -116,7 +112,7 @@ class Tuner:
         self._logs = layout.logs(study.study_name)
         self._epochs = 0
         self._epoch_seconds = 0.0
-        self._begun = self._noted = self._clock()
+        self._begun = self._clock()
 
     def run(self) -> Outcome:
         """Search until the plan is fulfilled, time is up or the user interrupts."""
@@ -134,7 +130,7 @@ class Tuner:
                 self._watchdog.ended(slot)
                 self._backend.kill(slot, reason)
             self._fill()
-            self._every_turn()
+            self._renew_lease()
             self._display.overall(self._overall())
         if not self._trouble and (self._is_over or not self._closing):
             self._leave_paused()
@@ -321,9 +317,8 @@ class Tuner:
 
     def _end_trial(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
         self._book.end(live, state, reason)
-        if self._clock() - self._noted > NOTE_EVERY:
-            notes.note(self._study)
-            self._noted = self._clock()
+        for observer in self._observers:
+            observer.trial_ended(self._study)
         if state is TrialState.FAIL:
             self._lineup.failed(live.number)
         else:
@@ -372,7 +367,7 @@ class Tuner:
             self._lineup.over(trial.number)
             self._book.refuse_unfit(trial, str(error))
             self._display.say(f"trial {trial.number}: not trained: {error}")
-            self._every_turn()  # there may be many of them before the next turn
+            self._renew_lease()  # there may be many of them before the next turn
             return
         live.goal = self._lineup.began(live.number, live.params)
         if reason:

@@ -14,6 +14,7 @@ from data.catalog import NAMES, located
 from data.catalog import load as load_data
 from data.dataset import DataError, Dataset
 from data.progress import Progress
+from models.documented import are_of_cifar10
 from search.errors import SettingsError, TreinoError
 from search.own_code import OwnNetworks
 from search.provenance import versions
@@ -200,6 +201,11 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
             f"but {by['data']} now holds {data.name} {data.fingerprint}"
         )
     return data
+
+
+def is_of_cifar10(study: optuna.Study) -> bool:
+    """Whether the documents' figures belong beside the study's: the classes are the same."""
+    return are_of_cifar10(json.loads(study.user_attrs[studies.MADE_BY]["classes"]))
 
 
 def space_of(study: optuna.Study) -> Space:

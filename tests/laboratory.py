@@ -17,8 +17,10 @@ from search.plan import Outcome, Plan
 from search.prior import Prior
 from search.progress import Display, Overall
 from search.scheduler import make_pruner
+from search.session import Session
 from search.space import Space
 from search.tuner import Tuner
+from search.workspace import Workspace
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from storage.study import create_or_check
@@ -105,29 +107,22 @@ class Lab:
         if new and documented and params:
             study.enqueue_trial(params)
         study.pruner = make_pruner(pruner, self.space.epochs)
+        place = Workspace(storage, Records(storage.engine), Layout(self.var))
+        plan = Plan(
+            trials=trials,
+            seed=seed,
+            sampler=sampler,
+            pruner=pruner,
+            budget=budget,
+            stop_when_flat=stop_when_flat,
+            timeout=timeout,
+            keep=keep,
+            prior=self.prior,
+            memory=self.memory,
+        )
         with backend or SimulatedBackend(workers, curve) as at_work, Interruption() as interruption:
-            return Tuner(
-                study=study,
-                space=self.space,
-                data=self.data,
-                backend=at_work,
-                records=Records(storage.engine),
-                layout=Layout(self.var),
-                plan=Plan(
-                    trials=trials,
-                    seed=seed,
-                    sampler=sampler,
-                    pruner=pruner,
-                    budget=budget,
-                    stop_when_flat=stop_when_flat,
-                    timeout=timeout,
-                    keep=keep,
-                    prior=self.prior,
-                    memory=self.memory,
-                ),
-                display=self.said,
-                interruption=interruption,
-            ).run()
+            session = Session(place, "lab", at_work, self.said, interruption)
+            return Tuner(study, self.space, self.data, plan, session).run()
 
     @property
     def study(self) -> optuna.Study:

@@ -13,11 +13,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.orm import Session
 
 from data.dataset import Dataset, Split
-from models.documented import DOCUMENTED
+from models.documented import CIFAR_CLASSES, DOCUMENTED
 from models.evaluation import Mistake
 from models.history import EpochFigures
 from search.jobs import TestFigures
-from search.leaderboard import CIFAR_CLASSES
 from search.pairs import KIND
 from search.settings import Settings
 from search.space import Documents, Space

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from search import curves
+from search import curves, recording
 from search.coordinates import Coordinates
 from search.curves import LEAST, Curve, Curves
 from search.errors import TreinoError
@@ -238,7 +238,7 @@ def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
     records = Records(storage.engine)
     made_with = {"data": "images 5f1e", "space": "s", "epochs": str(EPOCHS), "seed": "3"}
     study, _ = create_or_check(storage, "mine", made_with, {"keras": "3", "decoded": "/secret"})
-    assert curves.of_study(study, records) is None
+    assert recording.of_study(study, records) is None
 
     def trained(*losses: float) -> optuna.Trial:
         trial = study.ask(RANGES)
@@ -258,7 +258,7 @@ def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
     study.tell(bad, state=TrialState.PRUNED)
     study.tell(trained(1.0), state=TrialState.FAIL)
     trained(1.0)
-    found = curves.of_study(study, records)
+    found = recording.of_study(study, records)
     storage.engine.dispose()
     assert found is not None
     assert [(c.trial, c.val_loss, c.diverged) for c in found.configurations] == [

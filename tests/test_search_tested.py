@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from models.documented import DOCUMENTED
+from models.documented import DOCUMENTED, are_of_cifar10
 from search import leaderboard, messages, retrain
 from search.card import card
 from search.inference import of_share, told_share
@@ -70,7 +70,7 @@ def report_of(row: ModelRow) -> retrain.Report:
 @pytest.mark.parametrize("classes", [studies.CIFAR, OTHERS])
 def test_the_documents_figures_stand_beside_cifar10_alone(classes: tuple[str, ...]) -> None:
     data = studies.dataset(classes, "pictures | `of` <b>")
-    cifar10 = leaderboard.are_of_cifar10(data.classes)
+    cifar10 = are_of_cifar10(data.classes)
     assert cifar10 == (classes == studies.CIFAR)
     row = studies.model_row("s_1", "run", "retrain", "trial 0 retrained", 0.75, data)
     files = RunFiles(Path("var"), Path("var/s/best"))

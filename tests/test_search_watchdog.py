@@ -2,7 +2,8 @@
 
 import pytest
 
-from search.watchdog import LONGEST_TURN, Clock, Watchdog
+from search.clock import LONGEST_TURN, Clock
+from search.watchdog import Watchdog
 
 
 class Time:

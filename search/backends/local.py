@@ -1,5 +1,6 @@
 """Workers as processes of this machine."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -178,6 +179,5 @@ def _worker_process(channel: Connection, slot: Slot, log: Path, left_out: tuple[
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts them
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
-    from search.worker import serve
-
-    serve(channel, slot.threads)
+    # By its name: it imports TensorFlow, which no module that the tuner imports may do.
+    importlib.import_module("search.worker").serve(channel, slot.threads)
