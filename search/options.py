@@ -131,7 +131,7 @@ def misspelt() -> list[str]:
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else "the README lists the settings"
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists the settings"
             lines.append(
                 f"treino: warning: {printable(name)} is the variable of no setting; {hint}"
             )
@@ -180,7 +180,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if name not in hints:
             near = difflib.get_close_matches(name.replace("-", "_"), hints, 1)
-            hint = f"did you mean {near[0]}?" if near else "the README lists them"
+            hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists them"
             raise SettingsError(f"{FILE}: unknown setting {name!r}; {hint}")
         kind = _kind(hints[name])
         if not _fits(value, kind):
