@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
-from scipy.special import betaincinv
 
 from data.dataset import Dataset
 from models.history import EpochFigures
 from search.crew import Crew, Task
+from search.inference import most_of_share
 from search.jobs import Done, Failed, Job
 from search.progress import plural
 from search.provenance import document
@@ -108,8 +108,7 @@ def told(study: optuna.Study, found: Sequence[Audited]) -> list[str]:
     if best is None or not found:
         return ["audit: no trial was pruned, so there is nothing to see"]
     wrong = [audited for audited in found if audited.after < lowest(best)]
-    right = len(found) - len(wrong)
-    most = float(betaincinv(len(wrong) + 1, right, 0.95)) if right else 1.0
+    most = most_of_share(len(wrong), len(found))
     first = (
         f"audit: {len(wrong)} of {plural(len(found), 'pruned trial')} would have been better than "
         f"{lowest(best):.4f}, the best; of all of them at most {most:.0%} (95 %)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, stdtrit
+from scipy.special import stdtrit
 
 Array = npt.NDArray[np.float64]
 
@@ -51,10 +51,34 @@ def of_share(share: float, n: int) -> tuple[float, float]:
         share: Found among the images, 0 to 1: a whole number of them.
         n: How many images; at least 1.
     """
-    hits = round(share * n)
-    low = float(betaincinv(hits, n - hits + 1, LEVEL / 2)) if hits else 0.0
-    high = float(betaincinv(hits + 1, n - hits, 1 - LEVEL / 2)) if hits < n else 1.0
-    return low, high
+    from scipy.stats import binomtest  # half a second, which not every command needs
+
+    interval = binomtest(round(share * n), n).proportion_ci(1 - LEVEL, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def most_of_share(hits: int, n: int) -> float:
+    """The upper limit of a share of which ``hits`` of ``n`` were found, one-sided; as above."""
+    from scipy.stats import binomtest
+
+    test = binomtest(hits, n, alternative="less")
+    return float(test.proportion_ci(1 - LEVEL, method="exact").high)
+
+
+def of_difference_of_means(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
+    """The interval of the difference of the means of ``a`` and ``b``, of unequal variances.
+
+    Welch, The generalization of "Student's" problem, Biometrika 34, 1947. None where one of them
+    has a single value.
+    """
+    from scipy.stats import ttest_ind
+
+    if min(len(a), len(b)) < 2:
+        return None
+    if np.ptp(a) == np.ptp(b) == 0:
+        return (float(a[0] - b[0]),) * 2
+    interval = ttest_ind(a, b, equal_var=False).confidence_interval(1 - LEVEL)
+    return float(interval.low), float(interval.high)
 
 
 def told_share(share: float, n: int | None) -> str:

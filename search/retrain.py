@@ -13,12 +13,12 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 from rich.table import Table
-from scipy.special import stdtrit
 
 from data.dataset import Dataset
 from models.spec import EarlyStopping, ReduceLROnPlateau, estimate_memory
 from search.card import card
 from search.errors import NothingToTrainError, TrainingFailedError
+from search.inference import of_difference_of_means
 from search.jobs import Failed
 from search.outside import Workshop
 from search.progress import plural
@@ -30,8 +30,6 @@ from search.workspace import is_of_cifar10
 from storage.files import Layout, RunFiles, write_atomically
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
-
-CONFIDENCE = 0.95  # of the interval that says whether first and second can be told apart
 
 
 @dataclass(frozen=True)
@@ -249,29 +247,10 @@ def compare(
         pairs=len(pairs),
         flips=sum(ranked.index(worse) < ranked.index(better) for better, worse in pairs),
         lead=statistics.fmean(others[0]) - statistics.fmean(first) if others else None,
-        interval=welch(others[0], first) if others else None,
+        interval=of_difference_of_means(others[0], first) if others else None,
         failures=tuple(failures),
         model=min(of[ranked[0].number], key=lambda row: row.val_loss),
     )
-
-
-def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of the difference of the means of ``a`` and ``b``.
-
-    Of unequal variances (Welch, The generalization of "Student's" problem, 1947). None where one
-    of them has a single value.
-    """
-    if min(len(a), len(b)) < 2:
-        return None
-    difference = statistics.fmean(a) - statistics.fmean(b)
-    shares = [statistics.variance(values) / len(values) for values in (a, b)]
-    error = math.sqrt(sum(shares))
-    if not error:
-        return difference, difference
-    parts = (share**2 / (len(v) - 1) for share, v in zip(shares, (a, b), strict=True))
-    freedom = sum(shares) ** 2 / sum(parts)
-    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
-    return difference - half, difference + half
 
 
 def table(report: Report) -> Table:
