@@ -17,10 +17,10 @@ from models.history import EpochFigures
 from search.crew import Crew, Task
 from search.inference import most_of_share
 from search.jobs import Done, Failed, Job
-from search.progress import plural
 from search.provenance import document
 from search.scheduler import trial_seed
 from search.space import Space
+from search.text import plural
 from search.trials import best_trial, lowest, run_name, sample_of_pruned, seed_number
 from storage.files import Layout, replacing, write_atomically
 from storage.study import MADE_WITH

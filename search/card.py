@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from data.dataset import Dataset
 from models.documented import BEST_TEST_ACCURACY
 from search.inference import told_share
-from search.progress import duration, plural
 from search.terminal import printable
+from search.text import duration, plural
 from storage.files import RunFiles
 from storage.tables import ModelRow
 

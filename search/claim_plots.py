@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from search import plots, svg
 from search.claims import StudyView, Verdict, compared, differences, outcomes, plain
-from search.progress import plural
 from search.svg import Chart
+from search.text import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from search.claims import StudyView, Verdict, common_epoch
 from search.inference import Estimate
-from search.progress import plural
+from search.text import plural
 
 WIDTH = 79
 STYLES = {"supported": "bold green", "contradicted": "bold red", "not enough data": "bold yellow"}

@@ -79,8 +79,11 @@ def search(settings: Settings) -> None:
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=asked):
             say(line)
-        for line in audit.told(study, searched.audited) if settings.audit and not asked else ():
-            say(line)
+        if searched.audited is not None:
+            for line in audit.told(study, searched.audited):
+                say(line)
+        elif settings.audit and not asked and not outcome.trouble:
+            say("audit: no time left for it; a longer --timeout, or none, makes room")
         untrained = messages.untrained(study)
     if outcome.trouble:
         raise TreinoError(f"the search had to stop: {outcome.trouble}")

@@ -6,11 +6,21 @@ from dataclasses import dataclass, field, replace
 from models.history import EpochFigures, best_epoch
 from search.errors import TrainingFailedError
 from search.inference import told_share
-from search.jobs import Done, End, EpochDone, Failed, Job, Message, Paused, Resumed, Verdict
-from search.scheduler import PATIENCE
+from search.jobs import (
+    PATIENCE,
+    Done,
+    End,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Paused,
+    Resumed,
+    Verdict,
+)
 from search.session import Session
-from search.tuner import TURN, longest
-from search.watchdog import Watchdog
+from search.tuner import longest
+from search.worker_loop import WorkerLoop
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,9 @@ class Crew:
         self._records = session.place.records
         self._display = session.display
         self._interruption = session.interruption
-        self._renew = session.renew
         self._every_turn = every_turn
+        self._loop = WorkerLoop(session)
         self._running: dict[int, _Running] = {}
-        self._watchdog = Watchdog()
         self._trouble = ""
 
     def train(
@@ -60,7 +69,6 @@ class Crew:
         Raises:
             TrainingFailedError: The disk is full, or the like: no training can go on.
         """
-        killed = False
         while True:
             for slot in range(self._backend.slots):
                 if slot not in self._running and not self._closing:
@@ -69,16 +77,9 @@ class Crew:
                         self._start(slot, _Running(task))
             if not self._running:
                 break
-            for slot, message in self._backend.wait(TURN):
+            for slot, message in self._loop.hear():
                 self._handle(slot, message, ended)
-            if self._interruption.now and not killed:
-                killed = True
-                for slot in self._running:
-                    self._backend.kill(slot, "stopped by the user")
-            for slot, reason in self._watchdog.hung().items():
-                self._watchdog.ended(slot)
-                self._backend.kill(slot, reason)
-            self._renew()
+            self._loop.look_after()
             self._every_turn()
         if self._trouble:
             raise TrainingFailedError(self._trouble)
@@ -90,9 +91,8 @@ class Crew:
     def _start(self, slot: int, running: _Running) -> None:
         running.history = []
         self._running[slot] = running
-        self._watchdog.started(slot)
         self._display.job_started(slot, running.task.title, running.task.job.training.epochs)
-        self._backend.start(slot, running.task.job)
+        self._loop.start(slot, running.task.job)
 
     def _handle(
         self,
@@ -104,11 +104,11 @@ class Crew:
         if isinstance(message, Resumed | EpochDone):
             told: Sequence[EpochFigures]
             if isinstance(message, EpochDone):
-                seconds = self._watchdog.epoch_ended(slot, message.figures.seconds)
+                seconds = self._loop.watchdog.epoch_ended(slot, message.figures.seconds)
                 told = (replace(message.figures, seconds=seconds),)
             else:
                 told = message.history
-                self._watchdog.resumed(slot, longest(told))
+                self._loop.watchdog.resumed(slot, longest(told))
             for figures in told:
                 running.history.append(figures)
                 self._records.record_epoch(self._study, running.task.job.run, figures.to_dict())
@@ -117,7 +117,7 @@ class Crew:
             self._backend.answer(slot, Verdict.PAUSE if pause else Verdict.GO_ON)
             return
         del self._running[slot]
-        self._watchdog.ended(slot)
+        self._loop.ended(slot)
         self._display.job_ended(slot, _how_it_ended(running, message))
         if isinstance(message, Failed) and message.kind == "surroundings":
             self._trouble = message.reason

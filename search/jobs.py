@@ -14,6 +14,8 @@ from models.evaluation import Mistake
 from models.history import EpochFigures
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
+PATIENCE = 3  # how often a worker may die on the same epoch of a training before it has failed
+
 
 @dataclass(frozen=True)
 class Job:

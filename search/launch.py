@@ -35,12 +35,12 @@ from storage.study import create_or_check, reports, spelling
 
 @dataclass(frozen=True)
 class Searched:
-    """A search that has ended, for whatever reason."""
+    """A search that has ended, for whatever reason; ``audited`` is None without an audit."""
 
     study: optuna.Study
     outcome: Outcome
     interruption: Interruption
-    audited: Sequence[Audited] = ()
+    audited: Sequence[Audited] | None = None
 
 
 def search(
@@ -120,9 +120,8 @@ def search(
             # The tuner's sums are small: more threads would only take the workers' cores.
             with threadpool_limits(1):
                 outcome = tuner.run()
-            asked = session.interruption.asked
-            audited: list[Audited] = []
-            if settings.audit and not (outcome.trouble or asked):
+            audited: list[Audited] | None = None
+            if settings.audit and outcome.may_audit:
                 audited = audit(
                     study,
                     space,

@@ -14,7 +14,7 @@ from search.backends.local import Slot
 from search.inference import of_share, told_share
 from search.plan import Outcome, Plan
 from search.prior import Prior
-from search.progress import duration, plural
+from search.text import duration, plural
 from search.trials import (
     MEMORY,
     REASON,

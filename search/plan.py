@@ -58,6 +58,7 @@ class Outcome:
         trouble: Why the search had to stop, empty if it did not have to.
         trained: Whether any trial of the study has completed an epoch, in this process or before.
         retriable: How many trials were never trained, and would be tried again now.
+        may_audit: Whether pruned trials may be trained to their end: there is time, and no trouble.
     """
 
     states: Mapping[str, int]
@@ -70,3 +71,4 @@ class Outcome:
     trouble: str = ""
     trained: bool = True
     retriable: int = 0
+    may_audit: bool = True

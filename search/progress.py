@@ -14,9 +14,9 @@ from rich.text import Text
 from models.history import EpochFigures
 from search.outputs import outlive_readers
 from search.terminal import console
+from search.text import duration
 
 D = TypeVar("D", bound="Display")
-
 BAR = 10  # columns of a bar: with it, a row fits into 80
 
 
@@ -202,23 +202,6 @@ def make_display(*, aside: bool = False) -> Display:
     screen = console(stderr=aside)
     live = screen.is_terminal and not screen.is_dumb_terminal
     return LiveDisplay(screen) if live else PlainDisplay(screen)
-
-
-def duration(seconds: float) -> str:
-    """A length of time in words: 42 s, 3 min 5 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun: 1 trial, 2 trials."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _figures(figures: EpochFigures) -> str:

@@ -12,8 +12,8 @@ from search.advice import advice
 from search.claims import Verdict, judge
 from search.commands import retrain_command, search_command
 from search.inference import of_share, told_share
-from search.progress import duration
 from search.snapshot import STATES, Snapshot, look
+from search.text import duration
 from search.workspace import Workspace
 from storage.files import folder_to_write, write_atomically
 from storage.tables import ModelRow

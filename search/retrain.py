@@ -21,9 +21,9 @@ from search.errors import NothingToTrainError, TrainingFailedError
 from search.inference import of_difference_of_means
 from search.jobs import Failed
 from search.outside import Workshop
-from search.progress import plural
 from search.scheduler import trial_seed
 from search.space import Space
+from search.text import plural
 from search.training_order import Order
 from search.trials import lowest, seed_number
 from search.workspace import is_of_cifar10

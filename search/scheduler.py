@@ -5,8 +5,7 @@ Pure code but for the pruner, which is Optuna's and reads the study.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -23,12 +22,10 @@ from optuna.trial import FrozenTrial
 
 from search.coordinates import Params
 from search.forecast import ByForecast
-from search.jobs import Verdict
 from search.prior import Prior
 from search.promotion import ETA, STARTUP, ByRank, Choice, Chooser, Seen
 
 DUPLICATES = 100  # configurations in a row that were all trained before: the space is used up
-PATIENCE = 3  # how often a worker may die on the same epoch of a trial before it has failed
 
 
 def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
@@ -192,56 +189,3 @@ def training_seed(seed: int) -> int:
 def trial_seed(seed: int, number: int) -> int:
     """The seed of a trial: 0 to 2**32 - 1, unlike that of any other trial or study seed."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a search has come.
-
-    Attributes:
-        unfinished: Numbers of trials that were broken off and have to go on.
-        choosing: Whether there may be something else to train.
-        running: How many jobs are under way.
-        closing: Nothing new is to be started: out of time, or interrupted.
-    """
-
-    unfinished: Sequence[int]
-    choosing: bool
-    running: int
-    closing: bool
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Take this trial up again."""
-
-    number: int
-
-
-Move = Resume | Literal["choose", "wait", "end"]
-
-
-def next_move(standing: Standing) -> Move:
-    """What a free worker is to do: trials that were broken off come first."""
-    if not standing.closing:
-        if standing.unfinished:
-            return Resume(standing.unfinished[0])
-        if standing.choosing:
-            return "choose"
-    return "wait" if standing.running else "end"
-
-
-def verdict(trial: optuna.Trial, *, last: bool, closing: bool) -> Verdict:
-    """What an epoch just reported means for its trial.
-
-    Args:
-        trial: The trial, its epoch reported.
-        last: The training ends here by itself: there is nothing left to save.
-        closing: Nothing is to go on. A trial that would be pruned is, even then, so that an
-            interrupted search decides as the uninterrupted one.
-    """
-    if last:
-        return Verdict.GO_ON
-    if trial.should_prune():
-        return Verdict.STOP
-    return Verdict.PAUSE if closing else Verdict.GO_ON

@@ -13,14 +13,14 @@ from search import pairs
 from search.claims import Key
 from search.crew import Crew, Task
 from search.errors import NothingToTrainError
-from search.jobs import Done, Failed, Job
+from search.jobs import PATIENCE, Done, Failed, Job
 from search.machine import check_room, memory, slots
 from search.pairs import Work
-from search.progress import Overall, plural
-from search.scheduler import PATIENCE
+from search.progress import Overall
 from search.session import Session
 from search.space import Space
 from search.statements import Claim
+from search.text import plural
 from search.training_order import Order
 from search.workspace import Workspace
 from storage.files import Layout, write_atomically

@@ -48,7 +48,6 @@ class LiveTrial:
         seed: The training's seed.
         parameters: Number of weights; 0 until it is known of a network of the user's own.
         history: Its epochs so far.
-        goal: The epoch after which it is to be judged again, where trials are judged at rungs.
         reported: Epochs that the study knows.
     """
 
@@ -59,7 +58,6 @@ class LiveTrial:
     seed: int
     parameters: int
     history: list[EpochFigures] = field(default_factory=list)
-    goal: int = 0
     reported: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -113,17 +111,21 @@ class TrialBook:
         self._count = len(trials)
         return counted(trials)
 
-    def retry(self, trial: FrozenTrial) -> None:
+    def retry(self, trial: FrozenTrial) -> bool:
         """Enqueue the configuration of a trial that was never trained; the new one replaces it.
 
         It is trained as the first trial would have been: with that one's seed.
+
+        Returns:
+            Whether it was enqueued now; an earlier tuner may have done so.
         """
         if seed_number(trial) in self._retries:  # enqueued by an earlier tuner
-            return
+            return False
         kept = {ORIGIN: trial.user_attrs[ORIGIN]} if ORIGIN in trial.user_attrs else {}
         self._study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: seed_number(trial)})
         self._waiting.append(self._count)
         self._count += 1
+        return True
 
     @property
     def memory(self) -> Mapping[str, Any] | None:
@@ -137,13 +139,14 @@ class TrialBook:
             self._study.set_user_attr(MEMORY, memory)
 
     @property
-    def waiting(self) -> bool:
-        """Whether trials are enqueued that nobody has begun."""
-        return bool(self._waiting)
+    def waiting(self) -> int:
+        """How many trials are enqueued that nobody has begun."""
+        return len(self._waiting)
 
     def take_waiting(self) -> optuna.Trial:
         """Begin the trial that was enqueued first."""
         trial = self._study.ask()
+        self._ids[trial.number] = trial._trial_id  # noqa: SLF001 - nobody else tells it
         self._waiting.remove(trial.number)
         return trial
 
@@ -221,16 +224,9 @@ class TrialBook:
         """Note that the trial failed in the user's code: perhaps its configuration is why."""
         live.trial.set_user_attr(OWN_FAULT, value=True)
 
-    def count_death(self, live: LiveTrial) -> int:
-        """Note that the trial's worker died; returns how often it did after this same epoch.
-
-        A trial that gets on between two deaths is not what kills its workers.
-        """
-        epoch = len(live.history)
-        before = live.trial.user_attrs.get(DEATHS, {})
-        deaths = int(before.get("times", 0)) + 1 if before.get("after epoch") == epoch else 1
-        live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": deaths})
-        return deaths
+    def note_death(self, live: LiveTrial, epoch: int, times: int) -> None:
+        """Note how often the trial's worker has died after this same epoch."""
+        live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": times})
 
     def recall(self, live: LiveTrial) -> None:
         """Give the trial the history that our tables have of it."""

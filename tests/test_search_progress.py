@@ -6,7 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from search.progress import Display, LiveDisplay, Overall, PlainDisplay, duration, plural
+from search.progress import Display, LiveDisplay, Overall, PlainDisplay
+from search.text import duration, plural
 from tests.laboratory import figures
 
 

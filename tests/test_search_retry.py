@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 from models.history import EpochFigures
 from models.spec import OwnSpec, estimate_memory
 from search.backends.simulated import Curve
+from search.failures import HOPELESS
 from search.jobs import Failed, Job
 from search.space import Documents
 from search.trials import RETRY_OF, counted, never_trained, run_name
-from search.tuner import HOPELESS
 from tests.laboratory import EPOCHS, Killed, Lab, Writes, bowl, figures, told
 
 NO_DRIVER = Failed("error", "no such driver")

@@ -4,42 +4,9 @@ import numpy as np
 import optuna
 import pytest
 
-from search.jobs import Verdict
-from search.scheduler import (
-    Resume,
-    Standing,
-    make_pruner,
-    make_sampler,
-    next_move,
-    training_seed,
-    trial_seed,
-    verdict,
-)
+from search.scheduler import make_pruner, make_sampler, training_seed, trial_seed
 from search.settings import PRUNERS, SAMPLERS
 from search.space import Documents
-
-
-def standing(**changes: object) -> Standing:
-    base = {"unfinished": (), "choosing": True, "running": 1, "closing": False}
-    return Standing(**(base | changes))
-
-
-@pytest.mark.parametrize(
-    ("now", "move"),
-    [
-        (standing(), "choose"),
-        (standing(running=0), "choose"),
-        (standing(unfinished=(1, 0)), Resume(1)),
-        (standing(unfinished=(1,), choosing=False), Resume(1)),
-        (standing(choosing=False), "wait"),
-        (standing(choosing=False, running=0), "end"),
-        (standing(closing=True), "wait"),
-        (standing(closing=True, unfinished=(1,)), "wait"),
-        (standing(closing=True, unfinished=(1,), running=0), "end"),
-    ],
-)
-def test_the_next_move(now: Standing, move: object) -> None:
-    assert next_move(now) == move
 
 
 def finished_study(pruner: optuna.pruners.BasePruner, epochs: int = 9) -> optuna.Study:
@@ -59,7 +26,7 @@ def epochs_survived(name: str, value: float) -> int:
     trial = study.ask()
     for epoch in range(1, 10):
         trial.report(value, epoch)
-        if verdict(trial, last=epoch == 9, closing=False) is not Verdict.GO_ON:
+        if epoch < 9 and trial.should_prune():
             return epoch
     return 9
 
@@ -81,24 +48,12 @@ def test_hyperband_ends_a_bad_trial() -> None:
         epoch = 1
         while epoch < 9:
             trial.report(9.0, epoch)
-            if verdict(trial, last=False, closing=False) is Verdict.STOP:
+            if trial.should_prune():
                 break
             epoch += 1
         survived.append(epoch)
         study.tell(trial, 9.0)
     assert min(survived) < 9
-
-
-def test_an_interrupted_search_still_prunes_what_it_would_have_pruned() -> None:
-    study = finished_study(make_pruner("median", 9))
-    bad, good = study.ask(), study.ask()
-    for epoch in (1, 2, 3):
-        bad.report(5.0, epoch)
-        good.report(-1.0, epoch)
-    assert verdict(bad, last=False, closing=True) is Verdict.STOP
-    assert verdict(good, last=False, closing=True) is Verdict.PAUSE
-    assert verdict(good, last=True, closing=True) is Verdict.GO_ON
-    assert verdict(bad, last=True, closing=False) is Verdict.GO_ON
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -135,4 +90,5 @@ def test_every_pruner_works_for_a_single_epoch(name: str) -> None:
     study = optuna.create_study(pruner=make_pruner(name, 1), study_name="one")
     trial = study.ask()
     trial.report(1.0, 1)
-    assert verdict(trial, last=True, closing=False) is Verdict.GO_ON
+    trial.should_prune()
+    study.tell(trial, 1.0)

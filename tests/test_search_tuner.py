@@ -16,10 +16,10 @@ from optuna.trial import TrialState
 from models.history import EpochFigures
 from search import plots
 from search.backends.simulated import Curve, SimulatedBackend
+from search.failures import HOPELESS
 from search.jobs import EpochDone, Failed, Job, Message
 from search.prior import prior_of
 from search.space import Documents
-from search.tuner import HOPELESS
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from tests.laboratory import EPOCHS, RUNGS, Killed, Lab, Said, Writes, bowl, figures, told
@@ -480,7 +480,7 @@ def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(l
     complete = [t for t in lab.trials if t.state is TrialState.COMPLETE]
     assert sorted(trial.params["batch_size"] for trial in complete) == [32, 64, 128, 256]
     assert outcome.states == {"complete": 4}
-    assert any("the space is used up" in line for line in lab.said.lines)
+    assert any("no untried configuration left" in line for line in lab.said.lines)
     assert all(
         t.state is TrialState.COMPLETE or "duplicate of trial" in t.user_attrs for t in lab.trials
     )
