@@ -85,10 +85,11 @@ check: $(BIN)/installed-dev ## Everything that CI checks
 	$(BIN)/python -m pytest $(BESIDE) $(call given,ARGS)
 
 .PHONY: chaos
-chaos: $(BIN)/installed-dev ## Searches under fire, memory over 200 trials, bad input by the thousand
+chaos: $(BIN)/installed-dev ## Searches under fire, memory and speed, bad input by the thousand
 	@$(BIN)/python -m benchmarks.chaos
 	@$(BIN)/python -m benchmarks.memory
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
+	@$(BIN)/python -m pytest tests/stress
 
 .PHONY: bench
 bench: $(BIN)/installed-bench ## Beside the peers: make bench DATA=DIR LCBENCH=DIR

@@ -3,6 +3,7 @@
 The tuner runs no code of the user's, and no Keras: it learns the ranges and nothing else.
 """
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Mapping
@@ -87,7 +88,13 @@ def _find(
     processes.leave_with_parent()
     processes.print_to(log, append=False)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing is trained, and the GPU may be busy
+    import keras  # noqa: F401 - before what follows
+
     from models.own_errors import CodeChangedError, OwnCodeError
+
+    # Each network tried is cleared away, by a look through all there is: a fifth of a second for
+    # what was imported, which stays.
+    gc.freeze()
 
     try:
         found = tried(code, input_shape, classes)

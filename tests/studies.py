@@ -74,17 +74,21 @@ def add(
     space: Space,
     states: Sequence[TrialState],
     reason: str = "pruned by median after epoch {epochs}: val_loss was high",
+    params: Sequence[str] = (),
 ) -> None:
-    """Trials of those states; complete ones have all epochs, others fewer, failed ones none."""
-    rows, trials = [], []
+    """Trials of those states; complete ones have all epochs, others fewer, failed ones none.
+
+    With ``params``, what is recorded of their configurations is those alone.
+    """
+    rows, trials, ranges = [], [], space.distributions()
     sampler = optuna.samplers.RandomSampler(seed=3)
     started = datetime(2026, 1, 1)  # noqa: DTZ001 - Optuna's moments are naive
     first = len(study.get_trials(deepcopy=False))
     for number, state in enumerate(states, first):
-        params = space.of_documented_run() if number == 0 else _drawn(study, space, sampler, number)
-        assert params is not None
+        drawn = space.of_documented_run() if number == 0 else _drawn(study, space, sampler, number)
+        assert drawn is not None
         epochs = {COMPLETE: space.epochs, FAIL: 0}.get(state, 1 + 2 * (number % 4))
-        history = curve(number, epochs, params)
+        history = curve(number, epochs, drawn)
         attributes: dict[str, object] = {"parameters": 1000, "epochs": epochs}
         if state in (PRUNED, FAIL):
             attributes[REASON] = reason.format(epochs=epochs)
@@ -94,8 +98,8 @@ def add(
         trial = create_trial(
             state=state,
             value=min(values) if state is COMPLETE else None,
-            params=params,
-            distributions=space.distributions(),
+            params={name: drawn[name] for name in params or drawn},
+            distributions={name: ranges[name] for name in params or drawn},
             intermediate_values={figures.epoch: figures.val_loss for figures in history},
             user_attrs=attributes,
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,19 @@ def test_onednn_is_the_users_choice(given: str, told: str) -> None:
     assert settled({"TF_ENABLE_ONEDNN_OPTS": given})["TF_ENABLE_ONEDNN_OPTS"] == told
 
 
+@pytest.mark.parametrize(("given", "told"), [("0", "0"), (None, "1")])
+def test_onednn_is_chosen_before_tensorflow_is_there(given: str | None, told: str) -> None:
+    code = "import os, sys, models\nassert 'tensorflow' not in sys.modules\n"
+    code += "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    if given is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == told
+
+
 def test_where_cuda_is_installed_is_still_known() -> None:
     flags = "--xla_gpu_cuda_data_dir=/usr/lib/cuda --xla_cpu_enable_fast_math=true"
     ours = settled({"XLA_FLAGS": flags})
@@ -72,8 +86,10 @@ import json, os
 from search import plots
 from models import environment
 plots.new_figure(1, 1)
+import search.worker
 import matplotlib, keras
 from keras.src.backend import config
+from tensorflow.python.util import _pywrap_util_port as port
 environment.restore_keras_home()
 changed = sorted(k for k in matplotlib.rcParams
     if k != "backend" and matplotlib.rcParams[k] != matplotlib.rcParamsDefault[k])
@@ -84,11 +100,14 @@ print(json.dumps({
     "matplotlib": [changed, matplotlib.get_backend()],
     "folder": os.getcwd(),
     "left out": environment.changed,
+    "onednn": port.IsMklEnabled(),
 }))
 """
 
 
-def test_keras_and_matplotlib_are_as_they_come(tmp_path: Path) -> None:
+def test_keras_and_matplotlib_are_as_they_come_and_workers_train_with_onednn(
+    tmp_path: Path,
+) -> None:
     home, keras_home = tmp_path / "home", tmp_path / "keras"
     style = b"axes.facecolor: red\nno.such.thing: 1\n" + b"\xff\xfe"
     for folder in (home / ".keras", keras_home):
@@ -100,10 +119,11 @@ def test_keras_and_matplotlib_are_as_they_come(tmp_path: Path) -> None:
     (home / "file").touch()
     places = {"HOME": str(home), "KERAS_HOME": str(keras_home), "MATPLOTLIBRC": str(tmp_path)}
     places |= {"MPLCONFIGDIR": str(home / "file" / "below"), "PYTHONPATH": str(Path.cwd())}
+    users = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
     done = subprocess.run(
         [sys.executable, "-c", LOADED],
         cwd=tmp_path,
-        env=os.environ | HOSTILE | places,
+        env=users | HOSTILE | places,
         capture_output=True,
         text=True,
         check=False,
@@ -116,3 +136,5 @@ def test_keras_and_matplotlib_are_as_they_come(tmp_path: Path) -> None:
     assert told["folder"] == str(tmp_path)
     assert HOSTILE.keys() <= set(told["left out"])  # names alone: values may be secrets
     assert "matplotlib" not in done.stderr
+    if (sys.platform, platform.machine()) == ("linux", "x86_64"):  # tried on x86 alone
+        assert told["onednn"] is True

@@ -1,6 +1,8 @@
 """What a user's file sets for its training holds for each of its trainings, and for no other."""
 
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,16 @@ def written(
     return OwnSpec(code=code.reference, digest=code.digest, params={})
 
 
-class Break(keras.callbacks.Callback):  # type: ignore[misc]
-    """Breaks a training off after an epoch."""
+class Copy(keras.callbacks.Callback):  # type: ignore[misc]
+    """Copies the checkpoint after the first epoch: what a training broken off there leaves."""
+
+    def __init__(self, checkpoint: Path, to: Path) -> None:
+        super().__init__()
+        self._checkpoint, self._to = checkpoint, to
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.model.stop_training = True
+        if epoch == 0:
+            shutil.copy(self._checkpoint, self._to)
 
 
 def trained(spec: OwnSpec, checkpoint: Path, **more: Any) -> Training:
@@ -83,17 +90,105 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_training_goes_on_exactly_and_ends_in_a_plain_model(
-    tmp_path: Path, case: dict[str, str]
-) -> None:
-    spec = written(tmp_path, **case)
-    straight_on = trained(spec, tmp_path / "a.npz")
-    trained(spec, tmp_path / "b.npz", callbacks=[Break()])
-    resumed = trained(spec, tmp_path / "b.npz")
-    assert curve(resumed) == curve(straight_on)
+# A training costs seconds: those that several tests look at are made once.
+
+
+@dataclass(frozen=True)
+class Case:
+    adds: bool
+    through: Training
+    resumed: Training
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """A training that ran through, and one that went on where it was after an epoch."""
+    folder = tmp_path_factory.mktemp("case")
+    spec = written(folder, **request.param)
+    path, copy = folder / "a.npz", folder / "b.npz"
+    through = trained(spec, path, callbacks=[Copy(path, copy)])
+    return Case("more" in request.param, through, trained(spec, copy))
+
+
+@dataclass(frozen=True)
+class Twice:
+    first: Training
+    second: Training
+    seen: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Twice:
+    """Two trainings of a file that sets what Keras has once for all, and makes layers at its top.
+
+    One of its layers and the optimiser are its own, one layer a module's beside it.
+    """
+    folder = tmp_path_factory.mktemp("twice")
+    (folder / "parts.py").write_text(
+        "from keras import layers\nDENSE = layers.Dense(4, activation='relu')\n"
+    )
+    text = """
+from parts import DENSE
+keras.config.set_dtype_policy('mixed_bfloat16')
+keras.config.set_image_data_format('channels_first')
+keras.config.set_epsilon(1e-4)
+OUT = layers.Dense(3, activation="softmax", dtype="float32")
+OPTIMIZER = keras.optimizers.Adam(0.01)
+def build(trial, shape, classes):
+    inputs = keras.Input(shape)
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, OUT(layers.Dense(6)(DENSE(x))))
+    model.compile(OPTIMIZER, "sparse_categorical_crossentropy")
+    return model
+"""
+    (folder / "net.py").write_text(HEAD + text)
+    code = load(f"{folder / 'net.py'}:build")
+    spec = OwnSpec(code=code.reference, digest=code.digest, params={})
+    seen: list[dict[str, Any]] = []
+
+    def built(_network: keras.Model, own: Any) -> None:
+        seen.append(dict(own, format=keras.config.image_data_format()))
+
+    first, second = (trained(spec, folder / f"{number}.npz", built=built) for number in range(2))
+    return Twice(first, second, seen)
+
+
+@dataclass(frozen=True)
+class Told:
+    training: Training
+    own: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """A training with smoothed labels, and what is told of it."""
+    folder = tmp_path_factory.mktemp("told")
+    seen: list[Any] = []
+    loss = "keras.losses.CategoricalCrossentropy(label_smoothing=0.3)"
+    top = """
+@keras.saving.register_keras_serializable("mine")
+def swish(x):
+    return x * keras.ops.sigmoid(x)
+"""
+    spec = written(
+        folder,
+        top=top,
+        more=", name='first', kernel_initializer='he_normal'",
+        compiled=f"model.compile(keras.optimizers.AdamW(0.02, clipnorm=1.0), {loss})",
+    )
+    (folder / "net.py").write_text(
+        (folder / "net.py").read_text().replace('activation="relu"', "activation=swish")
+    )
+    spec = OwnSpec(code=spec.code, digest=load(spec.code).digest, params={})
+    training = trained(spec, folder / "a.npz", built=lambda _network, own: seen.append(own))
+    return Told(training, json.loads(json.dumps(seen[0])))
+
+
+def test_a_training_goes_on_exactly_and_ends_in_a_plain_model(tmp_path: Path, case: Case) -> None:
+    resumed = case.resumed
+    assert curve(resumed) == curve(case.through)
     for first, second in zip(
-        straight_on.model.get_weights(), resumed.model.get_weights(), strict=True
+        case.through.model.get_weights(), resumed.model.get_weights(), strict=True
     ):
         assert np.array_equal(first, second)
     resumed.model.save(tmp_path / "model.keras")
@@ -108,23 +203,9 @@ def test_a_training_goes_on_exactly_and_ends_in_a_plain_model(
     assert (keras.config.dtype_policy().name, keras.config.floatx()) == ("float32", "float32")
 
 
-def test_what_a_file_sets_holds_for_each_of_its_trainings_and_for_no_other(
-    tmp_path: Path,
-) -> None:
-    top = (
-        "keras.config.set_dtype_policy('mixed_bfloat16')\n"
-        "keras.config.set_image_data_format('channels_first')\n"
-        "keras.config.set_epsilon(1e-4)\n"
-    )
-    spec = written(tmp_path, top=top, last=", dtype='float32'")
-    seen: list[dict[str, Any]] = []
-
-    def built(_network: keras.Model, own: Any) -> None:
-        seen.append(dict(own, format=keras.config.image_data_format()))
-
-    first, second = (trained(spec, tmp_path / f"{number}.npz", built=built) for number in range(2))
-    assert curve(first) == curve(second)
-    assert [(one["dtype_policy"], one["format"]) for one in seen] == [
+def test_what_a_file_sets_holds_for_each_of_its_trainings_and_for_no_other(twice: Twice) -> None:
+    assert curve(twice.first) == curve(twice.second)
+    assert [(one["dtype_policy"], one["format"]) for one in twice.seen] == [
         ("mixed_bfloat16", "channels_first")
     ] * 2
     assert keras.config.dtype_policy().name == "float32"
@@ -132,59 +213,54 @@ def test_what_a_file_sets_holds_for_each_of_its_trainings_and_for_no_other(
     assert keras.config.epsilon() == 1e-7
 
 
-def test_layers_at_the_top_of_a_file_start_anew_for_each_training(tmp_path: Path) -> None:
-    (tmp_path / "parts.py").write_text(
-        "from keras import layers\nDENSE = layers.Dense(4, activation='relu')\n"
+def test_layers_at_the_top_of_a_file_start_anew_for_each_training(twice: Twice) -> None:
+    assert curve(twice.first) == curve(twice.second)
+
+
+def test_what_layers_add_is_trained_with_and_not_judged_by(case: Case) -> None:
+    for epoch in case.through.history:
+        assert (epoch.penalised_loss > epoch.loss) == case.adds
+        assert epoch.penalised_val_loss == epoch.val_loss
+
+
+def test_what_layers_add_changes_what_is_learned(tmp_path: Path) -> None:
+    """What is so expensive is soon unlearned: activity, here."""
+    images = sets().train.images.reshape(96, -1) / 255
+
+    def activity(network: keras.Model) -> float:
+        kernel, bias, *_ = network.get_weights()
+        return float(np.maximum(images @ kernel + bias, 0).mean())
+
+    spec = written(tmp_path, more=", activity_regularizer=keras.regularizers.L1(10.0)")
+    before: list[float] = []
+    after = trained(
+        spec, tmp_path / "a.npz", built=lambda network, _own: before.append(activity(network))
     )
-    text = """
-from parts import DENSE
-OUT = layers.Dense(3, activation="softmax")
-OPTIMIZER = keras.optimizers.Adam(0.01)
-def build(trial, shape, classes):
-    inputs = keras.Input(shape)
-    x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
-    model = keras.Model(inputs, OUT(DENSE(x)))
-    model.compile(OPTIMIZER, "sparse_categorical_crossentropy")
-    return model
-"""
-    (tmp_path / "net.py").write_text(HEAD + text)
-    code = load(f"{tmp_path / 'net.py'}:build")
-    spec = OwnSpec(code=code.reference, digest=code.digest, params={})
-    first, second = (trained(spec, tmp_path / f"{number}.npz") for number in range(2))
-    assert curve(first) == curve(second)
+    assert activity(after.model) < 0.5 * before[0]
 
 
-def test_what_layers_add_is_trained_with_and_not_judged_by(tmp_path: Path) -> None:
-    plain = trained(written(tmp_path), tmp_path / "a.npz")
-    more = ", activity_regularizer=keras.regularizers.L1(0.01)"
-    added = trained(written(tmp_path, more=more), tmp_path / "b.npz")
-    assert all(e.penalised_loss == e.loss for e in plain.history)
-    assert all(e.penalised_loss > e.loss for e in added.history)
-    assert all(e.penalised_val_loss == e.val_loss for e in added.history)
-    assert curve(plain) != curve(added)
-
-
-def test_smoothing_is_trained_with_and_not_judged_by(tmp_path: Path) -> None:
-    loss = "keras.losses.CategoricalCrossentropy(label_smoothing=0.3)"
-    spec = written(tmp_path, compiled=f"model.compile('adam', {loss})")
-    smoothed = trained(spec, tmp_path / "a.npz")
+def test_smoothing_is_trained_with_and_not_judged_by(told: Told) -> None:
+    smoothed = told.training
     assert all(e.penalised_loss > e.loss for e in smoothed.history)
-    loss = evaluate(smoothed.model, sets().validation).loss  # type: ignore[assignment]
+    loss = evaluate(smoothed.model, sets().validation).loss
     assert smoothed.best.val_loss == pytest.approx(loss, rel=1e-4)
 
 
 def test_weights_left_out_of_decay_stay_out_of_it(tmp_path: Path) -> None:
-    def optimiser(more: str) -> str:
-        return (
-            "made = keras.optimizers.SGD(1e-9, weight_decay=1e8)\n"
-            f"    {more}\n    model.compile(made, 'sparse_categorical_crossentropy')"
-        )
-
-    exclude = "made.exclude_from_weight_decay(var_names=['kernel', 'bias'])"
-    kept = trained(written(tmp_path, compiled=optimiser(exclude)), tmp_path / "a.npz")
-    lost = trained(written(tmp_path, compiled=optimiser("pass")), tmp_path / "b.npz")
-    kernels = [abs(training.model.get_weights()[0]).sum() for training in (kept, lost)]
-    assert kernels[1] < 0.9 * kernels[0]
+    compiled = (
+        "made = keras.optimizers.SGD(1e-9, weight_decay=1e8)\n"
+        "    made.exclude_from_weight_decay(var_names=['bias'])\n"
+        "    model.compile(made, 'sparse_categorical_crossentropy')"
+    )
+    spec = written(tmp_path, compiled=compiled, more=", bias_initializer='ones'")
+    before: list[np.ndarray] = []
+    after = trained(
+        spec,
+        tmp_path / "a.npz",
+        built=lambda network, _own: before.extend(network.get_weights()),
+    ).model.get_weights()
+    assert abs(after[0]).sum() < 0.9 * abs(before[0]).sum()
+    assert after[1] == pytest.approx(before[1], rel=1e-3)
 
 
 def test_one_sigmoid_for_two_classes_learns_as_two_outputs_do(tmp_path: Path) -> None:
@@ -209,30 +285,12 @@ def build(trial, shape, classes):
     assert result.accuracy == pytest.approx(training.best.val_accuracy)
 
 
-def test_how_a_network_is_trained_and_loaded_can_be_told(tmp_path: Path) -> None:
-    told: list[Any] = []
-    loss = "keras.losses.CategoricalCrossentropy(label_smoothing=0.1)"
-    top = """
-@keras.saving.register_keras_serializable("mine")
-def swish(x):
-    return x * keras.ops.sigmoid(x)
-"""
-    spec = written(
-        tmp_path,
-        top=top,
-        more=", name='first', kernel_initializer='he_normal'",
-        compiled=f"model.compile(keras.optimizers.AdamW(0.02, clipnorm=1.0), {loss})",
-    )
-    (tmp_path / "net.py").write_text(
-        (tmp_path / "net.py").read_text().replace('activation="relu"', "activation=swish")
-    )
-    spec = OwnSpec(code=spec.code, digest=load(spec.code).digest, params={})
-    trained(spec, tmp_path / "a.npz", built=lambda _network, own: told.append(own))
-    own = json.loads(json.dumps(told[0]))
+def test_how_a_network_is_trained_and_loaded_can_be_told(told: Told) -> None:
+    own = told.own
     assert own["optimizer"]["name"] == "AdamW"
     assert own["optimizer"]["config"]["clipnorm"] == 1.0
     assert own["optimizer"]["config"]["learning_rate"] == pytest.approx(0.02)
     assert own["loss"] == "CategoricalCrossentropy"
-    assert own["label_smoothing"] == 0.1
+    assert own["label_smoothing"] == 0.3
     assert own["dtype_policy"] == "float32"
     assert own["custom_objects"] == ["mine>swish"]

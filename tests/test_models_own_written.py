@@ -1,6 +1,8 @@
 """Networks as people write them: each is trained rightly, or refused by a line with its cause."""
 
+import gc
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -347,6 +349,15 @@ def build(trial, shape, classes):
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def imports_kept() -> Iterator[None]:
+    """As in the process that tries a network: what was imported is not looked through each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def written(folder: Path, text: str) -> str:
     (folder / "net.py").write_text(HEAD + text)
     return f"{folder / 'net.py'}:build"
@@ -427,6 +438,18 @@ def build(trial, shape, classes):
     )
     assert not found.scales
     assert any("Normalization was not adapted and so changes nothing" in r for r in found.remarks)
+    assert any("as sigmoids do" in remark for remark in found.remarks)
+
+
+def test_saturated_sigmoids_are_not_taken_for_a_softmax(tmp_path: Path) -> None:
+    text = """
+def build(trial, shape, classes):
+    inputs = keras.Input(shape)
+    kernel = keras.initializers.Constant([[0.01, -0.01, -0.01]] * 192)
+    out = layers.Dense(classes, activation="sigmoid", kernel_initializer=kernel)
+    return keras.Model(inputs, out(layers.Flatten()(inputs)))
+"""
+    found = probe.tried(written(tmp_path, text), SHAPE, 3)
     assert any("as sigmoids do" in remark for remark in found.remarks)
 
 

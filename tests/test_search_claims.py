@@ -85,12 +85,12 @@ def test_trials_that_a_pruner_chose_are_not_compared() -> None:
 @pytest.mark.parametrize("evidence", [{"pairs": 6}, {"trials": 60}, {"trials": 60, "pruned": 0.05}])
 def test_where_nothing_matters_a_verdict_is_rare(evidence: dict[str, float]) -> None:
     wrong: Counter[str] = Counter()
-    studies = 100
+    studies = 60
     for seed in range(studies):
         for verdict in judge(study(Truth(), **evidence, seed=seed)):  # type: ignore[arg-type]
             wrong[verdict.claim.name] += verdict.word != "not enough data"
-    # 11 of 100 or more come once in a hundred times where the chance is 5 in 100.
-    assert max(wrong.values()) <= 10, wrong
+    # 8 of 60 or more come once in a hundred times where the chance is 5 in 100.
+    assert max(wrong.values()) <= 7, wrong
 
 
 def test_looking_again_after_every_round_keeps_the_level() -> None:
@@ -212,6 +212,8 @@ def test_every_claim_is_drawn_and_told_in_80_columns(view: StudyView, tmp_path: 
     verdicts = judge(view)
     files = {verdict.claim.name: tmp_path / f"{verdict.claim.name}.png" for verdict in verdicts}
     for verdict in verdicts:
+        if not verdict.source:  # the pictures of nothing: the command draws them below
+            continue
         claim_plots.draw(verdict, view, files[verdict.claim.name])
         assert files[verdict.claim.name].read_bytes().startswith(b"\x89PNG")
         svg = files[verdict.claim.name].with_suffix(".svg").read_text(encoding="utf-8")

@@ -491,12 +491,16 @@ def test_browser_shows_study_curves_and_artifact_and_cannot_delete(
     with serving(made, writable=False) as (_, origin), browser(tmp_path) as chrome:
         from selenium.webdriver.support.ui import WebDriverWait
 
+        def shown(name: str) -> None:
+            if folder := os.environ.get("SCREENSHOTS"):
+                chrome.save_screenshot(str(Path(folder) / f"dashboard-{name}.png"))
+
         def until(script: str) -> object:
             return WebDriverWait(chrome, 30, 0.1).until(lambda _: chrome.execute_script(script))
 
         chrome.get(f"{origin}/dashboard")
         until(f"return document.body.innerText.includes({json.dumps(NAME)})")
-        chrome.save_screenshot(str(tmp_path / "studies.png"))
+        shown("studies")
 
         chrome.get(f"{origin}/dashboard/studies/1")
         curves = until(
@@ -508,7 +512,7 @@ def test_browser_shows_study_curves_and_artifact_and_cannot_delete(
             [figures(epoch, number).val_loss for epoch in range(1, EPOCHS + 1)]
             for number in range(TRIALS)
         ]
-        chrome.save_screenshot(str(tmp_path / "study.png"))
+        shown("study")
 
         chrome.get(f"{origin}/dashboard/studies/1/trials?numbers=0")
         width = until(
@@ -516,7 +520,7 @@ def test_browser_shows_study_curves_and_artifact_and_cannot_delete(
             "return picture?.complete && picture.naturalWidth"
         )
         assert width == 1000
-        chrome.save_screenshot(str(tmp_path / "trial.png"))
+        shown("trial")
 
         assert [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"] == []
         assert {url for url in requested(chrome) if not url.startswith(f"{origin}/")} == set()

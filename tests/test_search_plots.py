@@ -80,7 +80,7 @@ def curves(history: Sequence[EpochFigures], path: Path) -> np.ndarray:
     return picture[:360]
 
 
-@pytest.mark.parametrize("epochs", [0, 1, 35, 1000])
+@pytest.mark.parametrize("epochs", [0, 1, 1000])
 def test_curves_fit_any_number_of_epochs(tmp_path: Path, epochs: int) -> None:
     path = tmp_path / "curves.png"
     panels = curves(noisy(epochs), path)
@@ -146,7 +146,7 @@ figure = st.floats(width=32)
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(figure, figure, figure, figure, figure), max_size=6), st.text())
 def test_curves_of_any_figures_can_be_drawn(
@@ -158,12 +158,15 @@ def test_curves_of_any_figures_can_be_drawn(
     assert pixels(path).shape == (400, 1000, 3)
 
 
-@pytest.mark.parametrize("title", ["coração, maçã, ñ, ü", "$x_{", "\\frac", "日本", "x" * 500, ""])
-def test_titles_of_any_kind(tmp_path: Path, title: str) -> None:
+TITLES = ["coração, maçã, ñ, ü", "$x_{", "\\frac", "日本", "x" * 500, ""]
+
+
+@pytest.mark.parametrize(("title", "subtitle"), list(zip(TITLES[::2], TITLES[1::2], strict=True)))
+def test_titles_of_any_kind(tmp_path: Path, title: str, subtitle: str) -> None:
     path = tmp_path / "picture.png"
-    draw_curves([epoch(1)], path, title, subtitle=title)
+    draw_curves([epoch(1)], path, title, subtitle=subtitle)
     assert pixels(path).shape == (400, 1000, 3)
-    draw_confusion(np.eye(2, dtype=int), [title, "b"], path, title)
+    draw_confusion(np.eye(len(TITLES), dtype=int), TITLES, path, title)
     assert pixels(path).size
 
 
@@ -173,7 +176,7 @@ def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         draw_curves([epoch(1)], tmp_path / "file" / "curves.png", "")
 
 
-@pytest.mark.parametrize("count", [1, 10, 13, 100])
+@pytest.mark.parametrize("count", [1, 13, 100])
 def test_confusion_fits_up_to_a_hundred_classes(tmp_path: Path, count: int) -> None:
     path = tmp_path / "confusion.png"
     matrix = np.random.default_rng(0).integers(0, 30, (count, count)) + 500 * np.eye(count)
