@@ -22,33 +22,22 @@ from models.spec import Block, Dense, ModelSpec, TrainingSpec
 from search.backends.local import LocalBackend, Slot
 from search.jobs import Done, EpochDone, Failed, Job, Message, Verdict
 from search.watchdog import Watchdog
-from tests.commands import Place, read_until
+from tests.commands import SMALL, Place, finished_search, read_until, small_place
 from tests.pictures import image_folder
-from tests.test_search_local import NETWORK, pid, watch
+from tests.workers import NETWORK, pid, watch
 
-ARGUMENTS = ("--trials", "1", "--epochs", "4", "--workers", "1", "--pruner", "none")
+ARGUMENTS = (*SMALL, "--workers", "1", "--pruner", "none")
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    image_folder(tmp_path / "images", each=20, side=16)
-    return Place(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A search of one trial and one epoch."""
-    folder = tmp_path_factory.mktemp("finished")
-    image_folder(folder / "images", each=20, side=16)
-    place = Place(folder)
-    place.search("--trials", "1", "--epochs", "1")
-    return place
+    return small_place(tmp_path)
 
 
 @pytest.fixture
-def searched(finished: Place, tmp_path: Path) -> Place:
-    """The same, for one test to damage."""
-    return Place(shutil.copytree(finished.folder, tmp_path / "searched"))
+def searched(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Place:
+    """A finished search, for one test to damage."""
+    return finished_search(tmp_path_factory).copy(tmp_path / "searched")
 
 
 @pytest.fixture
@@ -85,9 +74,8 @@ def fill(disk: Path) -> Path:
 
 
 def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Path) -> None:
-    arguments = ("--trials", "1", "--epochs", "12", "--workers", "1", "--no-early-stopping")
-    image_folder(small_disk / "images", each=20, side=16)
-    place = Place(small_disk)
+    arguments = (*ARGUMENTS, "--trials", "1", "--epochs", "12", "--no-early-stopping")
+    place = small_place(small_disk)
     process = place.start("search", "--data", "images", *arguments)
     read_until(process, "trial 0: epoch 2/12")
     while process.poll() is None:  # what the search itself gives back is filled, too
@@ -110,10 +98,11 @@ def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Pat
 
 def test_a_checkpoint_too_large_for_the_quota_stops_the_search(place: Place) -> None:
     # Inherited by the tuner and its workers: the database fits, a checkpoint does not.
+    arguments = (*ARGUMENTS, "--trials", "1", "--epochs", "2")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 2**20, limits[1]))
     try:
-        process = place.start("search", "--data", "images", *ARGUMENTS)
+        process = place.start("search", "--data", "images", *arguments)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     _, said = process.communicate(timeout=200)
@@ -122,16 +111,15 @@ def test_a_checkpoint_too_large_for_the_quota_stops_the_search(place: Place) -> 
     assert "the search had to stop: cannot write " in said
     assert "checkpoint.npz: File too large" in said
     assert {trial.state for trial in place.trials} == {TrialState.RUNNING}
-    assert "trial 0: complete" in place.search(*ARGUMENTS)
+    assert "trial 0: complete" in place.search(*arguments)
 
 
 def test_images_that_vanish_from_the_cache_are_decoded_again(place: Place) -> None:
-    arguments = ("--trials", "2", "--epochs", "2", "--workers", "1")
-    process = place.start("search", "--data", "images", *arguments)
-    read_until(process, "trial 0: epoch 1/2")
-    shutil.rmtree(place.folder / "home/.cache/treino/decoded")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1, out + err
+    arguments = (*ARGUMENTS, "--trials", "2", "--epochs", "1")
+    decoded = place.folder / "home/.cache/treino/decoded"
+    err = place.search(
+        *arguments, once="trial 0: epoch 1/1", then=lambda: shutil.rmtree(decoded), code=1
+    )
     assert "the search had to stop: " in err
     assert "holds no decoded images any more" in err
     assert "trial 1: complete" in place.search(*arguments)
@@ -158,37 +146,35 @@ def test_a_finished_study_is_still_good_when_its_files_are_gone(searched: Place)
 
 
 def test_networks_too_large_are_not_trained_until_they_may_be(place: Place) -> None:
-    told = place.search("--trials", "3", "--epochs", "1", "--max-params", "1000", code=1)
+    arguments = (*ARGUMENTS, "--trials", "2", "--epochs", "1")
+    told = place.search(*arguments, "--max-params", "1000", code=1)
     assert "no trial of study 'images' has completed an epoch, the last one: " in told
     for trial in place.trials:
         assert trial.state is TrialState.PRUNED
         assert "parameters, more than 1,000" in trial.user_attrs["reason"]
         assert trial.intermediate_values == {}
-    out = place.search("--trials", "3", "--epochs", "1")
-    assert "trying again 3 trials that never trained" in out
-    assert "3 trials: 3 complete" in out
+    out = place.search(*arguments)
+    assert "trying again 2 trials that never trained" in out
+    assert "2 trials: 2 complete" in out
 
 
 def test_a_retrain_that_is_killed_goes_on_where_it_was(searched: Place) -> None:
     place = searched
+    through = place.copy(place.folder.with_name("through"))
     process = place.start("retrain-best", "--epochs", "5")
     read_until(process, "epoch 3/5")
     process.kill()
     process.communicate(timeout=60)
     out = place.run("retrain-best", "--epochs", "5")
-    broken = (place.folder / "var/images/best/history.csv").read_text().splitlines()
-    assert len(broken) == 6
-    shutil.rmtree(place.folder / "var/images/best")
-    for folder in (place.folder / "var/images/runs").glob("*-retrained-*"):
-        shutil.rmtree(folder)
-    place.run("retrain-best", "--epochs", "5")
-    through = (place.folder / "var/images/best/history.csv").read_text().splitlines()
+    assert out.count("epoch 5/5") == 1
+    through.run("retrain-best", "--epochs", "5")
 
-    def curve(lines: list[str]) -> list[str]:
+    def curve(place: Place) -> list[str]:
+        lines = (place.folder / "var/images/best/history.csv").read_text().splitlines()
         return [line.rpartition(",")[0] for line in lines]  # the last column is the time it took
 
-    assert curve(broken) == curve(through)
-    assert out.count("epoch 5/5") == 1
+    assert len(curve(place)) == 6
+    assert curve(place) == curve(through)
 
 
 def small_job(folder: Path, run: str, network: ModelSpec = NETWORK, epochs: int = 50) -> Job:

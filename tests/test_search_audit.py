@@ -8,10 +8,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search.audit import Audited, told
-from search.cli import main
 from search.trials import UNFIT, sample_of_pruned
 from storage.engine import database_url, open_storage
-from tests.pictures import image_folder
+from tests.commands import SMALL, small_place
 
 
 def pruned(number: int, **attributes: object) -> optuna.trial.FrozenTrial:
@@ -57,20 +56,15 @@ def test_a_search_that_pruned_nothing_has_nothing_to_audit() -> None:
     ]
 
 
-def test_an_audit_goes_on_from_where_a_trial_was_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image_folder(tmp_path / "images", each=20, side=16)
-    monkeypatch.chdir(tmp_path)
-    command = ["search", "--data", "images", "--image-size", "16", "--trials", "4", "--epochs", "6"]
-    with pytest.raises(SystemExit) as ended:
-        main([*command, "--workers", "1", "--keep", "1", "--audit", "1"])
-    assert ended.value.code in (0, None)
-    out = capsys.readouterr().out
-    assert "audit: " in out
-    study = optuna.load_study(
-        study_name="images", storage=open_storage(database_url("var/treino.db"), write=False)
+def test_an_audit_goes_on_from_where_a_trial_was_left(tmp_path: Path) -> None:
+    place = small_place(tmp_path)
+    out = place.search(
+        *SMALL,
+        *("--trials", "4", "--epochs", "6", "--workers", "1", "--keep", "1", "--audit", "1"),
     )
+    assert "audit: " in out
+    url = database_url(str(tmp_path / "var/treino.db"))
+    study = optuna.load_study(study_name="images", storage=open_storage(url, write=False))
     found = [Audited(**entry) for entry in study.user_attrs["audit"]]
     assert len(found) == 1
     log = (tmp_path / "var/images/logs/worker-0.log").read_text()

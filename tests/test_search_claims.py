@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import shutil
-import signal
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from search.inference import (
 )
 from search.pairs import Anchor, next_work
 from search.statements import CLAIMS
-from tests.commands import Place
+from tests.commands import INTERRUPTED, SMALL, Place, interrupt, small_place
 from tests.made_up import EPOCHS, Truth, study
 from tests.pictures import pictures
 
@@ -227,49 +226,44 @@ def test_every_claim_is_drawn_and_told_in_80_columns(view: StudyView, tmp_path: 
 
 
 def folders(root: Path) -> None:
-    """Images in the documents' layout: two training folders, validation, test; 16 pixels."""
+    """Images in the documents' layout: two training folders, validation, test; 8 pixels."""
     from PIL import Image
 
     for number, name in enumerate(("train/train1", "train/train2", "validation", "test")):
-        made = pictures(24, number, side=16)
+        made = pictures(24, number)
         for index, (image, label) in enumerate(zip(made.images, made.labels, strict=True)):
             folder = root / name / ("dark", "grey", "light")[label]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / f"{index}.png")
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Place:
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
     """A finished search of one trial and two epochs on images in two training folders."""
-    folder = tmp_path_factory.mktemp("claims") / "a folder with spaces"
-    folders(folder / "images")
-    place = Place(folder)
-    place.search("--trials", "1", "--epochs", "2", "--image-size", "16")
+    place = small_place(tmp_path)
+    shutil.rmtree(tmp_path / "images")
+    folders(tmp_path / "images")
+    place.search(*SMALL, "--trials", "1", "--epochs", "2", "--workers", "1")
     return place
 
 
-@pytest.fixture
-def place(searched: Place, tmp_path: Path) -> Place:
-    """The same, for one test to go on with."""
-    return Place(shutil.copytree(searched.folder, tmp_path / "place"))
-
-
-def test_a_study_without_pairs_gets_no_verdict_and_seven_pictures(place: Place) -> None:
+def test_settling_goes_on_after_ctrl_c_within_its_budget_and_is_read_by_the_next_call(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = place.run("claims")
     assert out.count("not enough data") == len(CLAIMS)
     assert "treino claims --settle" in out
     drawn = {path.name for path in (place.folder / "var/images/claims").iterdir()}
     assert drawn == {f"{claim.name}.{end}" for claim in CLAIMS for end in ("png", "svg")}
 
-
-def test_settling_stays_within_its_budget_and_is_read_by_the_next_call(place: Place) -> None:
-    command = ("claims", "order", "--settle", "--budget-epochs", "5")
-    process = place.start(*command, "--json")
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0
-    assert err.count(": started") == 2  # a third training of two epochs would be too many
-    assert err.count("  at epoch ") == 2
-    found = json.loads(out)
+    settle = ("claims", "order", "--settle", "--workers", "1")
+    out = place.run(*settle, once=": epoch 1/2", then=interrupt, code=INTERRUPTED)
+    assert "interrupted; everything is saved" in out
+    budget = ("--budget-epochs", "5")
+    found, told = place.json(*settle, *budget)
+    assert capfd.readouterr() == ("", "")
+    assert told.count(": started") == 2  # a third training of two epochs would be too many
+    assert told.count("  at epoch ") == 2
     assert [claim["name"] for claim in found] == [claim.name for claim in CLAIMS]
     (order,) = (claim for claim in found if claim["name"] == "order")
     assert order["verdict"] == "not enough data"
@@ -277,28 +271,15 @@ def test_settling_stays_within_its_budget_and_is_read_by_the_next_call(place: Pl
     assert order["effect"] is not None
     assert order["low"] is None
     assert (place.folder / order["figure"]).is_file()
-    again = place.run(*command)
+    log = (place.folder / "var/images/logs/worker-0.log").read_text().splitlines()
+    first = [line for line in log if line.startswith("pair-") and line.endswith(": epoch 1")]
+    assert len(first) == len(set(first)) == 2  # one of them before Ctrl-C
+    again = place.run(*settle, *budget)
     assert "2 paired trainings so far" in again
     assert ": started" not in again
     assert "folders against together" in again
     assert "pair" not in place.run("leaderboard")
     assert not list((place.folder / "var/images/runs").glob("pair-*/checkpoint*"))
-
-
-def test_ctrl_c_pauses_and_the_same_command_goes_on(place: Place) -> None:
-    command = ("claims", "batch", "--settle", "--workers", "1")
-    process = place.start(*command)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if ": epoch 1/2" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    out, err = process.communicate(timeout=100)
-    assert process.returncode == 130
-    assert err == ""
-    assert "interrupted; everything is saved" in out
-    out = place.run(*command, "--budget-epochs", "8")
-    assert out.count("  at epoch ") >= 1
 
 
 @pytest.mark.parametrize(
@@ -311,6 +292,6 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(place: Place) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(
-    place: Place, arguments: tuple[str, ...], said: str
+    tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    assert said in place.run("claims", *arguments, code=2)
+    assert said in Place(tmp_path).run("claims", *arguments, code=2)

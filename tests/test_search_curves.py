@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +27,7 @@ from search.trials import UNFIT, run_name
 from storage.engine import open_storage
 from storage.study import create_or_check
 from storage.tables import Records
-from tests.commands import Place, read_until
-from tests.pictures import image_folder
+from tests.commands import INTERRUPTED, SMALL, Place, interrupt, small_place
 
 RANGES = {
     "blocks": IntDistribution(2, 5),
@@ -271,15 +269,10 @@ def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
 
 
 def test_a_recording_broken_off_and_continued_ends_in_the_same_file(tmp_path: Path) -> None:
-    image_folder(tmp_path / "images", each=20, side=16)
-    place = Place(tmp_path)
-    arguments = ("record", "--data", "images", "--images", "30", "--image-size", "16")
+    place = small_place(tmp_path)
+    arguments = ("record", "--data", "images", "--images", "30", *SMALL)
     arguments += ("--configurations", "2", "--epochs", "3", "--workers", "1")
-    process = place.start(*arguments)
-    read_until(process, "trial 1: epoch 1/3")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 130, err
+    out = place.run(*arguments, once="trial 1: epoch 1/3", then=interrupt, code=INTERRUPTED)
     assert "1 of 2 configurations recorded in var/images-curves/curves.json" in out
     place.run(*arguments)
     file = tmp_path / "var/images-curves/curves.json"

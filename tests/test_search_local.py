@@ -14,7 +14,6 @@ import pytest
 
 from data.catalog import load
 from data.dataset import Dataset
-from models.spec import Block, Dense, ModelSpec, TrainingSpec
 from search import processes
 from search.backends import local
 from search.backends.base import Backend
@@ -22,7 +21,6 @@ from search.backends.local import LocalBackend, Slot
 from search.backends.simulated import SimulatedBackend
 from search.jobs import (
     Done,
-    End,
     EpochDone,
     Failed,
     Job,
@@ -34,8 +32,7 @@ from search.jobs import (
 )
 from tests.laboratory import figures
 from tests.pictures import image_folder
-
-NETWORK = ModelSpec(blocks=(Block(filters=2, batch_norm=False),), dense=Dense(units=4))
+from tests.workers import job, pid, watch
 
 
 @pytest.fixture(scope="module")
@@ -61,37 +58,6 @@ def backend(request: pytest.FixtureRequest, logs: Path) -> Iterator[Backend]:
             yield backend
 
 
-def job(data: Dataset, folder: Path, run: str, epochs: int = 3) -> Job:
-    training = TrainingSpec(batch_size=4, epochs=epochs)
-    checkpoint = folder / run / "checkpoint.npz"
-    return Job(run, NETWORK, training, data.path, seed=1, checkpoint=checkpoint)
-
-
-def go_on(slot: int, message: Message) -> Verdict | None:
-    return Verdict.GO_ON
-
-
-def watch(
-    backend: Backend,
-    slots: tuple[int, ...] = (0,),
-    answer: Callable[[int, Message], Verdict | None] = go_on,
-) -> list[Message]:
-    """What the slots say until each has ended; ``answer`` may decide, or do damage instead."""
-    heard: list[Message] = []
-    busy = set(slots)
-    deadline = time.monotonic() + 120
-    while busy:
-        assert time.monotonic() < deadline, heard
-        for slot, message in backend.wait(1.0):
-            assert slot in busy
-            heard.append(message)
-            if isinstance(message, End):
-                busy.remove(slot)
-            elif (verdict := answer(slot, message)) is not None:
-                backend.answer(slot, verdict)
-    return heard
-
-
 def epochs(messages: list[Message]) -> list[int]:
     return [message.figures.epoch for message in messages if isinstance(message, EpochDone)]
 
@@ -99,67 +65,59 @@ def epochs(messages: list[Message]) -> list[int]:
 class TestContract:
     """What every backend guarantees."""
 
-    def test_a_job_says_where_it_starts_then_each_epoch_then_its_end(
+    def test_jobs_say_where_they_start_then_each_epoch_then_their_end_two_at_once(
         self, backend: Backend, data: Dataset, tmp_path: Path
     ) -> None:
-        backend.start(0, job(data, tmp_path, "whole"))
-        heard = watch(backend)
-        assert isinstance(heard[0], Resumed)
-        assert heard[0].history == ()
-        assert epochs(heard) == [1, 2, 3]
-        assert [m.last for m in heard if isinstance(m, EpochDone)] == [False, False, True]
-        assert heard[-1] == Done()
+        jobs = [job(data, tmp_path, run) for run in ("one", "two")]
+        heard: dict[int, list[Message]] = {0: [], 1: []}
 
-    @pytest.mark.parametrize(
-        ("verdict", "end"), [(Verdict.PAUSE, Paused()), (Verdict.STOP, Stopped())]
-    )
-    def test_a_verdict_ends_the_job(
-        self, backend: Backend, data: Dataset, tmp_path: Path, verdict: Verdict, end: End
-    ) -> None:
-        def after_two(slot: int, message: Message) -> Verdict:
-            is_second = isinstance(message, EpochDone) and message.figures.epoch == 2
-            return verdict if is_second else Verdict.GO_ON
+        def keep(slot: int, message: Message) -> Verdict:
+            heard[slot].append(message)
+            return Verdict.GO_ON
 
-        backend.start(0, job(data, tmp_path, f"{verdict.name} {end}"))
-        heard = watch(backend, answer=after_two)
-        assert epochs(heard) == [1, 2]
-        assert heard[-1] == end
+        for slot in (0, 1):
+            backend.start(slot, jobs[slot])
+        ends = watch(backend, (0, 1), keep)[-1:]
+        for messages in heard.values():
+            assert isinstance(messages[0], Resumed)
+            assert messages[0].history == ()
+            assert epochs(messages) == [1, 2, 3]
+            assert [m.last for m in messages[1:] if isinstance(m, EpochDone)] == [
+                *(False, False, True)
+            ]
+        assert ends == [Done()]
+        backend.start(0, jobs[0])  # a job that was over is over
+        again = watch(backend)
+        assert isinstance(again[0], Resumed)
+        assert again[0].last
+        assert [known.epoch for known in again[0].history] == [1, 2, 3]
+        assert again[1:] == [Done()]
 
-    def test_a_paused_job_goes_on_and_a_job_may_be_refused_at_its_start(
+    def test_a_verdict_ends_a_job_which_goes_on_elsewhere_or_is_refused_at_its_start(
         self, backend: Backend, data: Dataset, tmp_path: Path
     ) -> None:
         started = job(data, tmp_path, "paused", epochs=4)
 
-        def pause_at_an_epoch(slot: int, message: Message) -> Verdict:
-            return Verdict.PAUSE if isinstance(message, EpochDone) else Verdict.GO_ON
+        def after(number: int, verdict: Verdict) -> Callable[[int, Message], Verdict]:
+            def answer(slot: int, message: Message) -> Verdict:
+                now = isinstance(message, EpochDone) and message.figures.epoch == number
+                return verdict if now else Verdict.GO_ON
+
+            return answer
 
         backend.start(0, started)
-        watch(backend, answer=pause_at_an_epoch)
+        heard = watch(backend, answer=after(1, Verdict.PAUSE))
+        assert epochs(heard) == [1]
+        assert heard[-1] == Paused()
         backend.start(0, started)
         refused = watch(backend, answer=lambda *_: Verdict.PAUSE)
         assert [type(message) for message in refused] == [Resumed, Paused]
         backend.start(1, started)  # another worker takes it up
-        heard = watch(backend, slots=(1,))
+        heard = watch(backend, (1,), after(3, Verdict.STOP))
         assert isinstance(heard[0], Resumed)
         assert [known.epoch for known in heard[0].history] == [1]
-        assert epochs(heard) == [2, 3, 4]
-
-    def test_a_job_that_was_over_is_over(
-        self, backend: Backend, data: Dataset, tmp_path: Path
-    ) -> None:
-        for _ in range(2):
-            backend.start(0, job(data, tmp_path, "over"))
-            heard = watch(backend)
-        assert isinstance(heard[0], Resumed)
-        assert heard[0].last
-        assert [known.epoch for known in heard[0].history] == [1, 2, 3]
-        assert heard[1:] == [Done()]
-
-    def test_two_slots_train_at_once(self, backend: Backend, data: Dataset, tmp_path: Path) -> None:
-        backend.start(0, job(data, tmp_path, "one"))
-        backend.start(1, job(data, tmp_path, "two"))
-        heard = watch(backend, slots=(0, 1))
-        assert sorted(epochs(heard)) == [1, 1, 2, 2, 3, 3]
+        assert epochs(heard) == [2, 3]
+        assert heard[-1] == Stopped()
 
     def test_a_killed_job_ends_as_died_and_the_slot_is_free(
         self, backend: Backend, data: Dataset, tmp_path: Path
@@ -183,24 +141,24 @@ class TestContract:
         assert epochs(heard) == [2, 3]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_worker_that_dies_is_noticed_at_once_with_the_signal(
-    data: Dataset, logs: Path, tmp_path: Path, number: signal.Signals
+    data: Dataset, logs: Path, tmp_path: Path
 ) -> None:
     with LocalBackend([Slot(threads=1)], logs) as backend:
         moment = 0.0
+        for number in (signal.SIGKILL, signal.SIGSEGV):
 
-        def strike(slot: int, message: Message) -> None:
-            nonlocal moment
-            moment = time.monotonic()
-            os.kill(pid(backend), number)
+            def strike(slot: int, message: Message, number: signal.Signals = number) -> None:
+                nonlocal moment
+                moment = time.monotonic()
+                os.kill(pid(backend), number)
 
-        backend.start(0, job(data, tmp_path, "struck"))
-        end = watch(backend, answer=strike)[-1]
-        assert time.monotonic() - moment < 1.0
-        assert isinstance(end, Failed)
-        assert end.kind == "died"
-        assert number.name in end.reason
+            backend.start(0, job(data, tmp_path, "struck"))
+            end = watch(backend, answer=strike)[-1]
+            assert time.monotonic() - moment < 1.0
+            assert isinstance(end, Failed)
+            assert end.kind == "died"
+            assert number.name in end.reason
 
 
 @pytest.mark.skipif(not processes._FORKS, reason="workers are not forked here")
@@ -233,10 +191,8 @@ def test_what_breaks_a_training_is_its_end_and_not_the_workers(
             backend.start(0, broken)
             return watch(backend)[-1]
 
-        backend.start(0, job(data, tmp_path, "first", epochs=1))
-        watch(backend)
-        worker = pid(backend)
         mistyped = end_of(replace(job(data, tmp_path, "typo"), monitor="val_los"))
+        worker = pid(backend)
         assert mistyped == Failed("error", mistyped.reason)
         assert "'val_los'" in mistyped.reason
         assert "val_loss" in mistyped.reason
@@ -259,26 +215,20 @@ def test_a_handed_over_model_is_tested(data: Dataset, logs: Path, tmp_path: Path
     assert (tmp_path / "model.keras").stat().st_size > 0
 
 
-def test_a_worker_that_has_grown_is_replaced(
-    data: Dataset, logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_has_grown_is_replaced_and_a_log_that_has_gives_way(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with LocalBackend([Slot(threads=1)], logs) as backend:
-        pids = []
-        for growth in (100.0, 100.0, 0.5):
-            monkeypatch.setattr(local, "GROWTH", growth)
-            backend.start(0, job(data, tmp_path, f"{len(pids)}", epochs=1))
-            pids.append(pid(backend))
-            watch(backend)
-    assert pids[0] == pids[1] != pids[2]
-
-
-def test_a_log_that_has_grown_gives_way_to_a_new_one(data: Dataset, tmp_path: Path) -> None:
     said = tmp_path / "logs" / "worker-0.log"
     said.parent.mkdir()
     said.write_bytes(b"." * (local.MOST_LOG + 1))
     with LocalBackend([Slot(threads=1)], said.parent) as backend:
-        backend.start(0, job(data, tmp_path, "first", epochs=1))
-        watch(backend)
+        pids = []
+        for growth in (100.0, 100.0, 0.5):
+            monkeypatch.setattr(local, "GROWTH", growth)
+            backend.start(0, job(data, tmp_path, f"{len(pids)}"))
+            pids.append(pid(backend))
+            assert watch(backend, answer=lambda *_: Verdict.PAUSE)[-1] == Paused()
+    assert pids[0] == pids[1] != pids[2]
     assert said.with_name("worker-0.old.log").stat().st_size == local.MOST_LOG + 1
     assert said.stat().st_size < local.MOST_LOG
 
@@ -290,7 +240,9 @@ def test_workers_leave_when_their_tuner_is_killed(
 import sys
 from pathlib import Path
 from search.backends.local import LocalBackend, Slot
-from tests.test_search_local import Dataset, EpochDone, Verdict, job, pid
+from data.dataset import Dataset
+from search.jobs import EpochDone, Verdict
+from tests.workers import job, pid
 backend = LocalBackend([Slot(threads=1)], Path(sys.argv[1]))
 backend.start(0, job(Dataset.open(Path(sys.argv[2])), Path(sys.argv[3]), "orphan", epochs=10**5))
 while True:
@@ -310,9 +262,3 @@ while True:
     tuner.wait()
     tuner.stdout.close()
     worker.wait(timeout=5)  # raises if it is still there
-
-
-def pid(backend: LocalBackend) -> int:
-    number = backend._workers[0].process.pid
-    assert number is not None
-    return number

@@ -116,14 +116,15 @@ def test_the_dashboard_shows_it_all_at_any_width_in_both_themes(
             "/note": "return document.body.innerText.includes('Best so far: trial 0')",
         }
         screens = ((390, 844), (1400, 1000))
-        for width, height, theme in ((*screen, t) for screen in screens for t in ("light", "dark")):
-            screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-            chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        for page, theme in ((page, theme) for page in pages for theme in ("light", "dark")):
             media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
             chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-            for page, there in pages.items():
-                chrome.get(f"{origin}/dashboard/studies/1{page}")
-                until(there)
+            chrome.get(f"{origin}/dashboard/studies/1{page}")
+            for width, height in screens:  # a window is widened: what a page loads is the same
+                screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+                chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+                until(f"return innerWidth === {width}")
+                until(pages[page])
                 seen = chrome.execute_script(LOOK)
                 assert set(seen["faint"]) <= THEIRS
                 dark = seen["background"] < 0.2

@@ -56,10 +56,10 @@ def build_model(hp):
 
 
 def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Path) -> None:
-    image_folder(tmp_path / "images", each=20, side=16)
+    image_folder(tmp_path / "images", each=20)
     (tmp_path / "tutorial.py").write_text(TUTORIAL)
     arguments = ("search", "--data", "images", "--space", "tutorial.py:build_model")
-    arguments += ("--trials", "2", "--epochs", "1", "--workers", "1")
+    arguments += ("--trials", "2", "--epochs", "1", "--workers", "1", "--image-size", "8")
     out = Place(tmp_path).run(*arguments)
     assert "tutorial.py:build_model asks for num_layers, units_0, activation, dropout, lr" in out
     assert "do not seem to scale" not in out
@@ -70,16 +70,16 @@ def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Pat
             *("num_layers", "units_0", "units_1", "units_2"),
             *("activation", "dropout", "lr"),
         }
-        assert trial.user_attrs["parameters"] > 16 * 16 * 3 * 8
+        assert trial.user_attrs["parameters"] > 8 * 8 * 3 * 8
     history = (tmp_path / "var/images/runs/trial-00000/spec.json").read_text()
     assert json.loads(history)["model"]["params"] == found[0].params
 
 
 def test_the_example_is_searched_retrained_and_put_to_use(tmp_path: Path) -> None:
-    image_folder(tmp_path / "images", each=20, side=16)
+    image_folder(tmp_path / "images", each=20)
     (tmp_path / "net.py").write_text(EXAMPLE.read_text())
-    search = ("search", "--data", "images", "--space", "net.py:build", "--epochs", "1")
-    out = Place(tmp_path).run(*search, "--trials", "1", "--workers", "1")
+    search = ("search", "--data", "images", "--image-size", "8", "--space", "net.py:build")
+    out = Place(tmp_path).run(*search, "--trials", "1", "--epochs", "1", "--workers", "1")
     assert "trial 0: complete" in out
     (trial,) = Place(tmp_path).trials
     assert trial.user_attrs["parameters"] > 0

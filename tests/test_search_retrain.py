@@ -19,8 +19,7 @@ from search.scheduler import trial_seed
 from search.space import Documents
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
-from tests.commands import Place
-from tests.pictures import image_folder
+from tests.commands import finished_search
 
 ROW = ModelRow(
     study="images",
@@ -159,22 +158,23 @@ def test_the_table_fits_into_80_columns() -> None:
     assert "0.1500 ± 0.0707" in lines[1]
 
 
-def test_two_trials_with_two_seeds_for_real(tmp_path: Path) -> None:
-    image_folder(tmp_path / "images", each=20, side=16)
-    place = Place(tmp_path)
-    place.search("--trials", "2", "--epochs", "1", "--image-size", "16", "--pruner", "none")
+def test_two_trials_with_two_seeds_for_real(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    var = tmp_path / "place/var/images"
+    place = finished_search(tmp_path_factory).copy(tmp_path / "place")
     arguments = ("retrain-best", "--top", "2", "--seeds", "2", "--epochs", "2")
     out = place.run(*arguments)
     assert out.count(": started") == 4
     assert "rank flips between search and full length: " in out
     assert " told apart: " in out
-    runs = list((tmp_path / "var/images/runs").glob("trial-*-retrained-*"))
+    runs = list((var / "runs").glob("trial-*-retrained-*"))
     assert len(runs) == 4
     specs = [json.loads((run / "spec.json").read_text()) for run in runs]
     assert len({spec["seed"] for spec in specs}) == 4
-    assert list(tmp_path.glob("var/images/runs/*-retrained-*/checkpoint*")) == []
+    assert list(var.glob("runs/*-retrained-*/checkpoint*")) == []
 
-    best = tmp_path / "var/images/best"
+    best = var / "best"
     by_content = {(run / "model.keras").read_bytes(): run for run in runs}
     chosen = by_content[(best / "model.keras").read_bytes()]
     for name in ("spec.json", "history.csv", "curves.png", "confusion.png"):
