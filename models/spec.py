@@ -283,7 +283,7 @@ def estimate_memory(
     layer's map twice, forwards and backwards, and once the nine-fold patches of the widest
     convolution, which a CPU lays out for its product; or, if that is more, the largest map and
     its successor for each image of an evaluation. Four networks on images of 32 to
-    128 pixels took 0.65 to 0.98 of it; ``tests/test_models_memory.py`` looks at one.
+    128 pixels took 0.65 to 0.98 of it; ``tests/stress/test_models_memory.py`` looks at one.
 
     Raises:
         SpecError: The network does not fit images of this size.

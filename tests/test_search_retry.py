@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from optuna.trial import TrialState
 
 from models.history import EpochFigures
 from models.spec import OwnSpec, estimate_memory
-from search import plots
 from search.backends.simulated import Curve
 from search.failures import HOPELESS
 from search.jobs import Failed, Job
@@ -20,16 +18,6 @@ from tests.laboratory import EPOCHS, Killed, Lab, Writes, bowl, figures, told
 
 NO_DRIVER = Failed("error", "no such driver")
 KILLED = Failed("died", "its worker process died: SIGKILL")
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trial's picture takes longer than all the rest of it, and nobody looks at one here."""
-
-    def draw(history: object, path: Path, *_: object, **__: object) -> None:
-        path.write_bytes(b"a picture")
-
-    monkeypatch.setattr(plots, "draw_curves", draw)
 
 
 def failing(numbers: set[int], failure: Failed = NO_DRIVER) -> Curve:
