@@ -23,11 +23,12 @@ def main() -> None:
     _leave_at_ctrl_c()
     set_up()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # as search/treino blocked it
-    from search import cli, outputs
+    from search.cli import commands
+    from search.console import outputs
 
     outputs.outlive_terminal()
     try:
-        cli.main()
+        commands.main()
     finally:
         _leave_at_ctrl_c()  # while libraries put themselves away
 

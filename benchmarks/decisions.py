@@ -12,11 +12,11 @@ from statistics import median
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from search.coordinates import Coordinates
-from search.prior import prior_of
-from search.promotion import ETA, Choice, Seen, next_rung, rungs
-from search.scheduler import make_chooser
-from search.space import Documents
+from search.scheduling.asha import ETA, Choice, Seen, next_rung, rungs
+from search.scheduling.prior import prior_of
+from search.scheduling.samplers import make_chooser
+from search.spaces.builtin import Documents
+from search.spaces.unit_cube import Coordinates
 
 TRIALS = (100, 2000)
 EPOCHS = 100
@@ -70,7 +70,7 @@ def train(seen: list[Seen], choice: Choice) -> None:
 
 def main() -> None:
     """Print the seconds of decisions in a row, the first by a chooser that remembers nothing."""
-    with threadpool_limits(1):  # as in a search (search/launch.py)
+    with threadpool_limits(1):  # as in a search (search/tuning/run.py)
         _measure()
 
 

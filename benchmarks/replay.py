@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from search import lcbench, prior, scheduler, tabular
-from search import replay as engine
-from search import tasks as tasks_of
 from search.errors import TreinoError
-from search.machine import cores
-from search.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
-from search.replay import BUDGETS, Maker, Result, Run, Task, brief
+from search.replay import lcbench, tabular
+from search.replay import replay as engine
+from search.replay import task_sources as tasks_of
+from search.replay.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
+from search.replay.replay import BUDGETS, Maker, Result, Run, Task, brief
+from search.scheduling import prior, samplers
+from search.workers.hardware import cores
 
 FOLDER = Path("var/bench")
 WORKERS = (1, 4, 16)
@@ -78,7 +79,7 @@ def code_of(name: str, make: Maker) -> str:
     home = inspect.getmodule(func)
     parts: list[Any] = [engine.simulate, engine.regrets, func if home is engine else home]
     if home in (engine, baselines):
-        parts += [engine.Promoting, *_reached(scheduler)]
+        parts += [engine.Promoting, *_reached(samplers)]
     code = "".join(_parsed(part) for part in parts) + repr(getattr(make, "args", ()))
     if "auto" in getattr(make, "args", ()):
         code += prior.RECORDED.read_text(encoding="utf-8")

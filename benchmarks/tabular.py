@@ -29,13 +29,13 @@ from optuna.distributions import distribution_to_json
 from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 
-from search.coordinates import Array, Coordinates, Params
-from search.curves import Curve, Curves
-from search.lcbench import EPOCHS, TASKS, LCBenchTask
-from search.machine import cores
-from search.peers import GROUPS
-from search.replay import Task, compare, printed
-from search.tabular import TREES, TabularTask
+from search.replay.lcbench import EPOCHS, TASKS, LCBenchTask
+from search.replay.peers import GROUPS
+from search.replay.replay import Task, compare, printed
+from search.replay.tabular import TREES, TabularTask
+from search.scheduling.curves import Curve, Curves
+from search.spaces.unit_cube import Array, Coordinates, Params
+from search.workers.hardware import cores
 
 DRAWS, EARLY, NEIGHBOURS = 2, 3, 5
 ROWS = 168  # as many as benchmarks/cifar10.json has

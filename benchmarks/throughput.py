@@ -24,9 +24,9 @@ from data.catalog import load
 from data.dataset import SPLITS, Dataset, Split
 from models.documented import DOCUMENTED
 from models.spec import count_operations, estimate_memory
-from search.backends.local import LocalBackend, Slot
-from search.jobs import Done, EpochDone, Failed, Job, Resumed, Verdict
-from search.machine import bfloat16_pays, slots
+from search.protocol import Done, EpochDone, Failed, Job, Resumed, Verdict
+from search.workers.backends.local import LocalBackend, Slot
+from search.workers.hardware import bfloat16_pays, slots
 
 RUN = DOCUMENTED["run-10"]
 VALIDATION = 4  # training images to one for validation, where fewer are asked for: as in CIFAR-10

@@ -5,7 +5,7 @@
     │   ├── SettingsError      a setting out of its range, or two that do not go together
     │   ├── NothingToTrainError  no trial to retrain, no configuration left to try
     │   └── TrainingFailedError  a training outside the study that could not be ended
-    ├── DashboardError         search.dashboard: an address that cannot be served
+    ├── DashboardError         search.reports.dashboard: an address that cannot be served
     ├── DataError              data: images that cannot be had or cannot be used
     ├── StorageError           storage: the database, the study in it, the files under var/
     │   └── LeaseHeld          another tuner works on the study

@@ -39,7 +39,7 @@ def preload() -> None:
     """Begin the import that processes will share; returns at once."""
     if not _FORKS:
         return
-    forkserver.set_forkserver_preload(["search.preloaded"])
+    forkserver.set_forkserver_preload(["search.workers.preload"])
     # Without a folder for its socket there is no server, and processes import for themselves.
     with suppress(OSError), _outputs_closed(), _environment(), _no_signals():
         _have_short_temporary_folder()

@@ -1,8 +1,8 @@
 """Every setting of treino, in one table: name, default, help.
 
 A setting comes from its flag, else from its ``TREINO_*`` variable, else from ``treino.toml`` in
-the working folder, else it has its default (search/options.py). docs/settings.md shows this table;
-a test compares them.
+the working folder, else it has its default (search/cli/options.py). docs/settings.md shows this
+table; a test compares them.
 """
 
 from dataclasses import dataclass, field, fields

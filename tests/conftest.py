@@ -58,8 +58,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Lab":
     import optuna
 
     from data.catalog import load
-    from search import plots
-    from search.space import Documents
+    from search.figures import plots
+    from search.spaces.builtin import Documents
     from tests.laboratory import EPOCHS, Lab, Said, blank_picture
     from tests.pictures import image_folder
 

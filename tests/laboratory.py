@@ -10,17 +10,17 @@ from sqlalchemy import Connection, event
 
 from data.dataset import Dataset
 from models.history import EpochFigures
-from search.backends.simulated import Curve, SimulatedBackend
+from search.console.display import Display, Overall
 from search.interruption import Interruption
-from search.jobs import Job
-from search.plan import Outcome, Plan
-from search.prior import Prior
-from search.progress import Display, Overall
-from search.scheduler import make_pruner
-from search.session import Session
-from search.space import Space
-from search.tuner import Tuner
-from search.workspace import Workspace
+from search.protocol import Job
+from search.scheduling.prior import Prior
+from search.scheduling.samplers import make_pruner
+from search.spaces.builtin import Space
+from search.study.workspace import Workspace
+from search.tuning.plan import Outcome, Plan
+from search.tuning.session import Session
+from search.tuning.tuner import Tuner
+from search.workers.backends.simulated import Curve, SimulatedBackend
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from storage.study import create_or_check
@@ -157,7 +157,7 @@ def bowl(job: Job) -> Sequence[EpochFigures]:
 
 
 def blank_picture(_history: object, path: Path, _title: str, *, subtitle: str = "") -> None:
-    """Stands in for ``search.plots.draw_curves``."""
+    """Stands in for ``search.figures.plots.draw_curves``."""
     path.write_bytes(b"no picture")
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from search import arms
-from search.claims import StudyView, Training
-from search.pairs import Anchor, _works
-from search.statements import CLAIMS, LAST
+from search.claims import contrasts
+from search.claims.catalog import CLAIMS, LAST
+from search.claims.pairing import Anchor, _works
+from search.claims.verdicts import StudyView, Training
 
 EPOCHS = 20
 
@@ -56,14 +56,14 @@ class Truth:
 
     def curve(self, params: Mapping[str, Any], random: np.random.Generator) -> list[Figures]:
         """A training of EPOCHS epochs: accuracy grows to half-way, then by what ``epochs`` says."""
-        on_l2 = params["l2_conv"] >= arms.LEAST_L2 or params["l2_dense"] >= arms.LEAST_L2
-        dropped = params["dropout_blocks"] >= arms.FEWEST_DROPPED
+        on_l2 = params["l2_conv"] >= contrasts.LEAST_L2 or params["l2_dense"] >= contrasts.LEAST_L2
+        dropped = params["dropout_blocks"] >= contrasts.FEWEST_DROPPED
         decades = math.log10(params["learning_rate"] / 1e-3)
         level = 75.0 + self.noise * random.normal()
         level += self.batch * math.log2(params["batch_size"] / 32)
         level += self.filters * (params["last_filters"] == 256)
         level += self.l2 * on_l2 + self.norm * params["batch_norm"]
-        level += self.order * (params.get(arms.ORDER) == "folders")
+        level += self.order * (params.get(contrasts.ORDER) == "folders")
         level += self.rate[0] * min(decades, 0) + self.rate[1] * max(decades, 0)
         if self.others:
             level -= 1.5 * (params["blocks"] - 3.5) ** 2 + 8 * (params["dropout_dense"] - 0.4) ** 2
@@ -128,7 +128,7 @@ def searched(
 
 def paired(truth: Truth, pairs: int, random: np.random.Generator) -> list[Training]:
     """Every training that the claims ask for, around run 10, of so many seeds."""
-    anchor = Anchor("run 10", {**arms.RUN_10, arms.ORDER: "together"})
+    anchor = Anchor("run 10", {**contrasts.RUN_10, contrasts.ORDER: "together"})
     works = {
         work.key: work
         for claim in CLAIMS

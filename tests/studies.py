@@ -16,14 +16,14 @@ from data.dataset import Dataset, Split
 from models.documented import CIFAR_CLASSES, DOCUMENTED
 from models.evaluation import Mistake
 from models.history import EpochFigures
-from search.jobs import TestFigures
-from search.pairs import KIND
+from search.claims.pairing import KIND
+from search.protocol import TestFigures
 from search.settings import Settings
-from search.space import Documents, Space
-from search.study_names import BASELINES
-from search.tested import Tested, draw_mistakes
-from search.trials import DECISIONS, REASON, run_name
-from search.workspace import Workspace, made_by, made_with
+from search.spaces.builtin import Documents, Space
+from search.study.evaluation_record import Tested, draw_mistakes
+from search.study.names import BASELINES
+from search.study.trials import DECISIONS, REASON, run_name
+from search.study.workspace import Workspace, made_by, made_with
 from storage.study import create_or_check
 from storage.tables import Epoch, ModelRow
 from tests import made_up

@@ -6,12 +6,12 @@ import pytest
 
 from benchmarks import decisions
 from benchmarks import replay as bench
-from search import curves, scheduler
-from search import replay as engine
-from search.curves import LEAST
-from search.peers import GROUPS
-from search.promotion import STARTUP
-from search.replay import Result
+from search.replay import replay as engine
+from search.replay.peers import GROUPS
+from search.replay.replay import Result
+from search.scheduling import curves, samplers
+from search.scheduling.asha import STARTUP
+from search.scheduling.curves import LEAST
 from tests.test_search_curves import EPOCHS, curve, made
 
 ROW = {"strategy": "random", "code": "optuna-5", "task": "3945", "seed": 0, "workers": 1}
@@ -67,7 +67,7 @@ def test_a_strategys_code_is_its_own_and_that_of_the_replay(
 
 
 def test_the_code_of_treinos_own_is_all_that_decides() -> None:
-    names = {module.__name__ for module in bench._reached(scheduler)}
+    names = {module.__name__ for module in bench._reached(samplers)}
     assert {f"search.{n}" for n in ("scheduler", "promotion", "surrogate", "coordinates")} <= names
 
 

@@ -11,11 +11,11 @@ import pytest
 import typer
 
 from models.documented import DOCUMENTED
-from search.cli import app, main
+from search.claims.catalog import CLAIMS
+from search.cli.commands import app, main
 from search.errors import EXIT_ERROR, EXIT_USAGE
 from search.settings import Settings, flag_of
-from search.space import SPACES, make_space
-from search.statements import CLAIMS
+from search.spaces.builtin import SPACES, make_space
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from data.catalog import load
 from models.spec import Block, Dense, ModelSpec, TrainingSpec
-from search.backends.local import LocalBackend, Slot
-from search.jobs import Done, EpochDone, Failed, Job, Message, Verdict
-from search.watchdog import Watchdog
+from search.protocol import Done, EpochDone, Failed, Job, Message, Verdict
+from search.workers.backends.local import LocalBackend, Slot
+from search.workers.watchdog import Watchdog
 from tests.commands import SMALL, Place, finished_search, read_until, small_place
 from tests.pictures import image_folder
 from tests.workers import NETWORK, pid, watch

@@ -86,7 +86,7 @@ import json, os
 from search import plots
 from models import environment
 plots.new_figure(1, 1)
-import search.worker
+import search.workers.worker
 import matplotlib, keras
 from keras.src.backend import config
 from tensorflow.python.util import _pywrap_util_port as port

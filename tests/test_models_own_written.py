@@ -12,7 +12,7 @@ import pytest
 from models.own_errors import OwnCodeError
 from models.own_network import OwnNetwork, load
 from models.own_trial import given
-from search import probe
+from search.spaces import probe
 
 SHAPE = (8, 8, 3)
 HEAD = """

@@ -15,7 +15,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from search.dashboard import application
+from search.reports.dashboard import application
 from storage.engine import database_url, open_storage
 from tests.commands import Place
 

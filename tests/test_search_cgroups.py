@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.cgroups import cpu_limit, memory_left
+from search.workers.cgroups import cpu_limit, memory_left
 
 GIB = 2**30
 
@@ -124,7 +124,7 @@ def test_the_quota_of_a_real_group_is_seen(tmp_path: Path) -> None:
             pytest.skip(f"no processor quota can be set here: {error}")
         code = (
             "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid())); "
-            "from search.machine import cores; print(cores())"
+            "from search.workers.hardware import cores; print(cores())"
         )
         command = [sys.executable, "-c", code, str(folder / "cgroup.procs")]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -13,16 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search import arms, claim_plots, claim_text
-from search.claims import MOST_PAIRS, StudyView, Training, common_epoch, judge, key
-from search.inference import (
+from search.claims import contrasts as arms
+from search.claims import plots
+from search.claims import text as claim_text
+from search.claims.catalog import CLAIMS
+from search.claims.pairing import Anchor, next_work
+from search.claims.verdicts import MOST_PAIRS, StudyView, Training, common_epoch, judge, key
+from search.intervals import (
     FEWEST_PAIRS,
     of_differences,
     of_regression,
     pairs_needed,
 )
-from search.pairs import Anchor, next_work
-from search.statements import CLAIMS
 from tests.commands import INTERRUPTED, SMALL, Place, interrupt, small_place
 from tests.made_up import EPOCHS, Truth, study
 from tests.pictures import pictures
@@ -213,7 +215,7 @@ def test_every_claim_is_drawn_and_told_in_80_columns(view: StudyView, tmp_path: 
     for verdict in verdicts:
         if not verdict.source:  # the pictures of nothing: the command draws them below
             continue
-        claim_plots.draw(verdict, view, files[verdict.claim.name])
+        plots.draw(verdict, view, files[verdict.claim.name])
         assert files[verdict.claim.name].read_bytes().startswith(b"\x89PNG")
         svg = files[verdict.claim.name].with_suffix(".svg").read_text(encoding="utf-8")
         assert verdict.claim.text in svg

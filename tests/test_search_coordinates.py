@@ -14,8 +14,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.coordinates import Coordinates
-from search.space import Documents
+from search.spaces.builtin import Documents
+from search.spaces.unit_cube import Coordinates
 
 SPACES: dict[str, Mapping[str, BaseDistribution]] = {
     "documents": Documents(20, 32).distributions(),

@@ -18,12 +18,13 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from search import curves, recording
-from search.coordinates import Coordinates
-from search.curves import LEAST, Curve, Curves
 from search.errors import TreinoError
-from search.tabular import TabularTask, check
-from search.trials import UNFIT, run_name
+from search.replay.tabular import TabularTask, check
+from search.scheduling import curves
+from search.scheduling.curves import LEAST, Curve, Curves
+from search.spaces.unit_cube import Coordinates
+from search.study import recorded_curves
+from search.study.trials import UNFIT, run_name
 from storage.engine import open_storage
 from storage.study import create_or_check
 from storage.tables import Records
@@ -236,7 +237,7 @@ def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
     records = Records(storage.engine)
     made_with = {"data": "images 5f1e", "space": "s", "epochs": str(EPOCHS), "seed": "3"}
     study, _ = create_or_check(storage, "mine", made_with, {"keras": "3", "decoded": "/secret"})
-    assert recording.of_study(study, records) is None
+    assert recorded_curves.of_study(study, records) is None
 
     def trained(*losses: float) -> optuna.Trial:
         trial = study.ask(RANGES)
@@ -256,7 +257,7 @@ def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
     study.tell(bad, state=TrialState.PRUNED)
     study.tell(trained(1.0), state=TrialState.FAIL)
     trained(1.0)
-    found = recording.of_study(study, records)
+    found = recorded_curves.of_study(study, records)
     storage.engine.dispose()
     assert found is not None
     assert [(c.trial, c.val_loss, c.diverged) for c in found.configurations] == [

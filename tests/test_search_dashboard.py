@@ -27,8 +27,15 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.storages import InMemoryStorage, RDBStorage
 
 from models.history import EpochFigures
-from search.dashboard import DashboardError, _allowed, _hosts, application, serve, with_token
-from search.plots import draw_curves
+from search.figures.plots import draw_curves
+from search.reports.dashboard import (
+    DashboardError,
+    _allowed,
+    _hosts,
+    application,
+    serve,
+    with_token,
+)
 from storage.engine import open_storage
 
 if TYPE_CHECKING:
@@ -42,7 +49,7 @@ HOSTS = frozenset({"localhost", "127.0.0.1"})
 SERVE = """
 import signal, sys
 from pathlib import Path
-from search.dashboard import serve
+from search.reports.dashboard import serve
 from storage.engine import open_storage
 
 signal.signal(signal.SIGINT, signal.default_int_handler)

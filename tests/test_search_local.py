@@ -15,11 +15,7 @@ import pytest
 from data.catalog import load
 from data.dataset import Dataset
 from search import processes
-from search.backends import local
-from search.backends.base import Backend
-from search.backends.local import LocalBackend, Slot
-from search.backends.simulated import SimulatedBackend
-from search.jobs import (
+from search.protocol import (
     Done,
     EpochDone,
     Failed,
@@ -30,6 +26,10 @@ from search.jobs import (
     Stopped,
     Verdict,
 )
+from search.workers.backends import local
+from search.workers.backends.base import Backend
+from search.workers.backends.local import LocalBackend, Slot
+from search.workers.backends.simulated import SimulatedBackend
 from tests.laboratory import figures
 from tests.pictures import image_folder
 from tests.workers import job, pid, watch
@@ -239,9 +239,9 @@ def test_workers_leave_when_their_tuner_is_killed(
     code = """
 import sys
 from pathlib import Path
-from search.backends.local import LocalBackend, Slot
+from search.workers.backends.local import LocalBackend, Slot
 from data.dataset import Dataset
-from search.jobs import EpochDone, Verdict
+from search.protocol import EpochDone, Verdict
 from tests.workers import job, pid
 backend = LocalBackend([Slot(threads=1)], Path(sys.argv[1]))
 backend.start(0, job(Dataset.open(Path(sys.argv[2])), Path(sys.argv[3]), "orphan", epochs=10**5))

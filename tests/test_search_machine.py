@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from search import cgroups, machine
 from search.errors import TreinoError
-from search.machine import bfloat16_pays, check_room, few_workers, gpus, memory, slots
-from search.space import Documents
+from search.spaces.builtin import Documents
+from search.workers import cgroups
+from search.workers import hardware as machine
+from search.workers.hardware import bfloat16_pays, check_room, few_workers, gpus, memory, slots
 
 
 @pytest.mark.parametrize(

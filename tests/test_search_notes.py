@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from search import notes, report
-from search.plots import draw_curves
+from search.figures.plots import draw_curves
+from search.reports import dashboard_notes, report
 from search.settings import Settings
-from search.workspace import Workspace
+from search.study.workspace import Workspace
 from tests import studies
 from tests.studies import COMPLETE, FAIL, PRUNED
 from tests.test_search_dashboard import Made, browser, requested, serving
@@ -26,10 +26,10 @@ def test_the_study_carries_note_and_figures_for_the_dashboard(place: Workspace) 
     from optuna_dashboard import get_note
 
     study, space = studies.begin(place, "noted")
-    notes.note(study)
+    dashboard_notes.note(study)
     assert "none yet" in get_note(study)
     studies.add(place, study, space, [COMPLETE] * 2 + [PRUNED] * 3)
-    notes.finish(place, study)
+    dashboard_notes.finish(place, study)
     assert f"trial {report.look(place, study).best.number}" in get_note(study)
     assert "5 trials (2 complete, 3 pruned)" in get_note(study)
     assert "treino search --data cifar10 --study noted" in get_note(study)
@@ -38,7 +38,7 @@ def test_the_study_carries_note_and_figures_for_the_dashboard(place: Workspace) 
     assert {key.split(":")[2] for key in kept} == {"overfitting", "epochs-spent"}
     assert "pruned by median" in "".join(kept.values())
     assert sum(map(len, kept.values())) < 10_000
-    notes.note(study)  # nothing changed: nothing is written
+    dashboard_notes.note(study)  # nothing changed: nothing is written
     assert study._storage.get_study_system_attrs(study._study_id) == before
 
 
@@ -51,7 +51,7 @@ def test_what_is_handed_over_is_among_the_artifacts_once(place: Workspace) -> No
     files = place.layout.best("made")
     for content in (b"first", b"second"):
         files.model.write_bytes(content)
-        notes.attach_best(study, place.layout)
+        dashboard_notes.attach_best(study, place.layout)
         found = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
         assert found.keys() == {"model.keras", "mistakes.png"}
         assert (place.layout.artifacts / found["model.keras"]).read_bytes() == content
@@ -96,7 +96,7 @@ def test_the_dashboard_shows_it_all_at_any_width_in_both_themes(
     place.layout.best("shown").model.write_bytes(b"a model")
     curves = studies.curve(0, 20, study.trials[0].params)
     draw_curves(curves, place.layout.best("shown").curves, "trial 0")
-    notes.finish(place, study)
+    dashboard_notes.finish(place, study)
     made = Made(Path("var/treino.db").resolve(), place.layout.artifacts.resolve())
     with serving(made, writable=False) as (_, origin), browser(tmp_path) as chrome:
         from selenium.webdriver.support.ui import WebDriverWait

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.outlook import Outlook, outlook
+from search.scheduling.stopping import Outlook, outlook
 
 
 def test_as_much_as_the_last_stretch_of_the_same_ratio() -> None:

@@ -14,7 +14,7 @@ WORK = """
 import sys
 from search import outputs
 outputs.outlive_terminal()
-from search.progress import Overall, make_display
+from search.console.display import Overall, make_display
 print("begun", flush=True)
 sys.stdin.readline()
 with make_display() as display:

@@ -8,8 +8,8 @@ import pytest
 
 from data import catalog
 from models.spec import OwnSpec, TrainingSpec
-from search import provenance
-from search.card import own_network
+from search.retraining.card import own_network
+from search.study import provenance
 from tests.pictures import image_folder
 from tests.test_search_retrain import ROW
 

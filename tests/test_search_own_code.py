@@ -17,11 +17,11 @@ from data import catalog
 from models.own_network import load
 from models.own_trial import Choice, Real, Whole
 from models.spec import OwnSpec, TrainingSpec
-from search import probe
 from search.errors import SettingsError
-from search.jobs import Done, Failed, Job, Resumed, Verdict
-from search.own_code import OwnNetworks
-from search.worker import work
+from search.protocol import Done, Failed, Job, Resumed, Verdict
+from search.spaces import probe
+from search.spaces.hypermodel import OwnNetworks
+from search.workers.worker import work
 from tests.commands import Place
 from tests.pictures import image_folder
 

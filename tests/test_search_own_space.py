@@ -7,8 +7,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from models.spec import map_sides
 from search.errors import SettingsError
-from search.own_space import OwnRanges
-from search.space import Documents
+from search.spaces.builtin import Documents
+from search.spaces.custom_ranges import OwnRanges
 
 BUILT_IN = Documents(epochs=20, image_side=32)
 

@@ -15,11 +15,11 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.coordinates import Array, Params
 from search.errors import SettingsError, TreinoError
-from search.peers import GROUPS, chosen, missing
-from search.replay import STRATEGIES as OURS
-from search.replay import Epoch, Maker, Work, regrets, simulate
+from search.replay.peers import GROUPS, chosen, missing
+from search.replay.replay import STRATEGIES as OURS
+from search.replay.replay import Epoch, Maker, Work, regrets, simulate
+from search.spaces.unit_cube import Array, Params
 
 pytestmark = [
     # KerasTuner asks for a thread in a way that Python deprecates,
@@ -184,14 +184,15 @@ def test_names_and_groups() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.peers.find_spec", lambda _: None)
+    monkeypatch.setattr("search.replay.peers.find_spec", lambda _: None)
     with pytest.raises(TreinoError, match=r"kerastuner-hyperband needs keras-tuner: .*pip install"):
         chosen("kerastuner-hyperband")
 
 
 def test_the_peers_are_imported_only_when_they_search() -> None:
     code = (
-        "import sys, search.peers; print(*sorted({'keras_tuner', 'syne_tune'} & set(sys.modules)))"
+        "import sys, search.replay.peers; "
+        "print(*sorted({'keras_tuner', 'syne_tune'} & set(sys.modules)))"
     )
     root = Path(__file__).parent.parent
     done = subprocess.run(

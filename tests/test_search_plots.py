@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.history import EpochFigures
-from search.plots import draw_confusion, draw_curves, draw_panels, new_figure
+from search.figures.plots import draw_confusion, draw_curves, draw_panels, new_figure
 from storage.engine import StorageError
 
 ROOT = Path(__file__).parents[1]

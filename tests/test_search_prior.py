@@ -8,15 +8,15 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from scipy.special import ndtr
 
-from search import curves
-from search.coordinates import Coordinates
 from search.errors import SettingsError, TreinoError
-from search.forecast import ByForecast
-from search.messages import knowing
-from search.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
-from search.promotion import Choice, Seen
-from search.space import Documents, Extended
-from search.trials import MEMORY
+from search.scheduling import curves
+from search.scheduling.asha import Choice, Seen
+from search.scheduling.freeze_thaw import ByForecast
+from search.scheduling.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
+from search.spaces.builtin import Documents, Extended
+from search.spaces.unit_cube import Coordinates
+from search.study.trials import MEMORY
+from search.tuning.messages import knowing
 
 SPACE = Documents(epochs=20, image_side=32).distributions()
 RECORD = curves.read(RECORDED)

@@ -19,9 +19,10 @@ from pathlib import Path
 from search import processes
 
 def work(told):
-    ready = "search.worker" in sys.modules
-    import search.worker, data.dataset
-    Path(told).write_text(f"{os.getppid()} {ready} {search.worker.Dataset is data.dataset.Dataset}")
+    ready = "search.workers.worker" in sys.modules
+    import search.workers.worker, data.dataset
+    same = search.workers.worker.Dataset is data.dataset.Dataset
+    Path(told).write_text(f"{os.getppid()} {ready} {same}")
 
 if __name__ == "__main__":
     processes.preload()

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from search.progress import Display, LiveDisplay, Overall, PlainDisplay
-from search.text import duration, plural
+from search.console.display import Display, LiveDisplay, Overall, PlainDisplay
+from search.console.text import duration, plural
 from tests.laboratory import figures
 
 

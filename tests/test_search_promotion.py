@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from search.promotion import (
+from search.scheduling.asha import (
     ETA,
     Choice,
     Chooser,
@@ -26,7 +26,7 @@ from search.promotion import (
     standing,
     why_left,
 )
-from search.scheduler import make_chooser
+from search.scheduling.samplers import make_chooser
 from search.settings import SAMPLERS
 
 EPOCHS = 9

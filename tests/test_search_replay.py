@@ -14,10 +14,9 @@ import pytest
 import threadpoolctl
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from search.coordinates import Array, Params
-from search.lcbench import LCBenchTask
-from search.peers import PEERS
-from search.replay import (
+from search.replay.lcbench import LCBenchTask
+from search.replay.peers import PEERS
+from search.replay.replay import (
     STRATEGIES,
     Result,
     Run,
@@ -28,6 +27,7 @@ from search.replay import (
     replays,
     simulate,
 )
+from search.spaces.unit_cube import Array, Params
 
 LCBENCH = Path(__file__).parents[2] / "shared" / "lcbench"
 
@@ -159,7 +159,7 @@ def test_a_replay_that_fails_ends_the_others() -> None:
 
 SLEEPERS = """
 import os, time
-from search.replay import Run, replays
+from search.replay.replay import Run, replays
 
 def task():
     print(os.getpid(), flush=True)

@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from models.evaluation import most_confident_mistakes
-from search import report
-from search.advice import advice
-from search.cli import main
+from search.claims.catalog import CLAIMS
+from search.cli.commands import main
+from search.reports import report
+from search.reports.advice import advice
 from search.settings import Settings
-from search.snapshot import look
-from search.statements import CLAIMS
-from search.workspace import Workspace
+from search.study.snapshot import look
+from search.study.workspace import Workspace
 from storage.lease import StudyLease
 from tests import studies
 from tests.studies import COMPLETE, FAIL, PRUNED, RUNNING

@@ -12,11 +12,11 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from scipy import stats
 
-from search import retrain
 from search.errors import NothingToTrainError
-from search.inference import of_difference_of_means
-from search.scheduler import trial_seed
-from search.space import Documents
+from search.intervals import of_difference_of_means
+from search.retraining import retrain
+from search.scheduling.samplers import trial_seed
+from search.spaces.builtin import Documents
 from storage.study import MADE_WITH
 from storage.tables import ModelRow
 from tests.commands import finished_search

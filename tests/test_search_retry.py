@@ -9,11 +9,11 @@ from optuna.trial import TrialState
 
 from models.history import EpochFigures
 from models.spec import OwnSpec, estimate_memory
-from search.backends.simulated import Curve
-from search.failures import HOPELESS
-from search.jobs import Failed, Job
-from search.space import Documents
-from search.trials import RETRY_OF, counted, never_trained, run_name
+from search.protocol import Failed, Job
+from search.scheduling.failures import HOPELESS
+from search.spaces.builtin import Documents
+from search.study.trials import RETRY_OF, counted, never_trained, run_name
+from search.workers.backends.simulated import Curve
 from tests.laboratory import EPOCHS, Killed, Lab, Writes, bowl, figures, told
 
 NO_DRIVER = Failed("error", "no such driver")

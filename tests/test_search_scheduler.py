@@ -4,9 +4,9 @@ import numpy as np
 import optuna
 import pytest
 
-from search.scheduler import make_pruner, make_sampler, training_seed, trial_seed
+from search.scheduling.samplers import make_pruner, make_sampler, training_seed, trial_seed
 from search.settings import PRUNERS, SAMPLERS
-from search.space import Documents
+from search.spaces.builtin import Documents
 
 
 def finished_study(pruner: optuna.pruners.BasePruner, epochs: int = 9) -> optuna.Study:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from models.documented import DOCUMENTED
 from models.spec import map_sides
 from search.errors import SettingsError
-from search.scheduler import make_sampler
-from search.space import SGD_RATE, SPACES, Space, make_space
+from search.scheduling.samplers import make_sampler
+from search.spaces.builtin import SGD_RATE, SPACES, Space, make_space
 
 SPACE = make_space("documents", epochs=20, image_side=32)
 EXTENDED = make_space("extended", epochs=20, image_side=32)

@@ -15,15 +15,15 @@ from hypothesis.stateful import (
     rule,
 )
 
-from search import events
-from search import instructions as do
-from search.coordinates import Params
-from search.failures import HOPELESS
-from search.instructions import Instruction
-from search.jobs import PATIENCE, Verdict
-from search.promotion import ByRank, Seen
-from search.search_limits import Limits, Stored
-from search.search_state import SearchState
+from search.protocol import PATIENCE, Verdict
+from search.scheduling import events
+from search.scheduling import instructions as do
+from search.scheduling.asha import ByRank, Seen
+from search.scheduling.failures import HOPELESS
+from search.scheduling.instructions import Instruction
+from search.scheduling.limits import Limits, Stored
+from search.scheduling.search_state import SearchState
+from search.spaces.unit_cube import Params
 
 EPOCHS = 9
 CONFIGURATIONS = 12  # of the space; the last one does not fit

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.study_names import derived_name, plain_name
+from search.study.names import derived_name, plain_name
 from storage.engine import open_storage
 from storage.files import checked_name
 from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH, MadeStudy, made_studies

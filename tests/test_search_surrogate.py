@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
-from search.surrogate import Points, Surrogate
+from search.scheduling.gaussian_process import Points, Surrogate
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from matplotlib.figure import Figure
 
-from search import plots, svg
 from search.errors import TreinoError
+from search.figures import plots, svg
 from storage.engine import StorageError
 
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.dataset import Dataset
-from search import leaderboard, listings
-from search.card import plain
-from search.progress import LiveDisplay, Overall, PlainDisplay, make_display
-from search.terminal import console, print_json, printable, progress_bar, say, take_any_text
+from search.console.display import LiveDisplay, Overall, PlainDisplay, make_display
+from search.console.terminal import console, print_json, printable, progress_bar, say, take_any_text
+from search.reports import leaderboard, listings
+from search.retraining.card import plain
 from storage.study import StudySummaryRow
 from tests.test_search_tuner import figures
 

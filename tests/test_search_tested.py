@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from models.documented import DOCUMENTED, are_of_cifar10
-from search import leaderboard, messages, retrain
-from search.card import card
-from search.inference import of_share, told_share
+from search.intervals import of_share, told_share
+from search.reports import leaderboard
+from search.retraining import retrain
+from search.retraining.card import card
 from search.settings import Settings
-from search.tested import test_images as images_of
-from search.workspace import Workspace
+from search.study.evaluation_record import test_images as images_of
+from search.study.workspace import Workspace
+from search.tuning import messages
 from storage.files import RunFiles
 from storage.tables import ModelRow
 from tests import studies

@@ -14,12 +14,12 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from models.history import EpochFigures
-from search import plots
-from search.backends.simulated import Curve, SimulatedBackend
-from search.failures import HOPELESS
-from search.jobs import EpochDone, Failed, Job, Message
-from search.prior import prior_of
-from search.space import Documents
+from search.figures import plots
+from search.protocol import EpochDone, Failed, Job, Message
+from search.scheduling.failures import HOPELESS
+from search.scheduling.prior import prior_of
+from search.spaces.builtin import Documents
+from search.workers.backends.simulated import Curve, SimulatedBackend
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from tests.laboratory import EPOCHS, RUNGS, Killed, Lab, Said, Writes, bowl, figures, told

@@ -3,7 +3,7 @@
 import pytest
 
 from search.clock import LONGEST_TURN, Clock
-from search.watchdog import Watchdog
+from search.workers.watchdog import Watchdog
 
 
 class Time:

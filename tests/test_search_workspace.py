@@ -14,8 +14,8 @@ from data.catalog import load
 from data.dataset import DataError, Dataset, Split
 from data.progress import silent
 from search.settings import Settings
-from search.space import SPACES, Space, make_space
-from search.workspace import Workspace, data_of, made_by, made_with, space_of
+from search.spaces.builtin import SPACES, Space, make_space
+from search.study.workspace import Workspace, data_of, made_by, made_with, space_of
 from storage.study import MADE_BY, MADE_WITH, create_or_check
 from tests.pictures import image_folder
 

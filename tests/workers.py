@@ -6,9 +6,9 @@ from pathlib import Path
 
 from data.dataset import Dataset
 from models.spec import Block, Dense, ModelSpec, TrainingSpec
-from search.backends.base import Backend
-from search.backends.local import LocalBackend
-from search.jobs import End, Job, Message, Verdict
+from search.protocol import End, Job, Message, Verdict
+from search.workers.backends.base import Backend
+from search.workers.backends.local import LocalBackend
 
 NETWORK = ModelSpec(
     blocks=(Block(filters=2, batch_norm=False),), dense=Dense(units=4, batch_norm=False)

@@ -19,14 +19,14 @@ from optuna.trial import create_trial
 
 from benchmarks.fuzz.support import argument, check_message, damage, damaged, examples
 from models.environment import settled
-from search import cgroups
-from search.cli import main
-from search.curves import read
+from search.cli.commands import main
 from search.errors import TreinoError
-from search.machine import gpus
-from search.own_space import OwnRanges
+from search.scheduling.curves import read
 from search.settings import Settings, flag_of, variable_of
-from search.space import SPACES, make_space
+from search.spaces.builtin import SPACES, make_space
+from search.spaces.custom_ranges import OwnRanges
+from search.workers import cgroups
+from search.workers.hardware import gpus
 from storage.engine import open_storage
 from storage.study import create_or_check
 
@@ -121,7 +121,7 @@ def fuzz_environment(number: int, folder: Path) -> None:
 def fuzz_files(number: int, folder: Path) -> None:
     """Files that a setting names: ranges of one's own in TOML, recorded curves."""
     space = Path("examples/space.toml").read_bytes()
-    recorded = Path("search/prior.json").read_bytes()[:3000]
+    recorded = Path("search/scheduling/prior.json").read_bytes()[:3000]
     bases = {name: make_space(name, epochs=20, image_side=32) for name in SPACES}
     path = folder / "a file"
 

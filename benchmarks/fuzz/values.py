@@ -12,8 +12,8 @@ from benchmarks.fuzz.support import check_message, damage, damaged, examples, wo
 from models.checkpoint import Checkpoint, CheckpointError
 from models.history import EpochFigures
 from models.spec import ModelSpec, SpecError, TrainingSpec, count_parameters
+from search.cli.options import from_file
 from search.errors import SettingsError
-from search.options import from_file
 from search.settings import FILE, Settings
 from storage.engine import StorageError, database_url, open_storage
 from storage.files import Layout

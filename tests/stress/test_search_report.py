@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search.settings import Settings
-from search.workspace import Workspace
+from search.study.workspace import Workspace
 from tests import studies
 from tests.studies import COMPLETE, FAIL, PRUNED
 
@@ -23,7 +23,10 @@ def test_two_hundred_trials_are_quick_and_small(
         study, space = studies.begin(place, "many")
         studies.add(place, study, space, [COMPLETE] * 60 + [PRUNED] * 120 + [FAIL] * 20)
         studies.hand_over(place, study, space)
-    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from search.cli import main; main()"
+    program = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        "from search.cli.commands import main; main()"
+    )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", program, ROOT, "report", "--study", "many"], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

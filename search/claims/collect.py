@@ -1,0 +1,218 @@
+"""Trains the pairs that the documents' claims lack, on all workers, within a budget."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import optuna
+
+from data.dataset import Dataset
+from models.history import EpochFigures
+from models.spec import SpecError, count_parameters, estimate_memory
+from search.claims import pairing as pairs
+from search.claims.catalog import Claim
+from search.claims.pairing import Work
+from search.claims.verdicts import Key
+from search.console.display import Overall
+from search.console.text import plural
+from search.errors import NothingToTrainError
+from search.protocol import PATIENCE, Done, Failed, Job
+from search.spaces.builtin import Space
+from search.study.training_order import Order
+from search.study.workspace import Workspace
+from search.tuning.job_runner import Crew, Task
+from search.tuning.session import Session
+from search.workers.hardware import check_room, memory, slots
+from storage.files import Layout, write_atomically
+from storage.lease import StudyLease
+from storage.study import MADE_WITH
+from storage.tables import Records
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What paired trainings may use.
+
+    Attributes:
+        epochs: Epochs that the study's paired trainings are to have in all; None for no limit.
+        memory: Bytes that one worker may use; None for no limit.
+    """
+
+    epochs: int | None = None
+    memory: int | None = None
+
+
+@dataclass
+class Settler:
+    """Supplies a crew with the trainings that are needed next, and records what came of them.
+
+    Attributes:
+        study: The study.
+        space: Its space.
+        data: Its images.
+        claims: The claims to settle.
+        session: What it trains with.
+        limits: What may be used.
+        failed: Titles of the trainings that broke.
+    """
+
+    study: optuna.Study
+    space: Space
+    data: Dataset
+    claims: Sequence[Claim]
+    session: Session
+    limits: Limits = Limits()
+    failed: list[str] = field(default_factory=list, init=False)
+    _busy: dict[str, tuple[Work, Order]] = field(default_factory=dict, init=False)
+    _in_a_row: int = field(default=0, init=False)
+    _given_up: set[tuple[Key, int]] = field(default_factory=set, init=False)
+
+    @property
+    def _records(self) -> Records:
+        return self.session.place.records
+
+    @property
+    def _layout(self) -> Layout:
+        return self.session.place.layout
+
+    def run(self) -> None:
+        """Train until the claims are settled, cannot be, the budget is used up or the user stops.
+
+        Run again, it goes on.
+
+        Raises:
+            NothingToTrainError: There is no configuration to train around.
+            TrainingFailedError: No training can go on.
+        """
+        self._anchors = pairs.anchors_of(self.study, self.space, self._records)
+        if not self._anchors:
+            raise NothingToTrainError(
+                f"study {self.study.study_name!r} has no trial of the documents' space to train "
+                "pairs around: continue the search first (make search)"
+            )
+        self._view = pairs.view_of(self.study, self._records)
+        self._seed = int(self.study.user_attrs[MADE_WITH]["seed"])
+        self.session.display.say(self._plan())
+        Crew(self.session).train(self.supply, self.ended)
+
+    def supply(self) -> Task | None:
+        """The next training, None if there is none for now."""
+        while self._in_a_row < PATIENCE:
+            work = pairs.next_work(
+                self._view,
+                self._anchors,
+                self._seed,
+                claims=self.claims,
+                busy={work.key for work, _ in self._busy.values()},
+                given_up=self._given_up,
+            )
+            if work is None:
+                return None
+            order = work.order(self.study.study_name, self.space)
+            run = order.run(self.data)
+            self._tell()
+            if self.limits.epochs is not None and self._spent(run) > self.limits.epochs:
+                return None
+            try:
+                self._check_room(order)
+            except SpecError as error:
+                self.session.display.say(f"{work.title}: not trained: {error}")
+                self._given_up.add(work.key)
+                continue
+            files = self._layout.run(order.study, run)
+            write_atomically(files.spec, pairs.spec_of(order, work, self.data))
+            self._busy[run] = (work, order)
+            job = Job(
+                run=run,
+                model=order.model,
+                training=order.training,
+                data=self.data.path,
+                seed=order.seed,
+                checkpoint=files.checkpoint,
+            )
+            return Task(order.title, job)
+        return None  # they all fail: the fault is not the networks'
+
+    def ended(self, task: Task, history: list[EpochFigures], end: Done | Failed) -> None:
+        """Record a training; one that diverged counts with the epochs before."""
+        run = task.job.run
+        work, order = self._busy.pop(run)
+        row = None
+        if isinstance(end, Done) or end.kind == "diverged":
+            row = pairs.row_of(order, work, self.data, history)
+        if row is None:
+            self._given_up.add(work.key)
+            self.failed.append(task.title)
+            self._in_a_row += 1
+        else:
+            self._records.record_model(row)
+            self._in_a_row = 0
+        self._layout.run(order.study, run).remove_checkpoint()
+        self._view = pairs.view_of(self.study, self._records)
+        self._tell()
+
+    def _check_room(self, order: Order) -> None:
+        """Raise SpecError if the images or the machine have no room for the network."""
+        shape, classes = self.data.input_shape, len(self.data.classes)
+        count_parameters(order.model, shape, classes)
+        needed = estimate_memory(order.model, shape, classes, order.training.batch_size)
+        if needed > (self.limits.memory or needed):
+            raise SpecError(f"needs about {needed / 2**30:.1f} GiB, more than a worker has")
+
+    def _spent(self, starting: str = "") -> int:
+        """Epochs of paired trainings so far, those under way and ``starting`` counted in full."""
+        under_way = {*self._busy, starting} - {""}
+        return sum((self._recorded() | dict.fromkeys(under_way, self._view.epochs)).values())
+
+    def _recorded(self) -> dict[str, int]:
+        """How many epochs each paired training has so far."""
+        found = self._records.epochs_of_study(self.study.study_name)
+        return {run: len(e) for run, e in found.items() if run.startswith(f"{pairs.KIND}-")}
+
+    def _tell(self) -> None:
+        if self.limits.epochs is not None:
+            spent = sum(self._recorded().values())
+            self.session.display.overall(Overall(spent, self.limits.epochs, "epochs"))
+
+    def _plan(self) -> str:
+        around = " and ".join(anchor.name for anchor in self._anchors)
+        first = pairs.most_work(self._view, self._anchors, self._seed, self.claims)
+        limit = (
+            "" if self.limits.epochs is None else f"; up to {self.limits.epochs:,} epochs in all"
+        )
+        done = plural(len(self._view.pairs), "paired training")
+        return (
+            f"{done} so far; a first look at every open claim takes {first} more of "
+            f"{plural(self._view.epochs, 'epoch')} each, around {around}{limit}"
+        )
+
+
+@contextmanager
+def settler(
+    place: Workspace,
+    study: optuna.Study,
+    space: Space,
+    data: Dataset,
+    *,
+    claims: Sequence[Claim],
+    workers: int,
+    epochs: int | None,
+    aside: bool = False,
+) -> Iterator[Settler]:
+    """All workers, for the paired trainings that ``claims`` lack; see Settler.
+
+    Raises:
+        LeaseHeld: Another process trains pairs of that study now.
+        TreinoError: No worker has the memory for any network of the space.
+    """
+    name = study.study_name
+    place.layout.make(name)
+    smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
+    all_slots = slots(workers, largest)
+    check_room(all_slots, smallest)
+    limits = Limits(epochs=epochs, memory=memory(all_slots))
+    with (
+        StudyLease(place.storage.engine, f"{name}/pairs") as lease,
+        Session.open(place, name, all_slots, lease, aside=aside) as session,
+    ):
+        yield Settler(study, space, data, claims, session, limits)

@@ -1,0 +1,100 @@
+"""What is set against what: configurations that differ in one thing, and all of them as numbers.
+
+An arm turns a configuration into the one with that thing as it says, and leaves the rest alone.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search.spaces.builtin import Documents
+
+Params = Mapping[str, Any]
+
+ORDER = "train_order"  # a setting of the study, here one more thing that may differ
+LEAST_L2 = 1e-5  # weaker penalties are none
+STRONG_L2 = 1e-2  # stronger ones are another thing than the documents' 0.001
+NO_L2 = 1e-8  # the weakest of the space
+FEWEST_DROPPED = 0.1  # lower rates of dropout are none
+
+_run_10 = Documents(epochs=1, image_side=32).of_documented_run()
+assert _run_10 is not None
+RUN_10: Params = _run_10
+"""The documents' run 10 as a configuration."""
+
+_DROPOUT = ("dropout_first", "dropout_blocks", "dropout_dense")
+_L2 = ("l2_conv", "l2_dense")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison.
+
+    Attributes:
+        label: What it is, in a word or two.
+        of: The configuration of this arm that a configuration leads to.
+    """
+
+    label: str
+    of: Callable[[Params], Params]
+
+
+def value(name: str, to: Any, label: str = "") -> Arm:
+    """The arm in which a parameter has that value."""
+    return Arm(label or str(to), lambda params: {**params, name: to})
+
+
+def with_dropout(params: Params) -> Params:
+    """With its own dropout, or run 10's where it has next to none."""
+    own = max(params[name] for name in _DROPOUT) >= FEWEST_DROPPED
+    return params if own else {**params, **{name: RUN_10[name] for name in _DROPOUT}}
+
+
+def with_l2(params: Params) -> Params:
+    """With its own L2 penalty, or run 10's where it has next to none."""
+    own = max(params[name] for name in _L2) >= LEAST_L2
+    return params if own else {**params, **{name: RUN_10[name] for name in _L2}}
+
+
+def without_dropout(params: Params) -> Params:
+    """With no dropout."""
+    return {**params, **dict.fromkeys(_DROPOUT, 0.0)}
+
+
+def without_l2(params: Params) -> Params:
+    """With next to no L2 penalty."""
+    return {**params, **dict.fromkeys(_L2, NO_L2)}
+
+
+def regularised(params: Params) -> Params:
+    """With dropout, L2 and batch normalisation."""
+    return {**with_dropout(with_l2(params)), "batch_norm": True}
+
+
+def features(params: Params) -> list[float]:
+    """A configuration as numbers in which outcomes are taken to be linear, after a one.
+
+    Without interactions: squares where there is a best amount in the middle, none-some-strong for
+    L2, a slope on either side of run 10's learning rate.
+
+    Raises:
+        KeyError: It lacks a parameter of the documents' space.
+    """
+    rate = math.log10(params["learning_rate"] / RUN_10["learning_rate"])
+    row = [
+        1.0,
+        float(params["blocks"]),
+        float(params["blocks"]) ** 2,
+        float(params["last_filters"] == 128),
+        float(params["last_filters"] == 512),
+        float(params["batch_norm"]),
+        math.log2(params["batch_size"]),
+        min(rate, 0.0),
+        max(rate, 0.0),
+    ]
+    for name in _DROPOUT:
+        row += [params[name], params[name] ** 2]
+    for name in _L2:
+        row += [float(params[name] >= LEAST_L2), float(params[name] > STRONG_L2)]
+    return row

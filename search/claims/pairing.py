@@ -1,0 +1,272 @@
+"""Paired trainings: which ones the documents' claims lack, and what is recorded of them.
+
+They belong to the study but are none of its trials: several have the same configuration, the
+order of training is no parameter of a trial, and the sampler is not to learn from them.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import TrialState
+
+from data.dataset import DataError, Dataset
+from models.history import EpochFigures, best_epoch
+from models.spec import count_parameters
+from search.claims import contrasts as arms
+from search.claims.catalog import CLAIMS, Claim
+from search.claims.contrasts import Params
+from search.claims.verdicts import MOST_PAIRS, Key, StudyView, Training, judge, key
+from search.intervals import FEWEST_PAIRS
+from search.scheduling.samplers import trial_seed
+from search.spaces.builtin import Space
+from search.study.provenance import document
+from search.study.training_order import Order
+from search.study.trials import best_trial, counted, run_name
+from storage.study import MADE_BY, MADE_WITH
+from storage.tables import ModelRow, Records
+
+KIND: Literal["pair"] = "pair"
+PER_ROUND = 2  # pairs of a claim between two looks at it
+ROUNDS = MOST_PAIRS // PER_ROUND
+FIRST_SEED = 2**20  # numbers of seeds that no trial of a study comes to
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A configuration around which trainings are paired.
+
+    Attributes:
+        name: What it is called.
+        params: The configuration, the order of training included.
+        trial: The trial it is, if it is one.
+    """
+
+    name: str
+    params: Params
+    trial: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training of a pair.
+
+    Attributes:
+        title: What people read.
+        params: The configuration, the order of training included.
+        seed: Of the training, the same for all that it is compared with.
+        trial: The trial that it was made from, if it was.
+    """
+
+    title: str
+    params: Params
+    seed: int
+    trial: int | None
+
+    @property
+    def key(self) -> tuple[Key, int]:
+        """What makes it this training."""
+        return key(self.params), self.seed
+
+    def order(self, study: str, space: Space) -> Order:
+        """What is to be trained: every epoch of the study's, without EarlyStopping."""
+        model, training = space.specs(self.params)
+        changes = {"early_stopping": None, "train_order": self.params[arms.ORDER]}
+        training = training.model_copy(update=changes)
+        return Order(study, KIND, KIND, self.title, model, training, self.seed, self.trial)
+
+
+def view_of(study: optuna.Study, records: Records) -> StudyView:
+    """What the claims are judged by, from the study and our tables.
+
+    Trials that failed are left out: FAIL is for what was not the configuration's doing.
+    """
+    made_with = study.user_attrs[MADE_WITH]
+    epochs = records.epochs_of_study(study.study_name)
+    trials = [
+        Training(
+            run_name(trial.number),
+            trial.params,
+            _finite(epochs.get(run_name(trial.number), [])),
+            ended=trial.state is TrialState.COMPLETE,
+        )
+        for trial in counted(study.get_trials(deepcopy=False))
+        if trial.state is not TrialState.FAIL
+    ]
+    pairs = [
+        Training(
+            row.run,
+            json.loads(row.spec)["params"],
+            _finite(epochs.get(row.run, [])),
+            ended=True,
+            seed=row.seed,
+        )
+        for row in records.models(study.study_name)
+        if row.kind == KIND
+    ]
+    return StudyView(
+        name=study.study_name,
+        epochs=int(made_with["epochs"]),
+        trials=trials,
+        pairs=pairs,
+        order=_order(study),
+        folders=_folders(study),
+    )
+
+
+def anchors_of(study: optuna.Study, space: Space, records: Records) -> list[Anchor]:
+    """Run 10, where it fits the images, and the study's best trial.
+
+    That trial stays the one that was best when the first pair was trained.
+    """
+    order = {arms.ORDER: _order(study)}
+    found = []
+    if space.contains(arms.RUN_10):
+        found.append(Anchor("run 10", {**arms.RUN_10, **order}))
+    before = [
+        row.trial
+        for row in records.models(study.study_name)
+        if row.kind == KIND and row.trial is not None
+    ]
+    best = best_trial(study)
+    number = before[0] if before else best.number if best else None
+    if number is not None:
+        params = {**study.get_trials(deepcopy=False)[number].params, **order}
+        documents = arms.RUN_10.keys() | order.keys()
+        if params.keys() == documents and params not in [anchor.params for anchor in found]:
+            found.append(Anchor(f"trial {number}", params, number))
+    return found
+
+
+def next_work(
+    view: StudyView,
+    anchors: Sequence[Anchor],
+    seed: int,
+    *,
+    claims: Sequence[Claim] = CLAIMS,
+    busy: Collection[tuple[Key, int]] = (),
+    given_up: Collection[tuple[Key, int]] = (),
+) -> Work | None:
+    """The training that is needed next; None if none is, or none before one that is under way.
+
+    Round by round, each of PER_ROUND pairs for every claim; a claim that is settled by the rounds
+    before, or that no number of pairs that treino trains would settle, gets no more.
+
+    Args:
+        view: What is known.
+        anchors: The configurations to train around.
+        seed: The study's.
+        claims: The claims to settle.
+        busy: Works under way.
+        given_up: Works that failed, and are not to be tried again.
+    """
+    done = {(training.key, training.seed) for training in view.pairs}
+    waiting: set[str] = set()
+    for number in range(ROUNDS):
+        before = {s for n in range(number) for _, s in _round(anchors, seed, n)}
+        seen = replace(view, pairs=[pair for pair in view.pairs if pair.seed in before])
+        open_claims = {v.claim.name for v in judge(seen) if v.missing}
+        for claim in claims:
+            if claim.name not in open_claims - waiting:
+                continue
+            for work in _works(claim, anchors, seed, number):
+                if work.key in done or work.key in given_up:
+                    continue
+                if work.key not in busy:
+                    return work
+                waiting.add(claim.name)
+    return None
+
+
+def most_work(
+    view: StudyView, anchors: Sequence[Anchor], seed: int, claims: Sequence[Claim]
+) -> int:
+    """How many trainings the claims lack for a first look at each of them."""
+    done = {(training.key, training.seed) for training in view.pairs}
+    open_claims = {verdict.claim.name for verdict in judge(view) if verdict.missing}
+    wanted = {
+        work.key
+        for number in range(FEWEST_PAIRS // PER_ROUND)
+        for claim in claims
+        if claim.name in open_claims
+        for work in _works(claim, anchors, seed, number)
+    }
+    return len(wanted - done)
+
+
+def row_of(
+    order: Order, work: Work, data: Dataset, history: Sequence[EpochFigures]
+) -> ModelRow | None:
+    """What is recorded of a paired training; None if it has no epoch to show.
+
+    No model is kept, and none is tried on the test images.
+    """
+    best = best_epoch(history)
+    if best is None:
+        return None
+    return ModelRow(
+        study=order.study,
+        run=order.run(data),
+        kind=KIND,
+        title=order.title,
+        spec=spec_of(order, work, data),
+        trial=order.trial,
+        parameters=count_parameters(order.model, data.input_shape, len(data.classes)),
+        epochs=len(history),
+        best_epoch=best.epoch,
+        val_loss=best.val_loss,
+        val_accuracy=best.val_accuracy,
+        test_loss=math.nan,
+        test_accuracy=math.nan,
+        seconds=sum(figures.seconds for figures in history),
+        seed=order.seed,
+        path="",
+        fingerprint=data.fingerprint,
+    )
+
+
+def spec_of(order: Order, work: Work, data: Dataset) -> str:
+    """What a paired training is trained with, and the configuration it stands for, as JSON."""
+    content = json.loads(document(order.model, order.training, order.seed, data))
+    return json.dumps({**content, "params": dict(work.params)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _round(anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[tuple[Anchor, int]]:
+    """The pairs of a round: the anchors with a seed of their own each round."""
+    for index in range(PER_ROUND):
+        anchor = anchors[index % len(anchors)]
+        which = number if len(anchors) == PER_ROUND else number * PER_ROUND + index
+        yield anchor, trial_seed(seed, FIRST_SEED + which)
+
+
+def _works(claim: Claim, anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[Work]:
+    for index, (anchor, pair_seed) in enumerate(_round(anchors, seed, number)):
+        pair = number * PER_ROUND + index + 1
+        if not claim.arms:
+            title = f"{anchor.name}, pair {pair}"
+            yield Work(title, anchor.params, pair_seed, anchor.trial)
+        for arm in claim.arms:
+            params = arm.of(anchor.params)
+            what = "" if params == anchor.params else f", {claim.name} {arm.label}"
+            yield Work(f"{anchor.name}{what}, pair {pair}", params, pair_seed, anchor.trial)
+
+
+def _order(study: optuna.Study) -> str:
+    text: str = study.user_attrs[MADE_WITH]["space"]
+    return text.partition(":")[0].rpartition(" ")[2]
+
+
+def _folders(study: optuna.Study) -> int | None:
+    """In how many folders the training images come, while they are in the cache."""
+    try:
+        return len(Dataset.open(Path(study.user_attrs[MADE_BY]["decoded"])).train.parts)
+    except DataError:
+        return None
+
+
+def _finite(rows: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(row for row in rows if math.isfinite(row.val_loss))

@@ -1,0 +1,98 @@
+"""The documents' claims and their verdicts for a terminal, in paragraphs of 80 columns."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.text import Text
+
+from search.claims.verdicts import StudyView, Verdict, common_epoch
+from search.console.text import plural
+from search.intervals import Estimate
+
+WIDTH = 79
+STYLES = {"supported": "bold green", "contradicted": "bold red", "not enough data": "bold yellow"}
+
+
+def paragraphs(
+    verdicts: Sequence[Verdict], view: StudyView, figures: Mapping[str, Path]
+) -> list[Text]:
+    """What is to be printed, a Text a line.
+
+    Args:
+        verdicts: Of ``judge``.
+        view: What they were judged by.
+        figures: The picture of each claim by its name.
+    """
+    trials = f"{plural(len(view.trials), 'trial')} of at most {plural(view.epochs, 'epoch')}"
+    lines = [Text(f"study {view.name}: {trials}, {plural(len(view.pairs), 'paired training')}")]
+    for verdict in verdicts:
+        claim = verdict.claim
+        lines += [Text(), Text(f"{claim.name:9}") + Text(verdict.word, STYLES[verdict.word])]
+        body = [claim.text, *_findings(verdict)]
+        if verdict.settle:
+            body.append(f"To settle it: {verdict.settle}.")
+        if claim.caveat and verdict.source:
+            body.append(claim.caveat)
+        lines += [line for part in body for line in _wrapped(part)]
+        lines.append(Text(f"  {figures[claim.name]}", "dim"))
+    lines.append(Text())
+    lines += [Text(line) for part in _notes(verdicts, view) for line in textwrap.wrap(part, WIDTH)]
+    return lines
+
+
+def _findings(verdict: Verdict) -> list[str]:
+    if not verdict.source:
+        return []
+    n = [effect.estimate.n for effect in verdict.effects if effect.estimate]
+    what = verdict.source.removesuffix("s")
+    if verdict.source == "pairs" and not verdict.claim.arms:
+        what = "full training"
+    found = [f"{effect.label}: {_shown(effect.estimate)}" for effect in verdict.effects]
+    basis = f"from {plural(min(n), what)} after {plural(verdict.epoch, 'epoch')}"
+    head = f"{verdict.claim.unit}, {basis} ({verdict.claim.measured}):"
+    return [head, *(f"  {line}" for line in found)]
+
+
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "not known"
+    if not math.isfinite(estimate.low):
+        return f"{estimate.effect:+.2f}, no interval yet"
+    return f"{estimate.effect:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f})"
+
+
+def _notes(verdicts: Sequence[Verdict], view: StudyView) -> list[str]:
+    notes = []
+    if any(verdict.source for verdict in verdicts):
+        notes.append(
+            "In brackets 95 % intervals, for each claim by itself: of twenty that are neither true "
+            "nor false, one gets a verdict by chance. They hold for these validation images."
+        )
+    if any(verdict.source == "pairs" for verdict in verdicts):
+        notes.append(
+            "Pairs differ in one thing and have the same seed; their intervals allow for looking "
+            "again after every round."
+        )
+    if any(verdict.source == "trials" for verdict in verdicts):
+        notes.append(
+            "Trials were compared by a regression without interactions that adjusts for the other "
+            "parameters; paired trainings are surer."
+        )
+    elif view.trials and not common_epoch(view):
+        notes.append(
+            "The trials themselves cannot tell: too few of them were trained to the same epoch, "
+            "and which were was decided by their losses."
+        )
+    if any(verdict.missing for verdict in verdicts):
+        notes.append("next: treino claims --settle trains the pairs that are missing")
+    return notes
+
+
+def _wrapped(text: str) -> list[Text]:
+    indent = "  " + " " * (len(text) - len(text.lstrip()))
+    wrapped = textwrap.wrap(
+        text.strip(), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  "
+    )
+    return [Text(line) for line in wrapped]

@@ -1,0 +1,208 @@
+"""What a run shows while it works: a live table on a terminal, plain lines elsewhere."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from models.history import EpochFigures
+from search.console.outputs import outlive_readers
+from search.console.terminal import console
+from search.console.text import duration
+
+D = TypeVar("D", bound="Display")
+BAR = 10  # columns of a bar: with it, a row fits into 80
+
+
+@dataclass
+class JobView:
+    """What is known of the job in a slot."""
+
+    title: str
+    epochs: int
+    done: int = 0
+    figures: EpochFigures | None = None
+
+
+@dataclass(frozen=True)
+class Overall:
+    """How far the whole work has come.
+
+    Attributes:
+        done: Trials (or epochs) ended.
+        total: How many are wanted.
+        what: What is counted.
+        best: The best trial so far, in a few words; empty while there is none.
+        seconds_left: Estimate of the time still needed; None while it cannot be told.
+        next_hour: What another hour is likely to bring; empty while it cannot be told.
+    """
+
+    done: int
+    total: int
+    what: str = "trials"
+    best: str = ""
+    seconds_left: float | None = None
+    next_hour: str = ""
+
+
+class Display(ABC):
+    """Where a run tells what it does. A context manager, used from one thread."""
+
+    @abstractmethod
+    def say(self, line: str) -> None:
+        """A line to keep."""
+
+    @abstractmethod
+    def job_started(self, slot: int, title: str, epochs: int) -> None:
+        """A slot begins or takes up a training of at most ``epochs`` epochs."""
+
+    @abstractmethod
+    def job_at(self, slot: int, figures: EpochFigures) -> None:
+        """The slot's training has ended an epoch."""
+
+    @abstractmethod
+    def job_ended(self, slot: int, line: str) -> None:
+        """The slot is free again; ``line`` says how its training ended."""
+
+    @abstractmethod
+    def overall(self, overall: Overall) -> None:
+        """How far the work has come."""
+
+    def __enter__(self: D) -> D:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to put away."""
+
+
+class PlainDisplay(Display):
+    """A line for everything that happens, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._jobs: dict[int, JobView] = {}
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def job_started(self, slot: int, title: str, epochs: int) -> None:
+        """Print what starts."""
+        self._jobs[slot] = JobView(title, epochs)
+        self.say(f"{title}: started")
+
+    def job_at(self, slot: int, figures: EpochFigures) -> None:
+        """Print the epoch's figures."""
+        job = self._jobs[slot]
+        self.say(f"{job.title}: epoch {figures.epoch}/{job.epochs}  {_figures(figures)}")
+
+    def job_ended(self, slot: int, line: str) -> None:
+        """Print how it ended."""
+        self._jobs.pop(slot, None)
+        self.say(line)
+
+    def overall(self, overall: Overall) -> None:
+        """Nothing: the lines tell it."""
+
+
+class LiveDisplay(Display):
+    """A table that stays at the foot of the terminal; ended trials scroll by above it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._jobs: dict[int, JobView] = {}
+        self._overall: Overall | None = None
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "LiveDisplay":
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the table away; the lines stay."""
+        self._live.__exit__(kind, error, trace)
+
+    def say(self, line: str) -> None:
+        """Print the line above the table."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def job_started(self, slot: int, title: str, epochs: int) -> None:
+        """Give the slot a row."""
+        self._jobs[slot] = JobView(title, epochs)
+        self._refresh()
+
+    def job_at(self, slot: int, figures: EpochFigures) -> None:
+        """Move the slot's row on."""
+        job = self._jobs[slot]
+        job.done, job.figures = figures.epoch, figures
+        self._refresh()
+
+    def job_ended(self, slot: int, line: str) -> None:
+        """Take the row away and print how the training ended."""
+        self._jobs.pop(slot, None)
+        self.say(line)
+        self._refresh()
+
+    def overall(self, overall: Overall) -> None:
+        """Show it in the last row."""
+        if overall != self._overall:
+            self._overall = overall
+            self._refresh()
+
+    def _refresh(self) -> None:
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for _ in range(4):
+            table.add_column(no_wrap=True)
+        for _, job in sorted(self._jobs.items()):
+            table.add_row(
+                Text(job.title),
+                ProgressBar(total=job.epochs, completed=job.done, width=BAR),
+                Text(f"{job.done}/{job.epochs}" if job.done else "starting"),
+                Text(_figures(job.figures) if job.figures else ""),
+            )
+        if self._overall is not None:
+            o = self._overall
+            left = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
+            table.add_row(
+                Text(f"all {o.what}", style="bold"),
+                ProgressBar(total=o.total, completed=o.done, width=BAR),
+                Text(f"{o.done}/{o.total}"),
+                Text(o.best + left if o.best else left.removeprefix(", ")),
+            )
+            if o.next_hour:
+                table.add_row(Text("next hour", style="dim"), "", "", Text(o.next_hour))
+        return table
+
+
+def make_display(*, aside: bool = False) -> Display:
+    """The display that fits what standard output is; ``aside``, what standard error is.
+
+    What it shows is of work that goes on when nobody can see it any more.
+    """
+    outlive_readers()
+    screen = console(stderr=aside)
+    live = screen.is_terminal and not screen.is_dumb_terminal
+    return LiveDisplay(screen) if live else PlainDisplay(screen)
+
+
+def _figures(figures: EpochFigures) -> str:
+    return f"val_loss {figures.val_loss:.4f}  val_accuracy {figures.val_accuracy:.4f}"

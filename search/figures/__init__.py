@@ -1,0 +1,1 @@
+"""Arrays to pictures: PNG by matplotlib, SVG for pages."""

@@ -1,0 +1,192 @@
+"""One drawing, three uses: a PNG, an SVG, and a figure in a page that follows the page's colours.
+
+Matplotlib draws; what it lacks is added to the SVG: a text that shows on hover, and colours that
+a style sheet decides.
+"""
+
+import gc
+import io
+import signal
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from search import processes
+from search.errors import TreinoError
+from search.figures import plots
+from storage.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_DRAWERS = 8  # of some twenty figures
+_SVG = "http://www.w3.org/2000/svg"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+
+THEME = {
+    plots.INK: "--ink",
+    plots.MUTED: "--muted",
+    plots.LINES: "--lines",
+    plots.BLUE: "--blue",
+    plots.VERMILION: "--vermilion",
+    plots.ORANGE: "--orange",
+    plots.GREEN: "--green",
+    plots.GREY: "--grey",
+    "#B0B0B0": "--muted",
+    "#000000": "--ink",
+}
+"""Colours that charts are drawn in, and the page's variable that takes the place of each."""
+
+Tips = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with what a page says about it.
+
+    Attributes:
+        name: Of its files, without suffix.
+        title: What it shows, in a few words.
+        caption: How to read it.
+        figure: The drawing.
+        tips: Texts that show on hover, by the ``gid`` of what they belong to: one for a line, one
+            for each point of a scatter.
+        group: Charts of one group stand side by side, smaller than others.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: "Figure"
+    tips: Tips = field(default_factory=dict)
+    group: str = ""
+
+
+def save_all(
+    groups: Iterable[Iterable[Chart]], folder: Path, drawers: int
+) -> list[list[tuple[Chart, str]]]:
+    """Write charts as `save` does, in several processes where they can be forked.
+
+    Args:
+        groups: The charts; those of a group are made while those of the ones before are drawn.
+        folder: Where the files go.
+        drawers: How many processes, at the most.
+
+    Returns:
+        Every chart with its SVG element, group by group.
+
+    Raises:
+        StorageError: A file cannot be written.
+        TreinoError: A process that was drawing was killed.
+    """
+    # A process that is not forked would first import what drawing it here takes as long as.
+    if sys.platform != "linux" or drawers < 2:
+        return [[(chart, save(chart, folder)) for chart in group] for group in groups]
+    pool = ProcessPoolExecutor(min(drawers, _MOST_DRAWERS), get_context("fork"), _as_drawer)
+    try:
+        asked = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
+        return [[(chart, drawn.result()) for chart, drawn in group] for group in asked]
+    except BrokenProcessPool as error:
+        reason = "a process that drew the figures was killed, most likely for want of memory"
+        raise TreinoError(f"{reason}: free some, and run this again") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[str]":
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads from 3.12 on, as whoever holds a lock is not there
+        # any more. The threads here are of NumPy's algebra, which has none to do.
+        warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+        return pool.submit(save, chart, folder)
+
+
+def _as_drawer() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    processes.leave_with_parent()
+    gc.disable()  # what it might find to clear away are the database's connections
+
+
+def save(chart: Chart, folder: Path) -> str:
+    """Write a chart as PNG and SVG, and return it as an SVG element for a page.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    drawn = io.StringIO()
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": chart.name}
+    with rc_context(settings), warnings.catch_warnings():
+        # A name in letters that the font lacks: a browser has a font that has them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        plots.lay_out(chart.figure)
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        chart.figure.savefig(drawn, format="svg", metadata=nothing)
+    plots.save(chart.figure, folder / f"{chart.name}.png")
+    root = ElementTree.fromstring(drawn.getvalue())  # noqa: S314 - matplotlib wrote it just now
+    _add_tips(root, chart.tips)
+    write_atomically(folder / f"{chart.name}.svg", ElementTree.tostring(root, encoding="unicode"))
+    return _for_page(root, chart)
+
+
+def _add_tips(root: ElementTree.Element, tips: Tips) -> None:
+    """Give what has a tip a ``title``, which browsers show on hover."""
+    for element in root.iter():
+        tip = tips.get(element.get("id", ""))
+        if tip is None:
+            continue
+        if isinstance(tip, str):
+            _title(element, tip)
+            continue
+        # Points are copies of one shape, or, where they are few, a shape each.
+        points = list(element.iter(f"{{{_SVG}}}use")) or list(element.iter(f"{{{_SVG}}}path"))
+        for point, text in zip(points, tip, strict=True):
+            _title(point, text)
+
+
+def _title(element: ElementTree.Element, text: str) -> None:
+    title = ElementTree.Element(f"{{{_SVG}}}title")
+    title.text = text
+    element.insert(0, title)
+
+
+def _for_page(root: ElementTree.Element, chart: Chart) -> str:
+    """The drawing as part of a page: sized by it, in its colours, with no name used twice."""
+    linked = {link.lstrip("#") for e in root.iter() if (link := e.get(_LINK, "")).startswith("#")}
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in ("style", "metadata"):
+                parent.remove(child)
+    for element in root.iter():
+        name = element.get("id", "")
+        if name and name not in linked and not element.tag.endswith("clipPath"):
+            del element.attrib["id"]
+        style = element.get("style")
+        if style:
+            for colour, variable in THEME.items():
+                style = style.replace(colour.lower(), f"var({variable})")
+            element.set("style", style.replace("'DejaVu Sans', ", "", 1))
+    _see_through(root)
+    for size in ("width", "height"):
+        del root.attrib[size]
+    root.set("role", "img")
+    root.set("aria-label", chart.title)
+    root.set("class", "chart")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _see_through(root: ElementTree.Element) -> None:
+    """Take away the white ground of figure and panels: the page has its own."""
+    for element in root.iter(f"{{{_SVG}}}path"):
+        if element.get("style", "").strip() == "fill: #ffffff":
+            element.set("style", "fill: none")

@@ -1,0 +1,1 @@
+"""Searches on recorded curves: ways to search compared without training."""

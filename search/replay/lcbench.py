@@ -1,0 +1,148 @@
+"""LCBench: learning curves of small networks on OpenML tasks, as a task for replays.
+
+The surrogate of YAHPO Gym v1.0 (Pfisterer et al., 2022), fitted to LCBench (Zimmer, Lindauer,
+Hutter, 2021): a folder with ``model.onnx``, ``encoding.json`` and ``config_space.json``.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+from search.errors import TreinoError
+from search.spaces.unit_cube import Array, Coordinates, Params
+
+EPOCHS = 52
+SAMPLE = 2000  # random configurations that say what is good and what is middling
+PART = 100  # curves that are computed at once
+CROSS_ENTROPY = 2  # column of val_cross_entropy in the surrogate's output
+
+# The tasks to develop on: what is chosen on them is to hold on the others.
+TASKS = (
+    *("3945", "7593", "34539", "126025", "126026", "126029"),
+    *("146212", "167104", "167149", "167152", "167161", "167168"),
+)
+# The surrogate's columns, in its order, after the epoch.
+COLUMNS = (
+    *("batch_size", "learning_rate", "momentum", "weight_decay"),
+    *("num_layers", "max_units", "max_dropout"),
+)
+
+
+class LCBenchTask:
+    """A task of LCBench; curves are computed when they are asked for, 0.6 ms each.
+
+    Attributes:
+        name: Its number on OpenML.
+        epochs: Length of a full training.
+        distributions: The seven parameters.
+        best: Lowest loss of the best of SAMPLE random configurations.
+        middle: Lowest loss of the middling one.
+
+    Args:
+        folder: The surrogate's files.
+        name: Number of the task.
+
+    Raises:
+        TreinoError: A file is missing or none of LCBench, or onnxruntime is not installed.
+        KeyError: There is no such task: see ``check``.
+    """
+
+    epochs = EPOCHS
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self._code = int(_codes(folder)[name])
+        self._session = _session(folder / "model.onnx")
+        ranges = {h["name"]: h for h in _read(folder / "config_space.json")["hyperparameters"]}
+        self.distributions: Mapping[str, BaseDistribution] = {
+            column: _distribution(ranges[column]) for column in COLUMNS
+        }
+        coordinates = Coordinates(self.distributions)
+        points = coordinates.uniform(SAMPLE, np.random.default_rng(0))
+        curves = self._curves([coordinates.params(point) for point in points])
+        lowest = np.sort(curves.min(axis=1))
+        self.best, self.middle = float(lowest[0]), float(np.median(lowest))
+
+    def curves(self) -> Callable[[Params], Array]:
+        """Validation cross-entropy after each epoch, (52,), whatever was asked before."""
+        return self.curve
+
+    def curve(self, params: Params) -> Array:
+        """Validation cross-entropy after each epoch, (52,)."""
+        curve: Array = self._curves([params])[0]
+        return curve
+
+    def _curves(self, configurations: Sequence[Params]) -> Array:
+        # A part at a time: the surrogate keeps the memory of its largest call.
+        parts = [configurations[n : n + PART] for n in range(0, len(configurations), PART)]
+        return np.concatenate([self._part(part) for part in parts])
+
+    def _part(self, configurations: Sequence[Params]) -> Array:
+        count = len(configurations)
+        values = [[float(params[column]) for column in COLUMNS] for params in configurations]
+        numbers = np.empty((count * EPOCHS, 1 + len(COLUMNS)), dtype=np.float32)
+        numbers[:, 0] = np.tile(np.arange(1, EPOCHS + 1), count)
+        numbers[:, 1:] = np.repeat(np.array(values), EPOCHS, axis=0)
+        codes = np.full((count * EPOCHS, 1), self._code, dtype=np.int32)
+        (found,) = self._session.run(None, {"x_cat": codes, "x_cont": numbers})
+        return np.array(found[:, CROSS_ENTROPY], dtype=np.float64).reshape(count, EPOCHS)
+
+
+def check(folder: Path, names: Sequence[str]) -> None:
+    """Refuse what is no LCBench, or has not all of these tasks.
+
+    Raises:
+        TreinoError: A file is missing or none of LCBench, there is no such task, or onnxruntime
+            is not installed.
+    """
+    known = _codes(folder)
+    for name in names:
+        if name not in known:
+            raise TreinoError(
+                f"LCBench has no task {name!r}; it has {', '.join(sorted(known)[1:])}"
+            )
+    _session(folder / "model.onnx")
+
+
+def _codes(folder: Path) -> dict[str, Any]:
+    """The surrogate's number of each task."""
+    path = folder / "encoding.json"
+    codes = _read(path).get("OpenML_task_id")
+    if not isinstance(codes, dict):
+        raise TreinoError(f"{path}: not LCBench's encoding: it has no OpenML_task_id")
+    return codes
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TreinoError(f"{path}: not LCBench's file of that name ({error})") from error
+    return found
+
+
+@cache  # the tasks share it: it is large
+def _session(path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise TreinoError(
+            "LCBench needs onnxruntime: .venv/bin/pip install --constraint constraints.txt "
+            "onnxruntime"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # replays run side by side
+    try:
+        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    except Exception as error:
+        raise TreinoError(f"{path}: not LCBench's surrogate ({error})") from error
+
+
+def _distribution(given: dict[str, Any]) -> BaseDistribution:
+    kind = IntDistribution if given["type"] == "uniform_int" else FloatDistribution
+    return kind(given["lower"], given["upper"], log=given["log"])

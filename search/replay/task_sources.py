@@ -1,0 +1,55 @@
+"""What ways to search can be compared on: LCBench, files of recorded curves, a study."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from search.errors import TreinoError
+from search.replay import lcbench, tabular
+from search.replay.replay import Task
+from search.scheduling import curves
+from search.settings import Settings
+from search.study import recorded_curves
+from search.study.workspace import Workspace
+
+Tasks = Sequence[Callable[[], Task]]  # made in each process that replays: they take seconds
+
+
+def of_lcbench(folder: Path, names: Sequence[str]) -> Tasks:
+    """The named tasks of LCBench; without names, those to develop on.
+
+    Raises:
+        TreinoError: There is no such task, or no LCBench.
+    """
+    names = names or lcbench.TASKS
+    lcbench.check(folder, names)
+    return [partial(lcbench.LCBenchTask, folder, name) for name in names]
+
+
+def of_files(paths: Sequence[Path]) -> Tasks:
+    """A task a file of recorded curves.
+
+    Raises:
+        TreinoError: One is none, or has too few curves.
+    """
+    return [_of_table(curves.read(path), str(path)) for path in paths]
+
+
+def of_study(settings: Settings) -> Tasks:
+    """The whole trainings of the study that the settings name, or of the newest.
+
+    Raises:
+        TreinoError: There is no study, or it has too few whole trainings.
+    """
+    with Workspace.open(settings, write=False) as place:
+        study = place.study(settings.study)
+        found = recorded_curves.of_study(study, place.records)
+    name = f"study {study.study_name!r}"
+    if found is None:
+        raise TreinoError(f"{name} has no whole training yet: treino record makes them")
+    return [_of_table(found, name)]
+
+
+def _of_table(table: curves.Curves, name: str) -> Callable[[], Task]:
+    tabular.check(table, name)
+    return partial(tabular.TabularTask, table, name)

@@ -1,0 +1,1 @@
+"""Views of a study: the page, the charts, the leaderboard, the dashboard."""

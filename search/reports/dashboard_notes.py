@@ -1,0 +1,239 @@
+"""What a study carries for optuna-dashboard: a short note, two figures, the handed-over model.
+
+All of it is written to the study, so only the process that has the study's lease may call this.
+"""
+
+import filecmp
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import TrialState
+
+from search.clock import Clock
+from search.figures import plots
+from search.reports.charts import COLOURS
+from search.reports.reproduce import search_command
+from search.study.snapshot import STATES, Snapshot, TrialView, look
+from search.study.trials import best_trial, counted, lowest
+from search.study.workspace import Workspace
+from search.tuning.observers import Observer
+from storage.engine import StorageError
+from storage.files import Layout, replacing
+from storage.lease import LeaseHeld, StudyLease
+from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH
+
+MOST = 300  # trials that a figure shows: figures are kept in the study, in small pieces
+NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
+LARGEST = 64 * 2**20  # bytes of a file that is copied to where the dashboard finds it
+_ARTIFACT = "artifacts:"  # what Optuna puts before an artifact's id in a study's attributes
+
+
+class DashboardNotes(Observer):
+    """Keeps what the dashboard shows of a study up to date while it is searched."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._noted = self._clock()
+
+    def trial_ended(self, study: optuna.Study) -> None:
+        """Renew the note, at most every ``NOTE_EVERY`` seconds."""
+        if self._clock() - self._noted > NOTE_EVERY:
+            note(study)
+            self._noted = self._clock()
+
+    def search_ended(self, place: Workspace, study: optuna.Study) -> None:
+        """Renew the note, the main figures, and what was handed over."""
+        finish(place, study)
+
+
+def note(study: optuna.Study) -> None:
+    """Bring the study's note up to date: best so far, progress, how to go on.
+
+    One read, and two writes if anything has changed: cheap enough after every trial.
+    """
+    from optuna_dashboard import get_note, save_note
+
+    text = note_text(study)
+    if text is not None and get_note(study) != text:
+        save_note(study, text)
+
+
+def note_text(study: optuna.Study) -> str | None:
+    """The note, in Markdown; None where the study does not know how it was made."""
+    attributes = study.user_attrs
+    by = attributes.get(CONTINUED_BY, [attributes.get(MADE_BY)])[-1]
+    with_ = attributes.get(MADE_WITH)
+    if not by or not with_ or "space" not in with_:
+        return None
+    trials = counted(study.get_trials(deepcopy=False))
+    names = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+        TrialState.RUNNING: "unfinished",
+    }
+    states = [(sum(t.state is state for t in trials), name) for state, name in names.items()]
+    progress = ", ".join(f"{count} {name}" for count, name in states if count)
+    epochs = sum(len(trial.intermediate_values) for trial in trials)
+    best = best_trial(study)
+    found = "none yet."
+    if best is not None:
+        value = lowest(best)
+        epoch = min(e for e, v in best.intermediate_values.items() if v == value)
+        found = (
+            f"trial {best.number}, {with_['monitor']} {value:.4f} at epoch {epoch} of "
+            f"{len(best.intermediate_values)}."
+        )
+    # In a code block nothing is markup, whatever the names hold; only its fence has to be longer.
+    command = search_command(study.study_name, with_, by)
+    fence = "`" * (1 + max([2, *map(len, re.findall("`+", command))]))
+    lines = [
+        f"**Best so far:** {found}",
+        "",
+        f"**Progress:** {len(trials)} trials ({progress or 'none begun'}), {epochs} epochs.",
+        "",
+        "**To go on**, the same command; then `make retrain-best` and `make report`:",
+        "",
+        f"{fence}\n{command}\n{fence}",
+    ]
+    return "\n".join(lines)
+
+
+def finish(place: Workspace, study: optuna.Study) -> None:
+    """At the end of a search: the note, the main figures, and what was handed over.
+
+    Raises:
+        StorageError: The database does not answer, or a file cannot be copied.
+    """
+    from optuna_dashboard import save_plotly_graph_object
+
+    note(study)
+    seen = look(place, study, searching=False)
+    for name, figure in figures(seen).items():
+        save_plotly_graph_object(study, figure, graph_object_id=name)
+    attach_best(study, place.layout)
+
+
+def figures(seen: Snapshot) -> Mapping[str, Any]:
+    """Plotly figures of what the dashboard does not draw itself, by their names.
+
+    Training against validation accuracy, and where the epochs went; of the best `MOST` trials.
+    """
+    import plotly.graph_objects as go
+
+    drawn = sorted((t for t in seen.trials if t.best is not None), key=lambda t: t.value)[:MOST]
+    if not drawn:
+        return {}
+    points = [(t, t.best.accuracy, t.best.val_accuracy) for t in drawn if t.best is not None]
+    ends = [min(min(x, y) for _, x, y in points), max(max(x, y) for _, x, y in points)]
+    equal = {"mode": "lines", "line": {"color": "#999", "dash": "dot"}, "name": "equal"}
+    gap = [go.Scatter(x=_short(ends), y=_short(ends), hoverinfo="skip", **equal)]
+    for state in STATES:
+        of = [point for point in points if point[0].state == state]
+        if of:
+            gap.append(
+                go.Scatter(
+                    x=_short([x for _, x, _ in of]),
+                    y=_short([y for _, _, y in of]),
+                    text=[_told(trial) for trial, _, _ in of],
+                    hoverinfo="text",
+                    mode="markers",
+                    marker={"color": COLOURS[state]},
+                    name=state,
+                )
+            )
+    epochs = list(range(1, seen.epochs + 1))
+    spent = []
+    for state in STATES:
+        lengths = [len(trial.history) for trial in seen.of_state(state)]
+        if any(lengths):
+            heights = [sum(length >= epoch for length in lengths) for epoch in epochs]
+            colour = {"color": COLOURS[state]}
+            spent.append(go.Bar(x=epochs, y=heights, marker=colour, name=state))
+    return {
+        "overfitting": go.Figure(
+            gap,
+            _layout(
+                "Training against validation accuracy", "training accuracy", "validation accuracy"
+            ),
+        ),
+        "epochs-spent": go.Figure(
+            spent,
+            {**_layout("Where the epochs went", "epoch", "trials"), "barmode": "stack"},
+        ),
+    }
+
+
+def attach_best(study: optuna.Study, layout: Layout) -> None:
+    """Put the handed-over model, and what lies beside it, among the study's artifacts.
+
+    A file that is there already is replaced where it lies: however often a study is retrained,
+    it has each once. A model of more than `LARGEST` bytes is left out.
+
+    Raises:
+        StorageError: A file cannot be copied.
+    """
+    files = layout.best(study.study_name)
+    wanted = (files.model, files.spec, files.history, files.curves, files.confusion, files.mistakes)
+    storage, number = study._storage, study._study_id  # noqa: SLF001 - Optuna has no other way
+    known = {}
+    for key, value in storage.get_study_system_attrs(number).items():
+        if key.startswith(_ARTIFACT) and (meta := json.loads(value)):  # null: deleted by the user
+            known[meta["filename"]] = layout.artifacts / meta["artifact_id"]
+    try:
+        layout.artifacts.mkdir(parents=True, exist_ok=True)
+        store = FileSystemArtifactStore(layout.artifacts)
+        for file in wanted:
+            there = known.get(file.name)
+            if not file.is_file() or file.stat().st_size > LARGEST:
+                if there is not None:
+                    there.unlink(missing_ok=True)
+            elif there is None:
+                upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=study)
+            elif not there.is_file() or not filecmp.cmp(file, there, shallow=False):
+                _replace(there, file)
+    except OSError as error:
+        raise StorageError(
+            f"cannot keep artifacts in {layout.artifacts}: {error.strerror or error}"
+        ) from error
+
+
+def attach_unless_searched(place: Workspace, study: optuna.Study) -> None:
+    """Show what was handed over among the study's artifacts.
+
+    That writes to the study: while a search is at work on it, it is left to that search's end.
+    """
+    with suppress(LeaseHeld), StudyLease(place.storage.engine, study.study_name):
+        attach_best(study, place.layout)
+
+
+def _replace(there: Path, file: Path) -> None:
+    with replacing(there) as temporary:
+        shutil.copyfile(file, temporary)
+
+
+def _told(trial: TrialView) -> str:
+    """A trial in two lines; Plotly reads some HTML in it, so there is to be none."""
+    reason = plots.shortened(trial.reason, 100)
+    return "<br>".join(re.sub("[<>&]", " ", line) for line in (trial.name, reason) if line)
+
+
+def _short(values: Sequence[float]) -> list[float]:
+    return [round(value, 4) for value in values]
+
+
+def _layout(title: str, across: str, up: str) -> dict[str, Any]:
+    return {
+        "template": {},  # Plotly's own would be most of what is kept
+        "plot_bgcolor": "#ffffff",
+        "title": {"text": title},
+        "xaxis": {"title": {"text": across}, "gridcolor": plots.LINES},
+        "yaxis": {"title": {"text": up}, "gridcolor": plots.LINES},
+    }

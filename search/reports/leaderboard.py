@@ -1,0 +1,164 @@
+"""Trials, baselines, retrained models and the documents' own figures in one table."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import TrialState
+from rich.table import Table
+
+from models.documented import DOCUMENTED
+from search.console.terminal import printable
+from search.intervals import of_share
+from search.study.evaluation_record import test_images
+from search.study.workspace import is_of_cifar10
+from storage.files import Layout
+from storage.study import MADE_WITH
+from storage.tables import ModelRow, Records
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard; what is not known is None.
+
+    Attributes:
+        name: What it is.
+        kind: ``trial``, ``retrain``, ``baseline`` or ``documents``.
+        val_accuracy: Share of validation images classified correctly, 0 to 1.
+        test_accuracy: The same of the test images.
+        test_images: How many these were.
+        test_interval: The 95 % interval of the test accuracy.
+        val_loss: Mean cross-entropy on the validation images, in nats, without the L2 penalty.
+        parameters: Number of weights.
+        epochs: Epochs trained.
+        seconds: Wall time of the training.
+    """
+
+    name: str
+    kind: str
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    val_loss: float | None = None
+    parameters: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    test_images: int | None = None
+    test_interval: tuple[float, float] | None = None
+
+
+def rows(
+    study: optuna.Study | None, records: Records, layout: Layout, most_trials: int | None = None
+) -> list[Row]:
+    """The leaderboard, best validation accuracy first.
+
+    Args:
+        study: The study, None for the baselines alone.
+        records: Our tables.
+        layout: Where the models' files are.
+        most_trials: How many of the best trials to list; None for all.
+    """
+    models = [model for model in records.models() if model.kind != "pair"]
+    found: list[Row] = []
+    if study is not None:
+        fingerprint = study.user_attrs[MADE_WITH]["data"].rpartition(" ")[2]
+        trials = sorted(_trials(study), key=_rank)
+        found += trials[:most_trials]
+        models = [
+            model
+            for model in models
+            if model.study == study.study_name
+            or (model.kind == "baseline" and model.fingerprint == fingerprint)
+        ]
+        if is_of_cifar10(study):
+            found += _reported()
+    found += [_of_model(model, layout) for model in models]
+    return sorted(found, key=_rank)
+
+
+def table(found: Sequence[Row], title: str) -> Table:
+    """The leaderboard for a terminal, in 80 columns; test accuracies have their interval below."""
+    drawn = Table(title=printable(title), title_justify="left", box=None, padding=(0, 0, 0, 2))
+    if any(row.test_interval for row in found):
+        drawn.caption, drawn.caption_justify = "below a test_acc: its 95 % interval", "left"
+    drawn.add_column("", overflow="fold")
+    for heading in ("val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds"):
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    for row in found:
+        drawn.add_row(
+            printable(row.name),
+            _text(row.val_accuracy, ".4f"),
+            _tested(row),
+            _text(row.val_loss, ".4f"),
+            _text(row.parameters, ","),
+            _text(row.epochs, "d"),
+            _text(row.seconds, ",.0f"),
+            style="bold" if row.kind in ("retrain", "baseline") else "",
+        )
+    return drawn
+
+
+def _trials(study: optuna.Study) -> list[Row]:
+    wanted = (TrialState.COMPLETE, TrialState.PRUNED)
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=wanted):
+        attributes = trial.user_attrs
+        reported = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
+        pruned = ", pruned" if trial.state is TrialState.PRUNED else ""
+        found.append(
+            Row(
+                name=f"trial {trial.number}{pruned}",
+                kind="trial",
+                val_accuracy=attributes.get("val_accuracy"),
+                val_loss=min(reported, default=None),
+                parameters=attributes.get("parameters"),
+                epochs=attributes.get("epochs"),
+                seconds=attributes.get("seconds"),
+            )
+        )
+    return found
+
+
+def _of_model(model: ModelRow, layout: Layout) -> Row:
+    images = test_images(layout, model)
+    return Row(
+        name=model.title,
+        kind=model.kind,
+        val_accuracy=model.val_accuracy,
+        test_accuracy=model.test_accuracy,
+        val_loss=model.val_loss,
+        parameters=model.parameters,
+        epochs=model.epochs,
+        seconds=model.seconds,
+        test_images=images,
+        test_interval=of_share(model.test_accuracy, images) if images else None,
+    )
+
+
+def _reported() -> list[Row]:
+    """The documents' own figures; their val_loss holds the L2 penalty, so it is left out."""
+    return [
+        Row(
+            name=f"documents' {run.name}",
+            kind="documents",
+            val_accuracy=run.val_accuracy,
+            test_accuracy=run.test_accuracy,
+        )
+        for run in DOCUMENTED.values()
+        if run.val_accuracy is not None
+    ]
+
+
+def _rank(row: Row) -> float:
+    return -row.val_accuracy if row.val_accuracy is not None else math.inf
+
+
+def _tested(row: Row) -> str:
+    if row.test_interval is None:
+        return _text(row.test_accuracy, ".4f")
+    low, high = row.test_interval
+    return f"{row.test_accuracy:.4f}\n{low:.3f}-{high:.3f}"
+
+
+def _text(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

@@ -1,0 +1,63 @@
+"""What there is, for `treino data` and `treino studies`: images by class, studies by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from data.dataset import Dataset
+from search.console.terminal import printable
+from storage.study import StudySummaryRow
+
+SPLITS = ("training", "validation", "test")
+
+
+def images(data: Dataset) -> dict[str, Any]:
+    """The images of a search, counted by class and split, for JSON."""
+    return {
+        "name": data.name,
+        "source": data.source,
+        "fingerprint": data.fingerprint,
+        "input_shape": data.input_shape,
+        "warnings": data.warnings,
+        "classes": [{"class": name} | of for name, of in _counts(data).items()],
+    }
+
+
+def table_of_images(data: Dataset) -> Table:
+    """The same for a terminal."""
+    name = printable(data.name)
+    table = Table(title=f"{name}, {data.input_shape[0]} pixels, {data.fingerprint}")
+    table.add_column("class", overflow="fold")
+    for split in SPLITS:
+        table.add_column(split, justify="right")
+    for name, of in _counts(data).items():
+        table.add_row(printable(name), *(f"{of[split]:,}" for split in SPLITS))
+    table.add_section()
+    table.add_row("all", *(f"{len(split.labels):,}" for split in _splits(data).values()))
+    return table
+
+
+def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
+    """The studies of a database for a terminal."""
+    table = Table()
+    for heading in ("study", "trials", "best val_loss", "data", "epochs", "started"):
+        table.add_column(heading, overflow="fold")
+    for row in found:
+        trials = ", ".join(f"{count} {state.lower()}" for state, count in row.trials.items())
+        best = "" if row.best_value is None else f"{row.best_value:.4f}"
+        started = row.started.astimezone().strftime("%Y-%m-%d %H:%M") if row.started else ""
+        data, epochs = (printable(row.made_with.get(name, "")) for name in ("data", "epochs"))
+        table.add_row(printable(row.name), trials, best, data, epochs, started)
+    return table
+
+
+def _splits(data: Dataset) -> dict[str, Any]:
+    return dict(zip(SPLITS, (data.train, data.validation, data.test), strict=True))
+
+
+def _counts(data: Dataset) -> dict[str, dict[str, int]]:
+    return {
+        name: {where: int((s.labels == number).sum()) for where, s in _splits(data).items()}
+        for number, name in enumerate(data.classes)
+    }

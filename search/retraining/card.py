@@ -1,0 +1,116 @@
+"""The page that lies beside a handed-over model, in Markdown."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from data.dataset import Dataset
+from models.documented import BEST_TEST_ACCURACY
+from search.console.terminal import printable
+from search.console.text import duration, plural
+from search.intervals import told_share
+from storage.files import RunFiles
+from storage.tables import ModelRow
+
+if TYPE_CHECKING:
+    from search.retraining.retrain import Report
+
+_MEANING = re.compile(r"[\\`*_{}\[\]<>|~&$]")
+
+
+def plain(text: str) -> str:
+    """A text from outside as Markdown that shows it as it is: no markup, no HTML, one line."""
+    return _MEANING.sub(lambda match: f"\\{match[0]}", printable(text))
+
+
+def card(
+    report: "Report", verdict: Sequence[str], data: Dataset, files: RunFiles, *, cifar10: bool
+) -> str:
+    """A page about the handed-over model.
+
+    Args:
+        report: What it was chosen from.
+        verdict: What the comparison says, a line each.
+        data: The images it was trained and tested on.
+        files: It, and what lies beside it.
+        cifar10: Whether these are the images of the documents' figures.
+    """
+    row = report.model
+    documented = f"| the documents' best run | {BEST_TEST_ACCURACY} |\n" if cifar10 else ""
+    return f"""# {plain(row.title)}, study {plain(row.study)}
+
+| | |
+|---|---|
+| test accuracy | {told_share(row.test_accuracy, len(data.test.labels))} |
+{documented}| test loss | {row.test_loss:.4f} |
+| validation accuracy | {row.val_accuracy:.4f} |
+| validation loss | {row.val_loss:.4f}, at epoch {row.best_epoch} of {row.epochs} |
+| parameters | {row.parameters:,} |
+| training | {plural(len(data.train.labels), "image")}, {duration(row.seconds)} |
+| images | {plain(data.name)}: {plain(data.source)} |
+| classes | {", ".join(map(plain, data.classes))} |
+
+![curves]({files.curves.name})
+![confusion]({files.confusion.name})
+![mistakes]({files.mistakes.name})
+{_compared(report, verdict)}
+The model takes raw images, (n, {", ".join(map(str, data.input_shape))}) with values 0 to 255, and
+returns the probabilities of the classes in the order above:
+
+```python
+import keras
+
+model = keras.saving.load_model("{files.model.name}", safe_mode=True)
+probabilities = model.predict(images)
+```
+{own_network(row)}
+[{files.spec.name}]({files.spec.name}) is what was trained and with which versions,
+[{files.history.name}]({files.history.name}) every epoch's figures.
+"""
+
+
+def own_network(row: ModelRow) -> str:
+    """How a network of the user's own was trained and is loaded; nothing of another."""
+    own = json.loads(row.spec).get("own_network")
+    if not own:
+        return ""
+    rate = own["optimizer"]["config"].get("learning_rate")
+    schedule = rate
+    if isinstance(rate, dict):
+        schedule = rate.get("class_name")
+    elif isinstance(rate, int | float):
+        schedule = f"{rate:g}"
+    smoothing = own["label_smoothing"]
+    lines = [
+        f"It was trained with {plain(own['optimizer']['name'])}"
+        + ("" if schedule is None else f" (learning rate {plain(str(schedule))})")
+        + f", the loss {plain(own['loss'])}"
+        + (f" with label smoothing {smoothing}" if smoothing else "")
+        + f" and the dtype policy {plain(own['dtype_policy'])}.",
+    ]
+    if own["custom_objects"]:
+        names = ", ".join(map(plain, own["custom_objects"]))
+        lines.append(
+            f"It needs code that is not Keras's: import what registers {names} before loading it."
+        )
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _compared(report: "Report", verdict: Sequence[str]) -> str:
+    """What the model was chosen from; nothing if it was the only one."""
+    if len(report.configurations) == report.configurations[0].seeds == 1 and not report.failures:
+        return ""
+    rows = "".join(
+        f"| {row.trial} | {row.search_loss:.4f} | {row.search_rank} | {row.rank} | {row.seeds} "
+        f"| {row.val_loss} | {row.val_accuracy} | {row.test_accuracy} |\n"
+        for row in report.configurations
+    )
+    lines = "".join(f"- {plain(line)}\n" for line in verdict)
+    return f"""
+Chosen by validation loss from these, each trained in full; mean ± standard deviation over seeds:
+
+| trial | search | rank there | rank | seeds | val_loss | val_accuracy | test_accuracy |
+|---|---|---|---|---|---|---|---|
+{rows}
+{lines}"""

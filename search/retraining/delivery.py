@@ -1,0 +1,180 @@
+"""Trainings outside the study, from job to handed-over model: the retrained best, a baseline."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from data.dataset import Dataset
+from models.history import EpochFigures, best_epoch, to_csv
+from search.console.display import Overall
+from search.errors import TrainingFailedError
+from search.figures import plots
+from search.interruption import Interruption
+from search.protocol import Done, Failed, Job, TestFigures
+from search.study.evaluation_record import Tested, draw_mistakes
+from search.study.provenance import document
+from search.study.training_order import Order
+from search.study.workspace import Workspace
+from search.tuning.job_runner import Crew, Task
+from search.tuning.session import Session
+from search.workers.hardware import slots
+from storage.files import RunFiles, write_atomically
+from storage.lease import StudyLease
+from storage.tables import ModelRow
+
+
+class Workshop:
+    """Trains orders on its workers, with a record of every epoch, and hands over the models."""
+
+    def __init__(self, session: Session) -> None:
+        """Work on all slots of the session's backend."""
+        self._session = session
+        self._records = session.place.records
+        self._layout = session.place.layout
+        self._display = session.display
+
+    def make(self, order: Order, data: Dataset, paths: RunFiles) -> ModelRow | None:
+        """Train an order, or go on with it, and put what comes out at ``paths``.
+
+        Returns:
+            The model as recorded; None if the training was interrupted, to be gone on with by
+            the same call.
+
+        Raises:
+            TrainingFailedError: The training broke.
+        """
+        (made,) = self.make_all([(order, paths)], data)
+        if isinstance(made, Failed):
+            raise TrainingFailedError(f"{order.title}: {made.reason}")
+        return made
+
+    def make_all(
+        self, orders: Sequence[tuple[Order, RunFiles]], data: Dataset
+    ) -> list[ModelRow | Failed | None]:
+        """Train several orders of one study, as many at once as there are workers; see ``make``.
+
+        Returns:
+            For each order its model, why it failed, or None if it was interrupted.
+
+        Raises:
+            TrainingFailedError: The disk is full, or the like: no training can go on.
+        """
+        made: dict[str, ModelRow | Failed] = {}
+        waiting: dict[str, tuple[Order, RunFiles]] = {}
+        for order, paths in orders:
+            run = order.run(data)
+            known = self._already_made(order, run, paths)
+            if known is None:
+                waiting[run] = order, paths
+            else:
+                made[run] = known
+                self._display.say(
+                    f"{order.title}: trained already, with the same seed and settings"
+                )
+        left = list(waiting)
+
+        def supply() -> Task | None:
+            return self._task(*waiting[left[0]], left.pop(0), data) if left else None
+
+        def ended(task: Task, history: list[EpochFigures], end: Done | Failed) -> None:
+            run = task.job.run
+            if isinstance(end, Failed):
+                made[run] = end
+                return
+            order, paths = waiting[run]
+            assert end.test is not None
+            made[run] = self._hand_over(order, data, paths, history, end.test)
+            self._layout.run(order.study, run).remove_checkpoint()
+
+        def every_turn() -> None:
+            if len(orders) > 1:
+                self._display.overall(Overall(len(made), len(orders), "trainings"))
+
+        if waiting:
+            Crew(self._session, every_turn).train(supply, ended)
+        return [made.get(order.run(data)) for order, _ in orders]
+
+    def _task(self, order: Order, paths: RunFiles, run: str, data: Dataset) -> Task:
+        return Task(
+            order.title,
+            Job(
+                run=run,
+                model=order.model,
+                training=order.training,
+                data=data.path,
+                seed=order.seed,
+                # In the run's own folder: ``paths`` may still hold an older model, which stays
+                # whole until the new one is there.
+                checkpoint=self._layout.run(order.study, run).checkpoint,
+                hand_over=paths.model,
+            ),
+        )
+
+    def _already_made(self, order: Order, run: str, paths: RunFiles) -> ModelRow | None:
+        """The model of this very training, if it is still what lies at ``paths``."""
+        for row in self._records.models(order.study):
+            whole = paths.model.is_file() and paths.spec.is_file()
+            if row.run == run and whole and paths.spec.read_text(encoding="utf-8") == row.spec:
+                return row
+        return None
+
+    def _hand_over(
+        self,
+        order: Order,
+        data: Dataset,
+        paths: RunFiles,
+        history: list[EpochFigures],
+        test: TestFigures,
+    ) -> ModelRow:
+        best = best_epoch(history)
+        assert best is not None
+        spec = document(order.model, order.training, order.seed, data, test.own)
+        write_atomically(paths.spec, spec)
+        write_atomically(paths.history, to_csv(history))
+        title = f"{order.study}, {order.title}"
+        plots.draw_curves(history, paths.curves, title)
+        plots.draw_confusion(np.array(test.confusion), data.classes, paths.confusion, title)
+        tested = Tested.of(test, data)
+        write_atomically(paths.tested, tested.to_json())
+        draw_mistakes(tested, paths.mistakes, title)
+        row = ModelRow(
+            study=order.study,
+            run=order.run(data),
+            kind=order.kind,
+            title=order.title,
+            spec=spec,
+            trial=order.trial,
+            parameters=test.parameters,
+            epochs=len(history),
+            best_epoch=best.epoch,
+            val_loss=best.val_loss,
+            val_accuracy=best.val_accuracy,
+            test_loss=test.loss,
+            test_accuracy=test.accuracy,
+            seconds=sum(figures.seconds for figures in history),
+            seed=order.seed,
+            path=str(paths.model),
+            fingerprint=data.fingerprint,
+        )
+        self._records.record_model(row)
+        return row
+
+
+@contextmanager
+def workshop(
+    place: Workspace, study: str, *, workers: int = 1, aside: bool = False
+) -> Iterator[tuple[Workshop, Interruption]]:
+    """Workers that share all of the machine, for trainings that belong beside ``study``.
+
+    What it says goes ``aside``, to standard error, where standard output is for something else.
+
+    Raises:
+        LeaseHeld: Another process trains such a thing now.
+    """
+    place.layout.make(study)
+    with (
+        StudyLease(place.storage.engine, f"{study}/best") as lease,
+        Session.open(place, study, slots(workers), lease, aside=aside) as session,
+    ):
+        yield Workshop(session), session.interruption

@@ -1,0 +1,220 @@
+"""Pause and promote: which trial to train next, and how far.
+
+Every trial is trained to the first rung and paused. From then on a free worker either begins a new
+trial or takes a paused one up to its next rung, whichever promises most; a paused trial is never
+lost, only not promising yet. ``ByRank`` promotes the best third of each rung, as asynchronous
+successive halving does (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020);
+``search.scheduling.freeze_thaw.ByForecast`` goes by a model of the losses. Both decide by what they
+are shown alone: a search broken off and continued decides as one that was not.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any, Literal, Protocol
+
+from search.spaces.unit_cube import Params
+
+ETA = 3  # a rung is this many times as far as the one before, and a third of it is promoted
+STARTUP = 10  # trials begun at random before a model has a say
+
+
+State = Literal["running", "paused", "over"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a decision may know of a trial.
+
+    Attributes:
+        number: Its number in the study.
+        params: Its configuration.
+        losses: What is minimised, after each epoch so far; infinite where it diverged.
+        state: ``running``; ``paused``: can be taken up; ``over``: cannot.
+    """
+
+    number: int
+    params: Params
+    losses: tuple[float, ...]
+    state: State
+
+    # Kept, because each decision asks for them of every trial, and few trials have changed.
+    @cached_property
+    def best(self) -> float:
+        """The lowest loss so far; infinite before the first epoch."""
+        return min(self.losses, default=math.inf)
+
+    @cached_property
+    def key(self) -> frozenset[tuple[str, Any]]:
+        """The configuration, to look it up by."""
+        return frozenset(self.params.items())
+
+    def after(self, loss: float) -> "Seen":
+        """The trial after one more epoch."""
+        return replace(self, losses=(*self.losses, loss))
+
+    def now(self, state: State) -> "Seen":
+        """The trial in another state."""
+        return replace(self, state=state)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a free worker is to train.
+
+    Attributes:
+        number: The paused trial to take up; None for a new one.
+        params: Configuration of the new trial, or of the paused one.
+        reason: Why, in a few words.
+    """
+
+    number: int | None
+    params: Params
+    reason: str
+
+
+class Chooser(Protocol):
+    """Decides what to train next."""
+
+    @property
+    def memory(self) -> Mapping[str, Any] | None:
+        """What another one needs to decide as this one; None if it needs nothing."""
+
+    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+        """What a free worker is to train; None for nothing.
+
+        Args:
+            seen: All trials that were begun.
+            new: Whether a new trial may be begun. If not, the search is drawing to its end, and
+                only so many paused trials go on that a third of each rung is promoted.
+            paused: Whether paused trials may be taken up.
+        """
+
+
+def rungs(epochs: int) -> tuple[int, ...]:
+    """The epochs after which trials of at most ``epochs`` epochs are judged, the last included.
+
+    Each a third of the next one, down to the second epoch: the first one misleads (measured on
+    LCBench: docs/decisions/0007-pause-and-promote.md).
+    """
+    found = [epochs]
+    while round(epochs / ETA ** len(found)) > 1:
+        found.append(round(epochs / ETA ** len(found)))
+    return tuple(reversed(found))
+
+
+def standing(seen: Sequence[Seen], trial: Seen, rung: int) -> tuple[int, int]:
+    """Rank of a trial's loss at a rung, from 1, and how many trials reached that rung."""
+    there = [min(other.losses[:rung]) for other in seen if len(other.losses) >= rung]
+    return 1 + sum(loss < min(trial.losses[:rung]) for loss in there), len(there)
+
+
+def next_rung(steps: Sequence[int], epochs: int) -> int:
+    """The first rung beyond that many epochs; the last one if there is none."""
+    return next((rung for rung in steps if rung > epochs), steps[-1])
+
+
+def epochs_to_come(seen: Sequence[Seen], trials: int, steps: Sequence[int]) -> int:
+    """Epochs that a search still needs, if a third of each rung is promoted from now on.
+
+    Trials that went beyond a rung already count as promoted there, even if they are more.
+
+    Args:
+        seen: All trials that were begun.
+        trials: How many the search is to have, at least ``len(seen)``.
+        steps: The rungs, the last epoch included.
+    """
+    total, before, entrants = 0, 0, trials
+    for rung in steps:
+        inside = [
+            trial
+            for trial in seen
+            if len(trial.losses) > before or (len(trial.losses) == before and _goes_on(trial))
+        ]
+        entrants = max(entrants, len(inside))
+        short = [trial for trial in inside if len(trial.losses) < rung]
+        total += sum(rung - len(trial.losses) for trial in short if trial.state != "over")
+        total += (entrants - len(inside)) * (rung - before)
+        reaching = entrants - sum(trial.state == "over" for trial in short)
+        entrants, before = math.ceil(reaching / ETA), rung
+    return total
+
+
+def _goes_on(trial: Seen) -> bool:
+    """Whether a trial is on its way beyond the epoch that it has reached."""
+    return trial.state == "running" or not trial.losses
+
+
+def why_left(seen: Sequence[Seen], trial: Seen, steps: Sequence[int]) -> str:
+    """Why a paused trial was not taken up again before the search ended."""
+    rung = reached(trial, steps)
+    rank, count = standing(seen, trial, rung)
+    further = [min(t.losses[:rung]) for t in seen if len(t.losses) > rung]
+    beaten = f"; {len(further)} went on, with up to {max(further):.4f}" if further else ""
+    return (
+        f"not promoted beyond epoch {rung} of {steps[-1]}: {trial.best:.4f}, rank {rank} of "
+        f"{count} there{beaten}; {steps[-1] - rung} epochs saved"
+    )
+
+
+def promotable(seen: Sequence[Seen], steps: Sequence[int], *, new: bool) -> list[Seen]:
+    """Paused trials that may go on.
+
+    All of them while new trials may be begun. After that, a third of each rung goes on, rounded
+    up, those that went on before included.
+    """
+    paused = [trial for trial in seen if trial.state == "paused"]
+    if new:
+        return paused
+    room = {}
+    for rung in steps:
+        there = [trial for trial in seen if len(trial.losses) >= rung]
+        on = sum(len(trial.losses) > rung or trial.state == "running" for trial in there)
+        room[rung] = math.ceil(len(there) / ETA) - on
+    return [t for t in paused if room.get(reached(t, steps), 1) > 0]
+
+
+def reached(trial: Seen, steps: Sequence[int]) -> int:
+    """The last rung that a trial has reached; 0 before the first."""
+    return _rung_at(len(trial.losses), tuple(steps))
+
+
+@cache
+def _rung_at(epochs: int, steps: tuple[int, ...]) -> int:
+    return max((rung for rung in steps if rung <= epochs), default=0)
+
+
+class ByRank:
+    """Promotes the best third of each rung, deepest first; begins a new trial if there is none."""
+
+    def __init__(
+        self,
+        epochs: int,
+        propose: Callable[[Sequence[Seen], Sequence[int]], Params | None],
+        steps: Sequence[int] = (),
+    ) -> None:
+        """Have new configurations from ``propose``: (trials seen, rungs) -> configuration.
+
+        ``steps`` are the rungs, the last epoch included, if they are not to be ``rungs(epochs)``.
+        """
+        self._rungs = tuple(steps) or rungs(epochs)
+        self._propose = propose
+
+    memory = None
+
+    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+        """See Chooser."""
+        if paused:
+            may = {trial.number for trial in promotable(seen, self._rungs, new=new)}
+            for rung in reversed(self._rungs[:-1]):
+                there = sorted(
+                    (t for t in seen if len(t.losses) >= rung), key=lambda t: min(t.losses[:rung])
+                )
+                share = len(there) / ETA
+                for rank, trial in enumerate(there[: int(share) if new else math.ceil(share)], 1):
+                    if trial.number in may and len(trial.losses) == rung:
+                        why = f"rank {rank} of {len(there)} after epoch {rung}"
+                        return Choice(trial.number, trial.params, why)
+        params = self._propose(seen, self._rungs) if new else None
+        return None if params is None else Choice(None, params, "")

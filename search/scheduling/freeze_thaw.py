@@ -1,0 +1,268 @@
+"""Choosing by forecast: what would, or could, lower the best loss, were it trained in full?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from optuna.distributions import BaseDistribution
+from scipy.special import ndtr
+
+from search.scheduling.asha import Choice, Seen, next_rung, promotable, reached, rungs
+from search.scheduling.gaussian_process import Points, Surrogate
+from search.scheduling.prior import DRAWN, Prior
+from search.spaces.unit_cube import Array, Coordinates
+
+CANDIDATES = 200  # new configurations that are weighed at a decision, drawn from all of the space
+NEIGHBOURS = 20  # further ones around each of the LEADERS best trials
+LEADERS = 5
+BOLD = 0.5  # share of the choices that go by what could be, not by what is to be expected
+HOPE = 3.0  # by how many standard deviations what could be is lower
+SETTLED = 20  # full trainings after which a paused trial counts twice a new one's gain; then more
+FORGETTING = 10  # full trainings after which a deviation is forgotten so many times as fast
+CROWD = 10  # workers with which a paused trial counts once more
+KNOWN = 256  # losses the model is conditioned on, about: its cost grows with their cube
+WEIGHED = 100  # paused trials that are weighed at the most
+REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
+
+
+class ByForecast:
+    """Chooses what would, or could, lower the best loss the most, if it were trained in full.
+
+    The expected improvement (Jones et al., Efficient Global Optimization, 1998) at the last epoch,
+    of every paused trial and of many new configurations, by a model of the losses of all lengths.
+    The longer the search and the more the workers, the more a paused trial counts beside a new one.
+    Every second choice, by chance, is bolder: what could be lowest (the confidence bound of
+    Srinivas et al., Gaussian Process Optimization in the Bandit Setting, 2010); fewer are where a
+    prior says what is good, and what it says is very good is not judged by its first epochs. Trials
+    under way count as if they came out as expected, so that several workers spread.
+    """
+
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        epochs: int,
+        seed: int,
+        memory: Mapping[str, Any] | None = None,
+        prior: Prior | None = None,
+    ) -> None:
+        """Choose for trials of at most ``epochs`` epochs.
+
+        Args:
+            distributions: The space.
+            epochs: Length of a full training.
+            seed: Of the study.
+            memory: That of an earlier chooser of the same study.
+            prior: What is known before the first trial; None for nothing.
+        """
+        self._coordinates = Coordinates(distributions)
+        self._rungs = rungs(epochs)
+        self._length = math.log(max(epochs, 2))
+        self._seed = seed
+        self._prior = prior or Prior()
+        if memory is None or memory.get("prior") != self._prior.source:
+            memory = {}  # what was learned beside another prior, or none, is not what it would be
+        self._surrogate = Surrogate(self._coordinates.feature_count, memory.get("scales"))
+        self._fitted = int(memory.get("losses", 0))
+        self._points: dict[int, Array] = {}
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What another one needs to decide as this one: the scales, and when they were fitted."""
+        scales = [float(scale) for scale in self._surrogate.scales]
+        return {"scales": scales, "losses": self._fitted, "prior": self._prior.source}
+
+    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+        """See Chooser."""
+        # The far and good ones first: what is known of them, and to go on with them, matters most.
+        seen = sorted(seen, key=lambda trial: (-reached(trial, self._rungs), trial.best))
+        may = promotable(seen, self._rungs, new=new) if paused else []
+        spent = sum(len(trial.losses) for trial in seen)
+        # Random numbers that depend on what is known alone.
+        random = np.random.default_rng((self._seed, len(seen), spent))
+        known = {trial.key for trial in seen}
+        begun = sum(bool(trial.losses) for trial in seen)
+        full = spent / self._rungs[-1]
+        trusted = self._most_trusted(may) if self._prior.doubt(full) < 1 else None
+        if trusted is not None:
+            return Choice(trusted.number, trusted.params, self._prior.reason)
+        if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
+            # By number alone: what chance proposes is not for the faster worker to decide.
+            chance = np.random.default_rng((self._seed, len(seen)))
+            points = self._coordinates.uniform(DRAWN, chance)
+            order = self._prior.expect(points, np.ones(len(points))).argsort(kind="stable")
+            return self._first_new(points[order], known, self._prior.reason)
+        if not may and not new:
+            return None
+        if begun < 2:
+            return Choice(may[0].number, may[0].params, "") if may else None
+        self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2
+        scale = self._learn(seen)
+        goal = float(scale.to_model(min(trial.best for trial in seen)))
+        may = may[:WEIGHED]
+        points = np.vstack([self._points_of(may), *(self._new_ones(seen, random) if new else [])])
+        mean, deviation = self._surrogate.predict(self._in_full(may, points))
+        if random.random() < BOLD * self._prior.doubt(full):
+            order = np.argsort(mean - HOPE * deviation, kind="stable")
+        else:
+            gain = _expected_improvement(goal, mean, deviation)
+            running = sum(trial.state == "running" for trial in seen)
+            gain[: len(may)] *= 1 + full / SETTLED + running / CROWD
+            order = np.argsort(-gain, kind="stable")
+        for best in order:
+            why = (
+                f"expected to reach {float(scale.to_loss(mean[best])):.4f}, "
+                f"{ndtr((goal - mean[best]) / deviation[best]):.0%} likely to be the best"
+            )
+            if best < len(may):
+                return Choice(may[best].number, may[best].params, why)
+            choice = self._first_new(points[best : best + 1], known, why)
+            if choice is not None:
+                return choice
+        return None
+
+    def _new_ones(self, seen: Sequence[Seen], random: np.random.Generator) -> list[Array]:
+        """Points (n, parameters) to begin: from everywhere, and around each of the best trials."""
+        leaders = self._points_of(sorted(seen, key=lambda trial: trial.best)[:LEADERS])
+        near = (self._coordinates.near(leader, NEIGHBOURS, random) for leader in leaders)
+        return [self._coordinates.uniform(CANDIDATES, random), *near]
+
+    def _in_full(self, trials: Sequence[Seen], points: Array) -> Points:
+        """Points (n, parameters) at the last epoch: those of the trials, then new ones."""
+        owners = [trial.number for trial in trials] + [-1] * (len(points) - len(trials))
+        return self._placed(points, np.ones(len(points)), owners)
+
+    def _first_new(
+        self, points: Array, known: set[frozenset[tuple[str, Any]]], reason: str
+    ) -> Choice | None:
+        for point in points:
+            params = self._coordinates.params(point)
+            if frozenset(params.items()) not in known:
+                return Choice(None, params, reason)
+        return None
+
+    def _learn(self, seen: Sequence[Seen]) -> "_Scale":
+        """Teach the model what was seen, and how losses are scaled for it."""
+        trials, epochs, losses = [], [], []
+        looked_at = [_looked_at(trial, self._rungs) for trial in seen]
+        for row in _worth_knowing([len(at) for at in looked_at]):
+            for epoch in looked_at[row]:
+                trials.append(seen[row])
+                epochs.append(epoch)
+                losses.append(min(seen[row].losses[:epoch]))
+        scale = _Scale.of(np.array(losses))
+        points = self._at(trials, epochs)
+        values = scale.to_model(np.array(losses))
+        total = sum(map(len, looked_at))
+        if total >= REFIT * self._fitted:
+            self._surrogate.fit(points, values)
+            self._fitted = total
+        self._surrogate.condition(points, values)
+        running = [trial for trial in seen if trial.state == "running"]
+        if running:
+            ahead = [next_rung(self._rungs, len(trial.losses)) for trial in running]
+            self._surrogate.believe(self._at(running, ahead))
+        return scale
+
+    def _at(self, trials: Sequence[Seen], epochs: Sequence[int]) -> Points:
+        progress = np.log(np.array(epochs, dtype=np.float64)) / self._length
+        return self._placed(self._points_of(trials), progress, [trial.number for trial in trials])
+
+    def _placed(self, points: Array, progress: Array, owners: Sequence[int]) -> Points:
+        return Points(
+            self._coordinates.features(points),
+            progress,
+            np.array(owners, dtype=np.int64),
+            self._prior.expect(points, progress),
+        )
+
+    def _most_trusted(self, paused: Sequence[Seen]) -> Seen | None:
+        """Of those that are so good by the prior that few epochs tell less of them, the best.
+
+        They are judged by their losses at the last rung but one, and not before.
+        """
+        judged = self._rungs[-2:][0]  # of a single rung, that one: nothing is paused before it
+        early = [t for t in paused if len(t.losses) < judged and t.best < math.inf]
+        expected = self._prior.expect(self._points_of(early), np.ones(len(early)))
+        if not np.any(expected <= self._prior.good):
+            return None
+        return early[int(expected.argmin())]
+
+    def _points_of(self, trials: Sequence[Seen]) -> Array:
+        """Their points, (trials, parameters)."""
+        points = [self._point(trial) for trial in trials]
+        return np.reshape(np.array(points), (-1, len(self._coordinates)))
+
+    def _point(self, trial: Seen) -> Array:
+        if trial.number not in self._points:
+            self._points[trial.number] = self._coordinates.of(trial.params)
+        return self._points[trial.number]
+
+
+def _expected_improvement(goal: float, mean: Array, deviation: Array) -> Array:
+    """How far below ``goal`` a normal variable is expected to lie, (n,); above counts as 0."""
+    ahead = (goal - mean) / deviation
+    density = np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi)
+    return np.asarray(deviation * (ahead * ndtr(ahead) + density))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Between losses and what the model sees: logarithms, with the bad half drawn together.
+
+    How much worse than the middle a configuration is does not matter, and would hide how much
+    better the good ones are.
+    """
+
+    middle: float
+    width: float
+    worst: float
+
+    @classmethod
+    def of(cls, losses: Array) -> "_Scale":
+        logs = np.log(np.maximum(losses[np.isfinite(losses)], 1e-12))
+        if not len(logs):
+            return cls(0.0, 1.0, 0.0)
+        middle = float(np.median(logs))
+        return cls(middle, max((middle - float(logs.min())) / 1.5, 1e-9), float(logs.max()))
+
+    def to_model(self, losses: npt.ArrayLike) -> Array:
+        losses = np.asarray(losses, dtype=np.float64)
+        logs = np.where(
+            np.isfinite(losses), np.log(np.maximum(losses, 1e-12)), self.worst + self.width
+        )
+        value = (logs - self.middle) / self.width
+        return np.where(value > 0, np.log1p(np.maximum(value, 0.0)), value)
+
+    def to_loss(self, values: npt.ArrayLike) -> Array:
+        values = np.asarray(values, dtype=np.float64)
+        drawn_apart = np.where(values > 0, np.expm1(np.maximum(values, 0.0)), values)
+        return np.asarray(np.exp(self.middle + self.width * drawn_apart))
+
+
+def _looked_at(trial: Seen, steps: tuple[int, ...]) -> tuple[int, ...]:
+    """The epochs of a trial that the model sees: its rungs, and where it stands."""
+    return _looked_at_of(len(trial.losses), steps)
+
+
+@cache
+def _looked_at_of(last: int, steps: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({rung for rung in steps if rung <= last} | ({last} if last else set())))
+
+
+def _worth_knowing(sizes: Sequence[int]) -> Sequence[int]:
+    """Rows of trials with about KNOWN losses: the first ones, and a sample of the others.
+
+    Args:
+        sizes: Losses that each trial has, (trials,).
+    """
+    ends = np.cumsum(sizes)
+    if ends[-1] <= KNOWN:
+        return range(len(sizes))
+    sure = int(np.searchsorted(ends, KNOWN // 2))
+    before = ends[sure - 1] if sure else 0
+    step = math.ceil((ends[-1] - before) / (KNOWN - before))
+    return [*range(sure), *range(sure, len(sizes), step)]

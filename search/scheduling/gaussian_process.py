@@ -1,0 +1,208 @@
+"""A model of validation losses over configurations and epochs.
+
+A Gaussian process over (configuration, epoch) that learns from curves of any length, so that what
+short trainings say of long ones is learned, not assumed. With x a configuration's features, z the
+logarithm of the epoch (0 for the first, 1 for the last) and i the configuration's number, the
+covariance of two losses is
+
+    (a M(x, x') + c) g(1) + b [i = i'] g(k) + v e e' + s [same observation]
+
+with g(k) = exp(-k (z - z')² / 2 l²). M is a Matérn kernel of order 5/2 and a length scale for each
+feature (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, ch. 4); c lets all
+curves fall together, b lets one configuration lie off the smooth surface, and s is noise. e is what
+other data let expect (``search.scheduling.prior``): losses follow it with a weight of mean WEIGHT
+and variance v. The scales are those most probable given the data, with log-normal priors; but k is
+given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf
+from scipy.optimize import minimize
+
+Array = npt.NDArray[np.float64]
+
+WEIGHT = 0.5  # that other data have, before anything is known
+STEPS = 30  # of the optimiser, each time the scales are fitted; they start from the last ones
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where losses are known or wanted.
+
+    Attributes:
+        features: (n, features) of the configurations, from 0 to 1.
+        progress: (n,) z: log(epoch) / log(most epochs).
+        owner: (n,) numbers of the configurations; those that were never trained have negative ones.
+        expected: (n,) what other data let expect of them, of mean 0 and spread 1 where anything.
+    """
+
+    features: Array
+    progress: Array
+    owner: npt.NDArray[np.int64]
+    expected: Array
+
+    def __add__(self, other: "Points") -> "Points":
+        return Points(
+            np.concatenate([self.features, other.features]),
+            np.concatenate([self.progress, other.progress]),
+            np.concatenate([self.owner, other.owner]),
+            np.concatenate([self.expected, other.expected]),
+        )
+
+
+class Surrogate:
+    """The model: fit its scales, condition it on losses, ask it for others.
+
+    Attributes:
+        scales: Logarithms of its length scales (a feature each, then l), a, c, b, v and s.
+        forgetting: k; 1 where a deviation lasts as long as the surface does.
+    """
+
+    def __init__(self, features: int, scales: Sequence[float] | None = None) -> None:
+        """A model of that many features, with the given scales, or the medians they begin with."""
+        # For losses that vary by about 1: medians, and how far (as logarithms) they may lie off.
+        self._centre = np.log([0.7] * features + [0.7, 1.0, 0.3, 0.1, 0.1, 0.01])
+        self._spread = np.array([0.9] * features + [0.7, 0.7, 1.0, 1.0, 1.0, 1.0])
+        fits = scales is not None and len(scales) == features + 6
+        self.scales = np.array(scales) if fits else self._centre.copy()
+        self._features = features
+        self.forgetting = 1.0
+
+    def fit(self, points: Points, losses: Array) -> None:
+        """Find the scales most probable given losses (n,) of mean about 0 and spread about 1."""
+        low, high = self._centre - 4 * self._spread, self._centre + 4 * self._spread
+        found = minimize(
+            self._improbability,
+            self.scales,
+            args=(points, losses - WEIGHT * points.expected),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(low, high, strict=True)),
+            options={"maxiter": STEPS},
+        )
+        self.scales = found.x
+
+    def condition(self, points: Points, losses: Array) -> None:
+        """Take losses (n,) as known; of (n, kinds), each kind by itself."""
+        covariance = self._kernel(points, points).total
+        covariance[np.diag_indices(len(losses))] += np.exp(self.scales[-1])
+        self._points, self._losses = points, losses
+        self._factor = _cholesky(covariance)
+        surprise = (losses.T - WEIGHT * points.expected).T
+        self._weights = cho_solve((self._factor, True), surprise)
+
+    def mean(self, points: Points) -> Array:
+        """Mean of the losses at ``points``, (n,) or (n, kinds)."""
+        return self._mean(points, self._kernel(points, self._points).total)
+
+    def predict(self, points: Points) -> tuple[Array, Array]:
+        """Mean and standard deviation (n,) of the losses at ``points``, without noise."""
+        covariance = self._kernel(points, self._points).total
+        mean = self._mean(points, covariance)
+        explained = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
+        a, c, b, v = np.exp(self.scales[-5:-1])
+        variance = a + c + b + v * points.expected**2 - np.einsum("kn,kn->n", explained, explained)
+        return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def believe(self, points: Points) -> None:
+        """Take the means at ``points`` as known too: trainings under way, as they are expected."""
+        losses = np.concatenate([self._losses, self.mean(points)])
+        self.condition(self._points + points, losses)
+
+    def _mean(self, points: Points, covariance: Array) -> Array:
+        known = covariance @ self._weights
+        return np.asarray((WEIGHT * points.expected + known.T).T)
+
+    def _kernel(self, one: Points, other: Points) -> "_Kernel":
+        return _Kernel(self.scales, self.forgetting, one, other)
+
+    def _improbability(self, scales: Array, points: Points, losses: Array) -> tuple[float, Array]:
+        """Negative logarithm of the posterior density of ``scales``, and its gradient."""
+        features = self._features
+        kernel = _Kernel(scales, self.forgetting, points, points)
+        noise = np.exp(scales[-1])
+        covariance = kernel.total.copy()
+        covariance[np.diag_indices(len(losses))] += noise
+        try:
+            factor = _cholesky(covariance)
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(scales)
+        weights = cho_solve((factor, True), losses)
+        off = (scales - self._centre) / self._spread
+        value = 0.5 * losses @ weights + np.log(np.diag(factor)).sum() + 0.5 * off @ off
+        inverse = cho_solve((factor, True), np.eye(len(losses)))
+        change = 0.5 * (inverse - np.outer(weights, weights))  # d value / d covariance
+        gradient = off / self._spread
+        by_distance = change * kernel.along * kernel.slope
+        rows = by_distance.sum(axis=1)
+        for n in range(features):
+            x = kernel.scaled[:, n]
+            gradient[n] += 2 * (rows @ (x * x) - x @ by_distance @ x)
+        lasting = (kernel.surface + self.forgetting * kernel.own) * kernel.apart**2
+        gradient[features] += (change * lasting).sum()
+        a, c, _, v = np.exp(scales[features + 1 : features + 5])
+        shared = change * kernel.along
+        gradient[features + 1] += (shared * a * kernel.matern).sum()
+        gradient[features + 2] += c * shared.sum()
+        gradient[features + 3] += (change * kernel.own).sum()
+        gradient[features + 4] += v * points.expected @ change @ points.expected
+        gradient[features + 5] += np.trace(change) * noise
+        return float(value), gradient
+
+
+class _Kernel:
+    """The covariance between two sets of points, with the parts that its gradient needs.
+
+    Most of a decision's time is spent here: hence the sums in place, what only a gradient needs
+    when it does, and one row for all points of an epoch.
+    """
+
+    def __init__(self, scales: Array, forgetting: float, one: Points, other: Points) -> None:
+        features = one.features.shape[1]
+        lengths = np.exp(scales[:features])
+        self._a, c, b, v = np.exp(scales[features + 1 : features + 5])
+        self.scaled, there = one.features / lengths, other.features / lengths
+        r = self.scaled @ (-2 * there.T)
+        r += (self.scaled**2).sum(axis=1)[:, None]
+        r += (there**2).sum(axis=1)
+        np.maximum(r, 0.0, out=r)
+        r *= 5
+        self._r = np.sqrt(r, out=r)
+        self._falling = np.exp(-r)
+        self.matern = r / 3
+        self.matern += 1
+        self.matern *= r
+        self.matern += 1
+        self.matern *= self._falling
+        epochs, self._epoch = np.unique(one.progress, return_inverse=True)
+        self._apart = (epochs[:, None] - other.progress) / np.exp(scales[features])
+        self.along = np.exp(-0.5 * self._apart**2)[self._epoch]
+        self.surface = self._a * self.matern
+        self.surface += c
+        self.surface *= self.along
+        self.own = b * np.exp(-0.5 * forgetting * self._apart**2)[self._epoch]
+        self.own *= one.owner[:, None] == other.owner
+        self.total = self.surface + self.own
+        self.total += v * np.outer(one.expected, other.expected)
+
+    @property
+    def slope(self) -> Array:
+        """Minus the derivative of a M by the squared distance, doubled."""
+        return np.asarray(self._a * 5 / 3 * (1 + self._r) * self._falling)
+
+    @property
+    def apart(self) -> Array:
+        """(z - z') / l."""
+        return np.asarray(self._apart[self._epoch])
+
+
+def _cholesky(matrix: Array) -> Array:
+    factor, trouble = dpotrf(matrix, lower=1)
+    if trouble:
+        raise np.linalg.LinAlgError("the covariance is not positive definite")
+    return np.asarray(factor)

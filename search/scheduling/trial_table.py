@@ -1,0 +1,97 @@
+"""The trials of a search as its decisions see them; part of the search's state."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from search.scheduling.asha import Seen, State
+
+
+class TrialTable:
+    """The trials that count, by number, in the order in which they were begun.
+
+    Attributes:
+        lowest: The lowest loss after each epoch of all trials, in order of time.
+        changes: How often anything has changed.
+    """
+
+    def __init__(self) -> None:
+        self.lowest: list[float] = []
+        self.changes = 0
+        self._order: list[tuple[int, int]] = []  # number and epoch, in order of time
+        self._trials: dict[int, Seen] = {}
+        self._numbers: dict[frozenset[tuple[str, Any]], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._trials
+
+    def __getitem__(self, number: int) -> Seen:
+        return self._trials[number]
+
+    def __iter__(self) -> Iterator[Seen]:
+        return iter(self._trials.values())
+
+    @property
+    def spent(self) -> int:
+        """Epochs that the trials have had."""
+        return sum(len(trial.losses) for trial in self)
+
+    @property
+    def best(self) -> Seen | None:
+        """The trial with the lowest loss; None while there is none."""
+        best = min(self, key=lambda trial: trial.best, default=None)
+        return best if best is not None and math.isfinite(best.best) else None
+
+    def usual_length(self, most: int) -> int:
+        """Epochs of a trial that has ended, with what pruning and early stopping saved."""
+        over = [len(trial.losses) for trial in self if trial.state == "over"]
+        return round(sum(over) / len(over)) if over else most
+
+    def add(self, trial: Seen) -> int:
+        """Take a trial in; returns the number of the first one with its configuration."""
+        first = self._numbers.setdefault(trial.key, trial.number)
+        if first == trial.number:
+            self._put(trial)
+        return first
+
+    def forget(self, number: int) -> None:
+        """Let a trial count no more: another one is going to take its place."""
+        self._numbers.pop(self._trials.pop(number).key, None)
+        self.changes += 1
+
+    def put(self, number: int, state: State) -> Seen:
+        """Put a trial into another state."""
+        return self._put(self._trials[number].now(state))
+
+    def learn(self, number: int, epoch: int, loss: float) -> None:
+        """An epoch of a trial is known; told again, it is known already."""
+        if epoch > len(self._trials[number].losses):
+            self._put(self._trials[number].after(loss))
+            self.recall(number, epoch)
+
+    def recall(self, number: int, epoch: int) -> None:
+        """Learn that a trial's epoch, known already, came next in time."""
+        losses = self._trials[number].losses if number in self._trials else ()
+        if epoch <= len(losses):
+            self._order.append((number, epoch))
+            self.lowest.append(min([losses[epoch - 1], *self.lowest[-1:]]))
+
+    def unfit(self, number: int) -> None:
+        """A trial's configuration is no good: it diverged, or there is no room for it."""
+        self._put(self._trials[number].after(math.inf).now("over"))
+
+    def unlearn(self, number: int) -> None:
+        """A trial broke by no fault of its configuration: nothing is learned from it."""
+        self._put(replace(self._trials[number], losses=(), state="over"))
+        order, self._order, self.lowest = self._order, [], []
+        for known in order:
+            self.recall(*known)
+
+    def _put(self, trial: Seen) -> Seen:
+        self._trials[trial.number] = trial
+        self.changes += 1
+        return trial

@@ -1,0 +1,1 @@
+"""Search spaces: parameters, the specs they stand for, and the unit cube; every suggest call."""

@@ -1,0 +1,373 @@
+"""The search spaces: a trial's parameters, and the specs they stand for.
+
+Every ``suggest_*`` call of treino lives here. To extend a space, add a range to its
+``distributions``, say in ``specs`` what it means for the network, and give run 10's value in
+``of_documented_run``.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from models.documented import DOCUMENTED
+from models.spec import (
+    POOL,
+    Block,
+    Dense,
+    EarlyStopping,
+    ModelSpec,
+    ReduceLROnPlateau,
+    SpecError,
+    TrainingSpec,
+    estimate_memory,
+)
+from search.errors import SettingsError
+from search.spaces.unit_cube import Coordinates
+
+FIRST_FILTERS = 32  # of the documents' first convolution; each further one has twice as many
+DENSE_UNITS = 512  # in every network of the documents
+SAMPLE = 500  # configurations by which it is told how large networks of a space are
+SGD_RATE = 50  # SGD's learning rate is this many times Adam's, whose steps have a size of their own
+
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Space(ABC):
+    """A set of configurations.
+
+    It is flat: a trial has every parameter, and every parameter means something whatever the
+    others are, so that no two configurations are the same network trained the same way.
+
+    Attributes:
+        epochs: The most epochs a trial trains.
+        image_side: Side of the images in pixels: it bounds the number of blocks.
+        train_order: See TrainingSpec, as are the following.
+        augment: Of every trial.
+        precision: Of every trial.
+        early_stopping: Whether a trial ends before its epochs once it no longer gets better.
+    """
+
+    epochs: int
+    image_side: int
+    train_order: str = "together"
+    augment: bool = False
+    precision: str = "float32"
+    early_stopping: bool = True
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Every parameter with its range."""
+
+    @abstractmethod
+    def specs(self, params: Params) -> tuple[ModelSpec, TrainingSpec]:
+        """The network and the training that a configuration stands for."""
+
+    @abstractmethod
+    def of_documented_run(self) -> dict[str, Any] | None:
+        """The documents' run 10 as a configuration; None where the space does not hold it."""
+
+    def first_configurations(self) -> list[tuple[str, dict[str, Any]]]:
+        """What a new study is to try first, each with where it comes from."""
+        documented = self.of_documented_run()
+        return [] if documented is None else [("the documents' run 10", documented)]
+
+    def describe(self) -> str:
+        """The space as one line of text: equal texts are equal spaces."""
+        ranges = {
+            name: json.loads(distribution_to_json(distribution))["attributes"]
+            for name, distribution in self.distributions().items()
+        }
+        short = {
+            name: list(a["choices"]) if "choices" in a else [a["low"], a["high"]]
+            for name, a in ranges.items()
+        }
+        return f"{self.name}, {self.train_order}: {json.dumps(short, sort_keys=True)}"
+
+    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
+        """Ask the study's sampler for a configuration."""
+        params: dict[str, Any] = {}
+        for name, distribution in self.distributions().items():
+            if isinstance(distribution, IntDistribution):
+                params[name] = trial.suggest_int(
+                    name,
+                    distribution.low,
+                    distribution.high,
+                    step=distribution.step,
+                    log=distribution.log,
+                )
+            elif isinstance(distribution, FloatDistribution):
+                params[name] = trial.suggest_float(
+                    name,
+                    distribution.low,
+                    distribution.high,
+                    step=distribution.step,
+                    log=distribution.log,
+                )
+            elif isinstance(distribution, CategoricalDistribution):
+                params[name] = trial.suggest_categorical(name, distribution.choices)
+        return params
+
+    def contains(self, params: Params) -> bool:
+        """Whether a configuration lies in the space: Optuna does not check what it is given."""
+        distributions = self.distributions()
+        return params.keys() == distributions.keys() and all(
+            _holds(distributions[name], value) for name, value in params.items()
+        )
+
+    def memory_needs(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, int]:
+        """Bytes that the smallest and the largest of many configurations need; rough estimates.
+
+        Both are 0 for networks of the user's own, of which nothing is known before they are built.
+        """
+        coordinates = Coordinates(self.distributions())
+        points = coordinates.uniform(SAMPLE, np.random.default_rng(0))
+        candidates = [coordinates.params(point) for point in points]
+        candidates += [params for _, params in self.first_configurations()]
+        needs = []
+        for model, training in map(self.specs, candidates):
+            with suppress(SpecError):  # of a network that does not fit the images
+                needs.append(estimate_memory(model, input_shape, classes, training.batch_size))
+        return min(needs, default=0), max(needs, default=0)
+
+    def _training(self, **values: Any) -> TrainingSpec:
+        """A training with those values and what all trials have in common."""
+        return TrainingSpec(
+            epochs=self.epochs,
+            early_stopping=EarlyStopping() if self.early_stopping else None,
+            reduce_lr=ReduceLROnPlateau(),
+            train_order="folders" if self.train_order == "folders" else "together",
+            augment=self.augment,
+            precision="bfloat16" if self.precision == "bfloat16" else "float32",
+            **values,
+        )
+
+
+@dataclass(frozen=True)
+class Documents(Space):
+    """The documents' space: what they moved by hand between their ten runs."""
+
+    name = "documents"
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Every parameter with its range."""
+        # Each block halves the map; the last needs a map of one pixel to be left over.
+        most_blocks = min(5, self.image_side.bit_length() - 1)
+        return {
+            "blocks": IntDistribution(2, most_blocks),
+            "last_filters": CategoricalDistribution((128, 256, 512)),
+            "batch_norm": CategoricalDistribution((True, False)),
+            "dropout_first": FloatDistribution(0.0, 0.6),
+            "dropout_blocks": FloatDistribution(0.0, 0.6),
+            "dropout_dense": FloatDistribution(0.0, 0.7),
+            # At 1e-8 the penalty of a network of a million weights is lost in rounding.
+            "l2_conv": FloatDistribution(1e-8, 1e-1, log=True),
+            "l2_dense": FloatDistribution(1e-8, 1e-1, log=True),
+            "batch_size": CategoricalDistribution((32, 64, 128, 256)),
+            "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        }
+
+    def specs(self, params: Params) -> tuple[ModelSpec, TrainingSpec]:
+        """The network and the training that a configuration stands for."""
+        model = ModelSpec(
+            blocks=tuple(
+                Block(
+                    filters=filters,
+                    batch_norm=params["batch_norm"],
+                    dropout=params["dropout_blocks" if n else "dropout_first"],
+                    l2=params["l2_conv"],
+                )
+                for n, filters in enumerate(_filters(params, FIRST_FILTERS))
+            ),
+            dense=Dense(
+                units=DENSE_UNITS,
+                batch_norm=params["batch_norm"],
+                dropout=params["dropout_dense"],
+                l2=params["l2_dense"],
+            ),
+        )
+        return model, self._training(
+            learning_rate=params["learning_rate"], batch_size=params["batch_size"]
+        )
+
+    def of_documented_run(self) -> dict[str, Any] | None:
+        """The documents' run 10 as a configuration; None where the images are too small for it."""
+        run = DOCUMENTED["run-10"]
+        blocks = run.model.blocks
+        params = {
+            "blocks": len(blocks),
+            "last_filters": blocks[-1].filters,
+            "batch_norm": blocks[0].batch_norm,
+            "dropout_first": blocks[0].dropout,
+            "dropout_blocks": blocks[1].dropout,
+            "dropout_dense": run.model.dense.dropout,
+            "l2_conv": blocks[0].l2,
+            "l2_dense": run.model.dense.l2,
+            "batch_size": run.training.batch_size,
+            "learning_rate": run.training.learning_rate,
+        }
+        return params if self.contains(params) else None
+
+
+@dataclass(frozen=True)
+class Extended(Space):
+    """The documents' space and what they did not try, still without data augmentation.
+
+    What keeps every parameter in use: ``dropout_dense`` and ``l2_dense`` belong to the hidden
+    dense layer or, without one, to the softmax layer; ``learning_rate`` is Adam's, SGD takes
+    SGD_RATE times it; ``weight_decay`` is AdamW's, and SGD shrinks its kernels as much a step.
+    """
+
+    name = "extended"
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Every parameter with its range: the documents', batch normalisation in three ways."""
+        known = Documents(self.epochs, self.image_side).distributions()
+        del known["batch_norm"]
+        return {
+            **known,
+            "norm": CategoricalDistribution(("after", "before", "none")),  # its place at the ReLU
+            "convolutions": IntDistribution(1, 2),  # a block
+            "first_filters": CategoricalDistribution((32, 48, 64)),
+            "pooling": CategoricalDistribution(("flatten", "average")),
+            "dense_units": CategoricalDistribution((0, 128, 256, 512)),
+            "optimizer": CategoricalDistribution(("adam", "sgd")),
+            "weight_decay": FloatDistribution(0.0, 0.2),
+            "schedule": CategoricalDistribution(("constant", "cosine", "one-cycle")),
+            "label_smoothing": FloatDistribution(0.0, 0.2),
+        }
+
+    def specs(self, params: Params) -> tuple[ModelSpec, TrainingSpec]:
+        """The network and the training that a configuration stands for."""
+        norm = params["norm"]
+        model = ModelSpec(
+            blocks=tuple(
+                Block(
+                    filters=filters,
+                    convolutions=params["convolutions"],
+                    batch_norm=norm != "none",
+                    norm_first=norm == "before",
+                    dropout=params["dropout_blocks" if n else "dropout_first"],
+                    l2=params["l2_conv"],
+                )
+                for n, filters in enumerate(_filters(params, params["first_filters"]))
+            ),
+            pooling=params["pooling"],
+            dense=Dense(
+                units=params["dense_units"],
+                batch_norm=norm != "none",
+                dropout=params["dropout_dense"],
+                l2=params["l2_dense"],
+            ),
+        )
+        faster = SGD_RATE if params["optimizer"] == "sgd" else 1
+        return model, self._training(
+            optimizer=params["optimizer"],
+            learning_rate=params["learning_rate"] * faster,
+            weight_decay=params["weight_decay"] / faster,
+            schedule=params["schedule"],
+            label_smoothing=params["label_smoothing"],
+            batch_size=params["batch_size"],
+        )
+
+    def of_documented_run(self) -> dict[str, Any] | None:
+        """The documents' run 10 as a configuration; None where the images are too small for it."""
+        known = Documents(self.epochs, self.image_side).of_documented_run()
+        if known is None:
+            return None
+        run = DOCUMENTED["run-10"]
+        block, training = run.model.blocks[0], run.training
+        known["norm"] = "after" if known.pop("batch_norm") else "none"
+        return {
+            **known,
+            "convolutions": block.convolutions,
+            "first_filters": block.filters,
+            "pooling": run.model.pooling,
+            "dense_units": run.model.dense.units,
+            "optimizer": training.optimizer,
+            "weight_decay": training.weight_decay,
+            "schedule": training.schedule,
+            "label_smoothing": training.label_smoothing,
+        }
+
+    def first_configurations(self) -> list[tuple[str, dict[str, Any]]]:
+        """Run 10, and a network of our own: what has worked on small images in few epochs."""
+        blocks = self.distributions()["blocks"]
+        assert isinstance(blocks, IntDistribution)
+        ours = {
+            "blocks": min(4, blocks.high),
+            "convolutions": 2,
+            "first_filters": 32,
+            "last_filters": 256,
+            "norm": "before",
+            "pooling": "average",
+            "dense_units": 0,
+            "dropout_first": 0.1,
+            # At 0.2 training accuracy was 0.99 after 30 epochs of CIFAR-10, and val_loss flat.
+            "dropout_blocks": 0.35,
+            "dropout_dense": 0.35,
+            "l2_conv": 1e-8,  # weight decay in its place
+            "l2_dense": 1e-8,
+            "optimizer": "adam",
+            "weight_decay": 0.05,
+            "learning_rate": 3e-3,
+            "schedule": "one-cycle",
+            "label_smoothing": 0.05,
+            "batch_size": 128,
+        }
+        return [*super().first_configurations(), ("treino's own", ours)]
+
+
+SPACES: dict[str, type[Space]] = {space.name: space for space in (Documents, Extended)}
+"""The built-in spaces by name."""
+
+
+def make_space(
+    name: str,
+    *,
+    epochs: int,
+    image_side: int,
+    train_order: str = "together",
+    augment: bool = False,
+    precision: str = "float32",
+    early_stopping: bool = True,
+) -> Space:
+    """A built-in space by its name.
+
+    Raises:
+        SettingsError: There is no such space.
+    """
+    if name not in SPACES:
+        raise SettingsError(f"--space {name!r}: expected {' or '.join(SPACES)}")
+    return SPACES[name](epochs, image_side, train_order, augment, precision, early_stopping)
+
+
+def _filters(params: Params, first: int) -> list[int]:
+    """Filters of each block: doubled from ``first`` up to the last's."""
+    last = params["last_filters"]
+    return [min(first * 2**n, last) for n in range(params["blocks"] - 1)] + [last]
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return bool(distribution.low <= value <= distribution.high)
+
+
+assert POOL == 2  # the bound on blocks in Documents.distributions counts halvings

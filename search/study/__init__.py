@@ -1,0 +1,1 @@
+"""What a study holds, typed: its trials, its records, its workspace, a snapshot of it."""

@@ -1,0 +1,147 @@
+"""How a handed-over model did on the test images, kept beside it with the images it got wrong."""
+
+import base64
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from data.dataset import Dataset
+from models.spec import Spec, SpecError
+from search.figures import plots
+from search.protocol import TestFigures
+from storage.engine import StorageError
+from storage.files import Layout, RunFiles
+from storage.tables import ModelRow
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LARGEST = 96  # pixels that an image is kept with, a side
+_COLUMNS = 4
+
+
+class Wrong(Spec):
+    """A wrongly classified image.
+
+    Attributes:
+        truth: Its class.
+        predicted: The class it was taken for.
+        probability: What the model gave that class, 0 to 1.
+        png: The image as a small PNG, in base64.
+    """
+
+    truth: str
+    predicted: str
+    probability: float
+    png: str
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The image, shape (side, side, 3)."""
+        with Image.open(io.BytesIO(base64.b64decode(self.png))) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+class Tested(Spec):
+    """How a model did on the test images.
+
+    Attributes:
+        loss: Mean cross-entropy, in nats.
+        accuracy: Share classified correctly, 0 to 1.
+        classes: Their names.
+        confusion: Counts; rows are true classes, columns predicted ones.
+        mistakes: The wrongly classified images that it was surest of, surest first.
+    """
+
+    loss: float
+    accuracy: float
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    mistakes: tuple[Wrong, ...]
+
+    @classmethod
+    def of(cls, figures: TestFigures, data: Dataset) -> "Tested":
+        """What a worker found on the test images of ``data``."""
+        return cls(
+            loss=figures.loss,
+            accuracy=figures.accuracy,
+            classes=data.classes,
+            confusion=figures.confusion,
+            mistakes=tuple(
+                Wrong(
+                    truth=data.classes[mistake.truth],
+                    predicted=data.classes[mistake.predicted],
+                    probability=mistake.probability,
+                    png=_png(data.test.images[mistake.image]),
+                )
+                for mistake in figures.mistakes
+            ),
+        )
+
+    @property
+    def images(self) -> int:
+        """How many test images there were."""
+        return sum(map(sum, self.confusion))
+
+
+def read(files: RunFiles, accuracy: float) -> Tested | None:
+    """What was kept of the test of a model with that accuracy; None if gone or of another."""
+    try:
+        tested = Tested.from_json(files.tested.read_bytes())
+    except (OSError, SpecError, StorageError):
+        return None
+    return tested if tested.accuracy == accuracy else None
+
+
+def test_images(layout: Layout, model: ModelRow) -> int | None:
+    """On how many images a model was tested; None if that was not kept."""
+    places = (layout.run(model.study, model.run), layout.best(model.study))
+    kept = (read(files, model.test_accuracy) for files in places)
+    return next((tested.images for tested in kept if tested is not None), None)
+
+
+def mistakes_figure(tested: Tested, title: str) -> "Figure":
+    """The wrongly classified images, each with what it is and what it was taken for."""
+    count = len(tested.mistakes)
+    rows = max(1, math.ceil(count / _COLUMNS))
+    figure = plots.new_figure(4.8, 0.5 + 1.6 * rows)
+    figure.suptitle(title, fontsize=11, x=0.02, ha="left", parse_math=False, color=plots.INK)
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, wrong in zip(panels, tested.mistakes, strict=False):
+        axes.imshow(wrong.pixels, interpolation="nearest")
+        text = "\n".join(
+            (
+                f"is {plots.shortened(wrong.truth, 12)}",
+                f"said {plots.shortened(wrong.predicted, 12)}",
+                f"{min(wrong.probability, 0.9999):.2%}",
+            )
+        )
+        axes.set_title(text, fontsize=8.5, parse_math=False, color=plots.INK, **plots.TITLE)
+    if not count:
+        panels[0].text(0, 0.5, "every test image was classified correctly", color=plots.INK)
+    return figure
+
+
+def draw_mistakes(tested: Tested, path: Path, title: str) -> None:
+    """Draw the wrongly classified images as a PNG.
+
+    Raises:
+        StorageError: The picture cannot be written.
+    """
+    subtitle = f"{plots.shortened(title, 50)}: most confidently wrong"
+    plots.save(mistakes_figure(tested, subtitle), path)
+
+
+def _png(pixels: npt.NDArray[np.uint8]) -> str:
+    packed = io.BytesIO()
+    image = Image.fromarray(pixels)
+    image.thumbnail((_LARGEST, _LARGEST))
+    image.save(packed, format="png", optimize=True)
+    return base64.b64encode(packed.getvalue()).decode("ascii")

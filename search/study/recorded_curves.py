@@ -1,0 +1,52 @@
+"""The learning curves of a study's trials, for replays and priors."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.trial import FrozenTrial, TrialState
+
+from search.scheduling.curves import DIGITS, Curve, Curves
+from search.study.provenance import versions
+from search.study.trials import UNFIT, counted, run_name
+from storage.study import MADE_BY, MADE_WITH
+from storage.tables import EpochRow, Records
+
+
+def of_study(study: optuna.Study, records: Records) -> Curves | None:
+    """The curves of a study's trials that were trained to their end, or diverged; None if none."""
+    epochs = records.epochs_of_study(study.study_name)
+    trials = [trial for trial in counted(study.get_trials(deepcopy=False)) if _is_whole(trial)]
+    if not trials:
+        return None
+    with_: Mapping[str, str] = study.user_attrs[MADE_WITH]
+    by: Mapping[str, str] = study.user_attrs[MADE_BY]
+    return Curves(
+        data=with_["data"],
+        space=with_["space"],
+        epochs=int(with_["epochs"]),
+        seed=int(with_["seed"]),
+        versions={name: by[name] for name in sorted(versions()) if name in by},
+        distributions={
+            name: json.loads(distribution_to_json(distribution))
+            for name, distribution in trials[0].distributions.items()
+        },
+        configurations=tuple(
+            _curve(trial, epochs.get(run_name(trial.number), ())) for trial in trials
+        ),
+    )
+
+
+def _is_whole(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.COMPLETE or UNFIT in trial.user_attrs
+
+
+def _curve(trial: FrozenTrial, epochs: Sequence[EpochRow]) -> Curve:
+    return Curve(
+        trial=trial.number,
+        params=trial.params,
+        val_loss=tuple(round(row.val_loss, DIGITS) for row in epochs),
+        val_accuracy=tuple(round(row.val_accuracy, DIGITS) for row in epochs),
+        diverged=UNFIT in trial.user_attrs,
+    )

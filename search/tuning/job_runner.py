@@ -1,0 +1,163 @@
+"""Trainings outside the study, as many at once as there are workers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from models.history import EpochFigures, best_epoch
+from search.errors import TrainingFailedError
+from search.intervals import told_share
+from search.protocol import (
+    PATIENCE,
+    Done,
+    End,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Paused,
+    Resumed,
+    Verdict,
+)
+from search.tuning.session import Session
+from search.tuning.tuner import longest
+from search.tuning.worker_loop import WorkerLoop
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training to be done: its job, and what people call it."""
+
+    title: str
+    job: Job
+
+
+@dataclass
+class _Running:
+    task: Task
+    history: list[EpochFigures] = field(default_factory=list)
+    deaths: int = 0
+    reached: int = 0  # epochs at its worker's last death
+
+
+class Crew:
+    """Trains tasks on all slots of a backend, with a record of every epoch."""
+
+    def __init__(self, session: Session, every_turn: Callable[[], None] = lambda: None) -> None:
+        """Train what belongs to the session's study; ``every_turn`` is called with its loop."""
+        self._study = session.study
+        self._backend = session.backend
+        self._records = session.place.records
+        self._display = session.display
+        self._interruption = session.interruption
+        self._every_turn = every_turn
+        self._loop = WorkerLoop(session)
+        self._running: dict[int, _Running] = {}
+        self._trouble = ""
+
+    def train(
+        self,
+        supply: Callable[[], Task | None],
+        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+    ) -> None:
+        """Train what ``supply`` gives until it gives nothing, or the user interrupts.
+
+        Args:
+            supply: Asked for the next task whenever a worker is free; None for nothing now.
+            ended: Told of each task that has come to its end, before ``supply`` is asked again.
+                One that was broken off by the user is not at its end.
+
+        Raises:
+            TrainingFailedError: The disk is full, or the like: no training can go on.
+        """
+        while True:
+            for slot in range(self._backend.slots):
+                if slot not in self._running and not self._closing:
+                    task = supply()
+                    if task is not None:
+                        self._start(slot, _Running(task))
+            if not self._running:
+                break
+            for slot, message in self._loop.hear():
+                self._handle(slot, message, ended)
+            self._loop.look_after()
+            self._every_turn()
+        if self._trouble:
+            raise TrainingFailedError(self._trouble)
+
+    @property
+    def _closing(self) -> bool:
+        return self._interruption.asked or bool(self._trouble)
+
+    def _start(self, slot: int, running: _Running) -> None:
+        running.history = []
+        self._running[slot] = running
+        self._display.job_started(slot, running.task.title, running.task.job.training.epochs)
+        self._loop.start(slot, running.task.job)
+
+    def _handle(
+        self,
+        slot: int,
+        message: Message,
+        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+    ) -> None:
+        running = self._running[slot]
+        if isinstance(message, Resumed | EpochDone):
+            told: Sequence[EpochFigures]
+            if isinstance(message, EpochDone):
+                seconds = self._loop.watchdog.epoch_ended(slot, message.figures.seconds)
+                told = (replace(message.figures, seconds=seconds),)
+            else:
+                told = message.history
+                self._loop.watchdog.resumed(slot, longest(told))
+            for figures in told:
+                running.history.append(figures)
+                self._records.record_epoch(self._study, running.task.job.run, figures.to_dict())
+                self._display.job_at(slot, figures)
+            pause = self._closing and not message.last
+            self._backend.answer(slot, Verdict.PAUSE if pause else Verdict.GO_ON)
+            return
+        del self._running[slot]
+        self._loop.ended(slot)
+        self._display.job_ended(slot, _how_it_ended(running, message))
+        if isinstance(message, Failed) and message.kind == "surroundings":
+            self._trouble = message.reason
+        elif isinstance(message, Failed) and message.kind == "died":
+            self._after_death(slot, running, message, ended)
+        elif isinstance(message, Done | Failed):
+            ended(running.task, running.history, message)
+
+    def _after_death(
+        self,
+        slot: int,
+        running: _Running,
+        death: Failed,
+        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+    ) -> None:
+        """Go on from the last epoch, unless the training itself is what kills its workers."""
+        on_the_same = len(running.history) == running.reached
+        running.deaths = running.deaths + 1 if on_the_same else 1
+        running.reached = len(running.history)
+        if self._closing:
+            return
+        if running.deaths >= PATIENCE:
+            ended(running.task, running.history, death)
+        else:
+            self._start(slot, running)
+
+
+def _how_it_ended(running: _Running, end: End) -> str:
+    title, epochs = running.task.title, len(running.history)
+    if isinstance(end, Failed):
+        return f"{title}: {end.reason}"
+    if isinstance(end, Paused):
+        return f"{title}: paused after epoch {epochs}"
+    best = best_epoch(running.history)
+    assert best is not None  # a training without a finite val_loss ends as Failed
+    line = (
+        f"{title}: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}  "
+        f"at epoch {best.epoch} of {epochs}"
+    )
+    if isinstance(end, Done) and end.test is not None:
+        images = sum(map(sum, end.test.confusion))
+        line += f"  test_accuracy {told_share(end.test.accuracy, images)}"
+    return line

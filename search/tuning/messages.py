@@ -1,0 +1,163 @@
+"""What a search says before it begins and when it ends."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from models.documented import BEST_TEST_ACCURACY, DocumentedRun
+from models.history import EpochFigures
+from search.console.text import duration, plural
+from search.intervals import of_share, told_share
+from search.scheduling.prior import Prior
+from search.study.trials import (
+    MEMORY,
+    REASON,
+    best_trial,
+    counted,
+    lowest,
+    states,
+)
+from search.tuning.plan import Outcome, Plan
+from search.workers.backends.local import Slot
+from storage.files import Layout
+from storage.study import MADE_WITH
+from storage.tables import ModelRow
+
+STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
+
+
+def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot]) -> str:
+    """One line: which study, how far it is, and what it trains with."""
+    where = f"new study {study.study_name!r}"
+    if not new:
+        where = f"study {study.study_name!r} goes on from {_counted(states(study))}"
+    gpus = {worker.gpu for worker in workers if worker.gpu is not None}
+    on = plural(len(gpus), "GPU") if gpus else f"{plural(workers[0].threads, 'thread')} each"
+    limits = []
+    if plan.trials is not None:
+        limits.append(plural(plan.trials, "trial"))
+    if plan.budget is not None:
+        limits.append(plural(plan.budget, "epoch"))
+    if plan.timeout is not None:
+        limits.append(duration(plan.timeout))
+    return f"{where}; up to {', '.join(limits)}; {plural(len(workers), 'worker')}, {on}"
+
+
+def knowing(study: optuna.Study, new: bool, prior: Prior) -> str:
+    """One line: what the search knows before it begins, where that is news; else empty."""
+    memory = study.user_attrs.get(MEMORY)
+    before = memory.get("prior", "") if memory else prior.source
+    if new and prior.source:
+        return f"it begins with what {prior.source} tell; --prior none: with nothing"
+    if prior.source == before:
+        return ""
+    told = [f"with what {prior.source} tell"] if prior.source else []
+    if before:
+        told.append(f"no longer with what {before} tell")
+    return f"it goes on {' and '.join(told)}: its forecast learns anew"
+
+
+def closing(
+    study: optuna.Study, outcome: Outcome, layout: Layout, *, interrupted: bool
+) -> list[str]:
+    """What was done, what is best, and what to do next; a line each."""
+    monitor = study.user_attrs[MADE_WITH]["monitor"]
+    lines = [f"study {study.study_name!r}: {_counted(outcome.states)}"]
+    if outcome.epochs:
+        lines.append(
+            f"{plural(outcome.epochs, 'epoch')} in {duration(outcome.seconds)}, "
+            f"{outcome.images / outcome.seconds:,.0f} images/s, "
+            f"{outcome.training:.0%} of the workers' time training"
+        )
+    best = best_trial(study)
+    if best is not None:
+        attributes = best.user_attrs
+        line = f"best: trial {best.number}, {monitor} {lowest(best):.4f}"
+        if best.state.is_finished():
+            line += (
+                f", val_accuracy {attributes['val_accuracy']:.4f}, "
+                f"{attributes['parameters']:,} parameters"
+            )
+        lines.append(line)
+    if outcome.outlook is not None and not outcome.flat:
+        lines.append(str(outcome.outlook))
+    lines.append(f"{layout.root}/ holds {layout.used() / 2**20:,.0f} MiB")
+    paused = outcome.states.get("paused", 0)
+    if paused:
+        lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")
+    if outcome.retriable:
+        many = plural(outcome.retriable, "trial")
+        lines.append(f"{many} never trained: the same command tries again")
+    if not paused and best is not None and not interrupted:
+        lines.append("next: make retrain-best, make report, make dashboard, make leaderboard")
+    return lines
+
+
+def untrained(study: optuna.Study) -> str:
+    """One line on a search in which no trial has completed an epoch: why the newest one did not."""
+    trials = reversed(counted(study.get_trials(deepcopy=False)))
+    reason = next((t.user_attrs[REASON] for t in trials if REASON in t.user_attrs), "")
+    why = f", the last one: {reason}" if reason else ": there was no time for one"
+    return f"no trial of study {study.study_name!r} has completed an epoch{why}"
+
+
+def as_values(row: ModelRow, test_images: int) -> dict[str, Any]:
+    """A handed-over model for ``--json``: its row, with what it was trained with in full.
+
+    Args:
+        row: The model as it is recorded.
+        test_images: How many images its test accuracy is of.
+    """
+    interval = of_share(row.test_accuracy, test_images)
+    tested = {"test_images": test_images, "test_interval": interval}
+    return asdict(row) | {"spec": json.loads(row.spec)} | tested
+
+
+def handed_over(row: ModelRow, test_images: int, folder: Path, *, cifar10: bool) -> str:
+    """One line: how the retrained model did on the test images, and where it is."""
+    told = f"test accuracy {told_share(row.test_accuracy, test_images)}"
+    if cifar10:
+        told += f"; the documents' best on CIFAR-10: {BEST_TEST_ACCURACY}"
+    return f"{row.title}: {told}; model, card and pictures in {folder}"
+
+
+def of_baseline(
+    run: DocumentedRun, row: ModelRow, test_images: int, folder: Path, *, cifar10: bool
+) -> str:
+    """One line: how a documented run did here, beside what the documents report of it."""
+    told = (
+        f"{run.name}: validation {row.val_accuracy:.4f}, test "
+        f"{told_share(row.test_accuracy, test_images)} after {plural(row.epochs, 'epoch')}"
+    )
+    if cifar10:
+        told += f"; the documents: {run.val_accuracy or '-'} / {run.test_accuracy or '-'}"
+    return f"{told}; files in {folder}"
+
+
+def beside(run: DocumentedRun, history: Sequence[EpochFigures]) -> list[str]:
+    """A run's first epochs beside the documents' log of the same; nothing where they have none.
+
+    Both losses are with the L2 penalty, as the documents' log has them.
+    """
+    if not run.first_epochs:
+        return []
+    lines = ["first epochs, and the documents' in brackets (losses with the L2 penalty):"]
+    for ours, theirs in zip(history, run.first_epochs, strict=False):
+        lines.append(
+            f"  {ours.epoch}  loss {ours.penalised_loss:.3f} ({theirs.loss:.3f})"
+            f"  accuracy {ours.accuracy:.3f} ({theirs.accuracy:.3f})"
+            f"  val_loss {ours.penalised_val_loss:.3f} ({theirs.val_loss:.3f})"
+            f"  val_accuracy {ours.val_accuracy:.3f} ({theirs.val_accuracy:.3f})"
+        )
+    return lines
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """10 trials: 6 complete, 3 pruned, 1 failed."""
+    parts = [f"{counts[state]} {word}" for state, word in STATES.items() if counts.get(state)]
+    total = plural(sum(counts.values()), "trial")
+    return f"{total}: {', '.join(parts)}" if parts else total

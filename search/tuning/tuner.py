@@ -1,0 +1,431 @@
+"""The tuner: the one process that owns the study.
+
+It turns messages of workers into events, and carries out what the search's state decides: it begins
+trials, gives them to workers, has every epoch written down, and ends them.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from data.dataset import Dataset
+from models.history import EpochFigures, best_epoch
+from models.spec import (
+    ModelSpec,
+    OwnSpec,
+    SpecError,
+    TrainingSpec,
+    count_parameters,
+    estimate_memory,
+)
+from search.console.display import Overall
+from search.console.text import plural
+from search.protocol import Done, EpochDone, Failed, Job, Message, Paused, Resumed, Stopped
+from search.scheduling import events, instructions
+from search.scheduling import samplers as scheduler
+from search.scheduling.events import Event
+from search.scheduling.instructions import Instruction
+from search.scheduling.limits import Limits, Stored
+from search.scheduling.search_state import SearchState
+from search.spaces.builtin import Space
+from search.spaces.unit_cube import Params
+from search.study.provenance import document
+from search.study.trials import (
+    DEATHS,
+    PRUNED,
+    RETRY_OF,
+    LiveTrial,
+    TrialBook,
+    counted,
+    never_trained,
+    sample_of_pruned,
+    seed_number,
+    seen,
+    states,
+)
+from search.tuning.observers import Observer
+from search.tuning.plan import Outcome, Plan
+from search.tuning.session import Session
+from search.tuning.worker_loop import WorkerLoop
+from storage.files import write_atomically
+
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Tuner:
+    """Runs a search. Made for one call of ``run``."""
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Space,
+        data: Dataset,
+        plan: Plan,
+        session: Session,
+        *,
+        observers: Sequence[Observer] = (),
+        reported: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Prepare a search.
+
+        ``reported`` are number and epoch of what the study's trials have had so far, in order of
+        time.
+        """
+        self._study = study
+        # Configurations are drawn before their trials exist; a handle on a trial draws nothing.
+        self._study.sampler = RandomSampler(seed=scheduler.training_seed(plan.seed))
+        self._space = space
+        self._data = data
+        self._plan = plan
+        self._session = session
+        self._display = session.display
+        self._observers = observers
+        self._reported = reported
+        self._loop = WorkerLoop(session)
+        self._clock = self._loop.watchdog.clock
+        layout = session.place.layout
+        self._logs = layout.logs(study.study_name)
+        records = session.place.records
+        self._book = TrialBook(study, records, layout, monitor=plan.monitor, keep=plan.keep)
+        self._running: dict[int, LiveTrial] = {}
+        self._begun: dict[int, optuna.Trial] = {}  # by number, until a worker has them
+        self._start = self._clock()
+
+    def run(self) -> Outcome:
+        """Search until the plan is fulfilled, time is up or the user interrupts."""
+        self._adopt()
+        self._tell(events.Tick(self._now()))
+        while self._running:
+            for slot, message in self._loop.hear():
+                self._hear(slot, message)
+            self._loop.look_after()
+            self._tell(events.Tick(self._now()))
+            self._display.overall(self._overall())
+        self._carry_out(self._state.end())
+        self._book.tidy(self._to_audit())
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        state, seconds = self._state, self._now()
+        trials = self._study.get_trials(deepcopy=False)
+        trouble = state.trouble
+        if state.hopeless:
+            trouble += f"; see {self._logs}"
+        return Outcome(
+            states=states(self._study),
+            epochs=state.time.epochs,
+            images=state.time.epochs * len(self._data.train.labels),
+            seconds=seconds,
+            training=state.time.epoch_seconds / (seconds * self._session.backend.slots),
+            outlook=state.outlook(),
+            flat=state.flat,
+            trouble=trouble,
+            trained=any(trial.intermediate_values for trial in trials),
+            retriable=0 if state.is_over else len(self._retriable(counted(trials))),
+            may_audit=state.may_audit,
+        )
+
+    def _now(self) -> float:
+        """Seconds since the search began; those in which it was suspended do not count."""
+        return self._clock() - self._start
+
+    def _to_audit(self) -> list[int]:
+        """Pruned trials that are to be trained to their end when the search is over."""
+        trials = self._study.get_trials(deepcopy=False) if self._plan.audit else []
+        return [
+            trial.number for trial in sample_of_pruned(trials, self._plan.audit, self._plan.seed)
+        ]
+
+    # What an earlier tuner left.
+
+    def _adopt(self) -> None:
+        """Make the search's state from what the study holds."""
+        plan = self._plan
+        trials = self._book.adopt()
+        pausing = plan.pruner == "promote"
+        chooser = scheduler.make_chooser(
+            plan.sampler,
+            self._space.distributions(),
+            self._space.epochs,
+            plan.seed,
+            study=None if pausing else self._study,
+            memory=self._book.memory,
+            prior=plan.prior,
+        )
+        limits = Limits(
+            epochs=self._space.epochs,
+            pausing=pausing,
+            trials=plan.trials,
+            budget=plan.budget,
+            timeout=plan.timeout,
+            stop_when_flat=plan.stop_when_flat,
+        )
+        deaths = {t.number: t.user_attrs[DEATHS] for t in trials if DEATHS in t.user_attrs}
+        unfinished = [trial for trial in trials if trial.state is TrialState.RUNNING]
+        stored = Stored(
+            trials=[seen(trial, limits.rungs) for trial in trials],
+            enqueued=self._book.waiting,
+            pruned=[trial.number for trial in unfinished if PRUNED in trial.user_attrs],
+            deaths={n: (death["after epoch"], death["times"]) for n, death in deaths.items()},
+            reported=self._reported,
+        )
+        slots = range(self._session.backend.slots)
+        self._state = SearchState(chooser, limits, stored, slots, self._fault)
+        if self._session.interruption.asked:
+            self._state.handle(events.StopRequested(0.0))
+        self._carry_out(self._state.begin())
+        self._retry(trials)
+
+    def _retry(self, trials: Sequence[FrozenTrial]) -> None:
+        """Enqueue again what could not be trained, since whatever was in the way may be gone."""
+        again = 0
+        for trial in self._retriable(trials):
+            if self._state.may_retry:
+                self._state.retry(trial.number, enqueued=self._book.retry(trial))
+                again += 1
+        if again:
+            self._display.say(f"trying again {plural(again, 'trial')} that never trained")
+
+    def _retriable(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the study's trials that were never trained and could be."""
+        return [
+            trial
+            for trial in never_trained(trials, self._plan.memory)
+            if self._space.contains(trial.params) and not self._fault(trial.params)
+        ]
+
+    def _fault(self, params: Params) -> str:
+        """Why a configuration cannot be trained here; empty where it can."""
+        try:
+            self._check_room(*self._space.specs(params))
+        except SpecError as error:
+            return str(error)
+        return ""
+
+    def _check_room(self, model: ModelSpec | OwnSpec, training: TrainingSpec) -> None:
+        """Raise SpecError if a network is larger than it may be, or than the images have room for.
+
+        What is not known before a network is built is checked there.
+        """
+        shape, classes = self._data.input_shape, len(self._data.classes)
+        parameters = count_parameters(model, shape, classes)
+        need = estimate_memory(model, shape, classes, training.batch_size)
+        if parameters > (self._plan.max_parameters or parameters):
+            raise SpecError(f"{parameters:,} parameters, more than {self._plan.max_parameters:,}")
+        if need > (self._plan.memory or need):
+            raise SpecError(
+                f"needs about {need / 2**30:.1f} GiB, and a worker has "
+                f"{(self._plan.memory or 0) / 2**30:.1f} GiB"
+            )
+
+    # Messages to events.
+
+    def _hear(self, slot: int, message: Message) -> None:
+        live = self._running[slot]
+        now = self._now()
+        match message:
+            case Resumed():
+                self._resumed(slot, live, message)
+            case EpochDone():
+                seconds = self._loop.watchdog.epoch_ended(slot, message.figures.seconds)
+                figures = replace(message.figures, seconds=seconds)
+                self._book.note(live, figures)
+                self._display.job_at(slot, figures)
+                loss, last = self._book.judged(figures), message.last
+                prune = self._would_prune(live, last=last)
+                self._tell(events.EpochEnded(now, slot, figures.epoch, loss, seconds, last, prune))
+            case _:
+                self._loop.ended(slot)
+                self._tell(self._end_of_job(slot, live, message))
+
+    def _resumed(self, slot: int, live: LiveTrial, message: Resumed) -> None:
+        live.parameters = message.parameters or live.parameters
+        if message.own:
+            spec = document(live.model, live.training, live.seed, self._data, message.own)
+            write_atomically(self._book.paths(live).spec, spec)
+        self._loop.watchdog.resumed(slot, longest(message.history))
+        for figures in message.history:
+            self._book.note(live, figures)
+        if message.history:
+            self._display.job_at(slot, message.history[-1])
+        losses = tuple(self._book.judged(figures) for figures in message.history)
+        seconds = message.history[-1].seconds if message.history else 0.0
+        prune = self._would_prune(live, last=message.last)
+        self._tell(events.JobResumed(self._now(), slot, losses, seconds, message.last, prune))
+
+    def _would_prune(self, live: LiveTrial, *, last: bool) -> bool:
+        """Whether the study's pruner would end a trial now; it reads the study."""
+        return not last and self._plan.pruner != "promote" and live.trial.should_prune()
+
+    def _end_of_job(self, slot: int, live: LiveTrial, message: Message) -> Event:
+        now = self._now()
+        match message:
+            case Paused():
+                return events.JobPaused(now, slot)
+            case Stopped():
+                return events.JobStopped(now, slot)
+            case Failed():
+                own = isinstance(live.model, OwnSpec) and message.kind == "error"
+                retried = RETRY_OF in live.trial.user_attrs
+                return events.JobFailed(now, slot, message.kind, message.reason, own, retried)
+        assert isinstance(message, Done)
+        return events.JobDone(now, slot)
+
+    def _tell(self, event: Event) -> None:
+        """Tell the state what happened, and carry out what it wants done."""
+        if self._session.interruption.asked:
+            self._state.handle(events.StopRequested(event.at))
+        self._carry_out(self._state.handle(event))
+
+    # Instructions to actions.
+
+    def _carry_out(self, wanted: Sequence[Instruction]) -> None:
+        left = deque(wanted)
+        while left:
+            left.extend(self._do(left.popleft()))
+
+    def _do(self, wanted: Instruction) -> Sequence[Instruction]:
+        """Carry an instruction out; returns what the state wants done in consequence."""
+        book = self._book
+        match wanted:
+            case instructions.BeginTrial():
+                return self._has_begun(
+                    wanted.slot, book.begin(wanted.params, self._space.distributions())
+                )
+            case instructions.BeginEnqueued():
+                return self._has_begun(wanted.slot, book.take_waiting())
+            case instructions.StartJob():
+                self._start_job(wanted)
+            case instructions.Answer():
+                self._session.backend.answer(wanted.slot, wanted.verdict)
+            case instructions.KillWorker():
+                self._session.backend.kill(wanted.slot, wanted.reason)
+            case instructions.NoteDecision():
+                book.decided(self._live_of(wanted.number), wanted.text)
+            case instructions.NotePruned():
+                book.decide_pruned(self._live_of(wanted.number), self._plan.pruner)
+            case instructions.NoteDeath():
+                book.note_death(self._live_of(wanted.number), wanted.epoch, wanted.times)
+            case instructions.NoteMemory():
+                book.memory = wanted.memory
+            case instructions.RefuseDuplicate():
+                book.refuse_duplicate(self._begun.pop(wanted.number), wanted.first)
+            case instructions.RefuseUnfit():
+                book.refuse_unfit(self._handle(wanted.number), wanted.reason)
+                self._display.say(f"trial {wanted.number}: not trained: {wanted.reason}")
+                self._session.renew()  # there may be many of them before the next turn
+            case instructions.ReleaseSlot():
+                live = self._running.pop(wanted.slot)
+                if wanted.paused:
+                    book.paths(live).remove_checkpoint(but_the_newest=True)
+                self._display.job_ended(wanted.slot, f"trial {live.number}: {wanted.line}")
+            case instructions.FinishTrial():
+                self._finish(wanted)
+            case instructions.Say():
+                self._display.say(wanted.line)
+        return ()
+
+    def _has_begun(self, slot: int, trial: optuna.Trial) -> Sequence[Instruction]:
+        self._begun[trial.number] = trial
+        params = self._space.suggest(trial)
+        return self._state.handle(events.TrialBegun(self._now(), slot, trial.number, params))
+
+    def _handle(self, number: int) -> optuna.Trial:
+        return self._begun.pop(number, None) or self._book.handle(number)
+
+    def _live_of(self, number: int) -> LiveTrial:
+        return next(live for live in self._running.values() if live.number == number)
+
+    def _live(self, trial: optuna.Trial) -> LiveTrial:
+        """What a trial of the study stands for."""
+        params = self._space.suggest(trial)
+        model, training = self._space.specs(params)
+        parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
+        seed = scheduler.trial_seed(self._plan.seed, seed_number(trial))
+        live = LiveTrial(trial, params, model, training, seed, parameters)
+        write_atomically(self._book.paths(live).spec, document(model, training, seed, self._data))
+        return live
+
+    def _start_job(self, wanted: instructions.StartJob) -> None:
+        live = self._live(self._handle(wanted.number))
+        if wanted.decision:
+            self._book.decided(live, wanted.decision)
+        self._running[wanted.slot] = live
+        self._display.job_started(wanted.slot, f"trial {live.number}", live.training.epochs)
+        files = self._book.paths(live)
+        self._loop.start(
+            wanted.slot,
+            Job(
+                run=live.run,
+                model=live.model,
+                training=live.training,
+                data=self._data.path,
+                seed=live.seed,
+                checkpoint=files.checkpoint,
+                monitor=self._plan.monitor,
+                save=files.model,
+                max_parameters=self._plan.max_parameters,
+            ),
+        )
+
+    def _finish(self, wanted: instructions.FinishTrial) -> None:
+        """End a trial in the study, and tell of it."""
+        if wanted.slot is None:
+            live = self._live(self._book.handle(wanted.number))
+            self._book.recall(live)
+        else:
+            live = self._running[wanted.slot]
+        # Stopped because it was pruned: what was decided then says why.
+        reason = wanted.reason or str(live.trial.user_attrs.get(PRUNED, ""))
+        if wanted.mark == "own":
+            self._book.own_fault(live)
+        elif wanted.mark:
+            self._book.unfit(live, self._plan.memory if wanted.mark == "memory" else None)
+        self._book.end(live, STATES[wanted.state], "" if wanted.state == "complete" else reason)
+        for observer in self._observers:
+            observer.trial_ended(self._study)
+        if wanted.slot is not None:
+            del self._running[wanted.slot]
+            line = _how_it_ended(wanted, live, reason)
+            self._display.job_ended(wanted.slot, f"trial {live.number}: {line}")
+
+    def _overall(self) -> Overall:
+        state, plan = self._state, self._plan
+        found = state.trials.best
+        best = "" if found is None else f"best: {found.best:.4f}, trial {found.number}"
+        ahead = state.outlook()
+        later = "" if ahead is None else f"{ahead.now:.4f} to about {ahead.then:.4f}"
+        if plan.trials is None and plan.budget is not None:
+            spent = state.trials.spent
+            return Overall(spent, plan.budget, "epochs", best, state.seconds_left, later)
+        count = len(state.trials)
+        what = f"trials, {state.paused} paused" if state.paused else "trials"
+        done = count - state.running - state.unfinished
+        total = max(plan.trials or 0, count)
+        return Overall(done, total, what, best, state.seconds_left, later)
+
+
+def _how_it_ended(ended: instructions.FinishTrial, live: LiveTrial, reason: str) -> str:
+    """How a trial ended, in a few words."""
+    if ended.state != "complete":
+        # A reason that the pruner gave says so itself.
+        return f"{ended.state}: {reason}" if ended.reason else reason
+    best = best_epoch(live.history)
+    assert best is not None  # a training without a finite val_loss ends as Failed
+    return (
+        f"complete: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}"
+        f"  at epoch {best.epoch} of {len(live.history)}"
+    )
+
+
+def longest(history: Sequence[EpochFigures]) -> float:
+    """Seconds of the longest epoch, 0 if there was none."""
+    return max((figures.seconds for figures in history), default=0.0)

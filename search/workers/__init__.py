@@ -1,0 +1,1 @@
+"""What trains, and where: the worker, its watchdog, the backends, the machine's resources."""

@@ -1,0 +1,183 @@
+"""Workers as processes of this machine."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import psutil
+
+from models import environment
+from search import processes
+from search.protocol import Done, End, Failed, Job, Message, Paused, Stopped, Verdict
+from search.workers.backends.base import Backend
+
+GROWTH = 1.3  # a worker is replaced when its memory is this many times what its first job left
+MOST_LOG = 2**20  # bytes that a log may have when a worker starts to write to it
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one worker may use.
+
+    Attributes:
+        threads: Processor threads.
+        gpu: Its GPU, as CUDA_VISIBLE_DEVICES names it; None for none.
+    """
+
+    threads: int
+    gpu: str | None = None
+
+
+@dataclass
+class _Worker:
+    """A live process and this end of its channel."""
+
+    process: BaseProcess
+    channel: Connection
+    first_memory: int | None = None  # resident bytes after its first job
+    job: Job | None = None
+    killed_because: str = ""
+
+
+class LocalBackend(Backend):
+    """A process a slot, started with the slot's first job and kept for the next ones.
+
+    A process trains many jobs; it is replaced when its memory has grown, because repeated models in
+    one process leak.
+    """
+
+    def __init__(self, slots: list[Slot], logs: Path) -> None:
+        """Prepare ``slots``; what workers print goes to files in ``logs``, one a slot."""
+        self._slots = slots
+        self._logs = logs
+        self._workers: dict[int, _Worker] = {}
+        if any(slot.gpu is None for slot in slots):  # else nothing would be forked
+            processes.preload()
+
+    @property
+    def slots(self) -> int:
+        """How many jobs can train at the same time."""
+        return len(self._slots)
+
+    def start(self, slot: int, job: Job) -> None:
+        """Give a free slot a job, in a fresh process where there is none or it has grown."""
+        worker = self._workers.get(slot)
+        if worker is not None and (not worker.process.is_alive() or self._has_grown(worker)):
+            self._end(slot)
+            worker = None
+        if worker is None:
+            worker = self._workers[slot] = self._spawn(slot)
+        if worker.job is not None:
+            raise RuntimeError(f"slot {slot} is busy with {worker.job.run}")
+        worker.job = job
+        with suppress(OSError):  # it died just now: wait() sees that, and says so
+            worker.channel.send(job)
+
+    def wait(self, timeout: float) -> list[tuple[int, Message]]:
+        """Messages that have come, with their slots."""
+        busy = {slot: worker for slot, worker in self._workers.items() if worker.job is not None}
+        handles = [handle for w in busy.values() for handle in (w.channel, w.process.sentinel)]
+        ready = set(wait(handles, timeout))
+        messages: list[tuple[int, Message]] = []
+        for slot, worker in busy.items():
+            if worker.channel in ready or worker.process.sentinel in ready:
+                messages.append((slot, self._receive(slot, worker)))
+        return messages
+
+    def answer(self, slot: int, verdict: Verdict) -> None:
+        """Answer the slot's Resumed or EpochDone."""
+        with suppress(OSError):  # as in start()
+            self._workers[slot].channel.send(verdict)
+
+    def kill(self, slot: int, reason: str) -> None:
+        """Kill the slot's process."""
+        self._workers[slot].killed_because = reason
+        self._workers[slot].process.kill()
+
+    def close(self) -> None:
+        """Kill every process."""
+        for slot in list(self._workers):
+            self._end(slot)
+
+    def _spawn(self, slot: int) -> _Worker:
+        ours, theirs = multiprocessing.Pipe()
+        process = processes.start(
+            _worker_process,
+            theirs,
+            self._slots[slot],
+            self._logs / f"worker-{slot}.log",
+            tuple(environment.changed),
+            name=f"treino worker {slot}",
+            afresh=self._slots[slot].gpu is not None,
+        )
+        theirs.close()  # so that a dead worker reads as an end of file
+        return _Worker(process, ours)
+
+    def _receive(self, slot: int, worker: _Worker) -> Message:
+        """The worker's next message; its death is one."""
+        message: Message
+        if not worker.channel.poll() and (pid := worker.process.pid):
+            # Said to be dead, it would have closed its end: the server that watched it has died.
+            os.kill(pid, signal.SIGKILL)
+        try:
+            # What a dead worker had sent before it died is still in the channel, and comes first.
+            message = worker.channel.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            reason = worker.killed_because or self._how_it_died(slot, worker.process.exitcode)
+            message = Failed("died", reason)
+        if isinstance(message, End):
+            worker.job = None
+        if isinstance(message, Done | Paused | Stopped) and worker.first_memory is None:
+            worker.first_memory = _memory(worker.process)
+        return message
+
+    def _how_it_died(self, slot: int, exitcode: int | None) -> str:
+        code = exitcode or 0
+        how = f"exit code {code}"
+        if code < 0:
+            how = signal.Signals(-code).name
+            if code == -signal.SIGKILL:
+                how += " (by hand, or the kernel was out of memory)"
+        return f"its worker process died: {how}; see {self._logs / f'worker-{slot}.log'}"
+
+    def _has_grown(self, worker: _Worker) -> bool:
+        first = worker.first_memory
+        return first is not None and _memory(worker.process) > GROWTH * first
+
+    def _end(self, slot: int) -> None:
+        worker = self._workers.pop(slot)
+        worker.process.kill()
+        worker.process.join()
+        worker.channel.close()
+
+
+def _memory(process: BaseProcess) -> int:
+    """Resident memory of a process in bytes; 0 if it is gone."""
+    try:
+        return int(psutil.Process(process.pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def _worker_process(channel: Connection, slot: Slot, log: Path, left_out: tuple[str, ...]) -> None:
+    """What runs in a worker process: set it up, then train jobs until the tuner is gone."""
+    processes.leave_with_parent()
+    with suppress(OSError):
+        if log.is_file() and log.stat().st_size > MOST_LOG:
+            log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
+    processes.print_to(log, append=True)
+    if left_out:
+        print("not used from the environment:", *left_out, flush=True)  # noqa: T201
+    # Before TensorFlow is imported: afterwards it does not look.
+    os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts them
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
+    # By its name: it imports TensorFlow, which no module that the tuner imports may do.
+    importlib.import_module("search.workers.worker").serve(channel, slot.threads)

@@ -1,0 +1,95 @@
+"""Workers that train nothing: their curves are given. For replays, and for tests of the tuner."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from models.history import EpochFigures
+from search.protocol import (
+    Done,
+    End,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Paused,
+    Resumed,
+    Stopped,
+    Verdict,
+)
+from search.workers.backends.base import Backend
+
+Curve = Callable[[Job], Sequence[EpochFigures | Failed]]
+"""What a job's epochs come to, in order; a Failed in it is how the training breaks there."""
+
+
+class SimulatedBackend(Backend):
+    """Keeps the contract of Backend without a process: slots take turns, an epoch each.
+
+    Checkpoints are remembered by run for as long as the backend lives.
+    """
+
+    def __init__(self, slots: int, curve: Curve) -> None:
+        """Train on ``slots`` slots what ``curve`` says."""
+        self._slots = slots
+        self._curve = curve
+        self._jobs: dict[int, Job] = {}
+        self._epochs: dict[str, int] = {}  # how many each run's checkpoint holds
+        self._outbox: deque[tuple[int, Message]] = deque()
+
+    @property
+    def slots(self) -> int:
+        """How many jobs can train at the same time."""
+        return self._slots
+
+    def start(self, slot: int, job: Job) -> None:
+        """Give a free slot a job."""
+        self._jobs[slot] = job
+        history = self._history(job)
+        self._outbox.append((slot, Resumed(history, last=self._is_over(job))))
+
+    def wait(self, timeout: float) -> list[tuple[int, Message]]:
+        """The next message, at once."""
+        if not self._outbox:
+            return []
+        slot, message = self._outbox.popleft()
+        if isinstance(message, End):
+            del self._jobs[slot]
+        return [(slot, message)]
+
+    def answer(self, slot: int, verdict: Verdict) -> None:
+        """Train the slot's next epoch, or end its job."""
+        job = self._jobs[slot]
+        if self._is_over(job):
+            self._outbox.append((slot, Done()))
+        elif verdict is Verdict.PAUSE:
+            self._outbox.append((slot, Paused()))
+        elif verdict is Verdict.STOP:
+            self._outbox.append((slot, Stopped()))
+        else:
+            self._train(slot, job)
+
+    def kill(self, slot: int, reason: str) -> None:
+        """Break the slot's job off."""
+        self._outbox = deque(entry for entry in self._outbox if entry[0] != slot)
+        self._outbox.append((slot, Failed("died", reason)))
+
+    def close(self) -> None:
+        """Forget everything under way."""
+        self._jobs.clear()
+        self._outbox.clear()
+
+    def _train(self, slot: int, job: Job) -> None:
+        done = self._epochs.get(job.run, 0)
+        step = self._curve(job)[done]
+        if isinstance(step, Failed):
+            self._outbox.append((slot, step))
+            return
+        self._epochs[job.run] = done + 1
+        self._outbox.append((slot, EpochDone(step, last=self._is_over(job))))
+
+    def _history(self, job: Job) -> tuple[EpochFigures, ...]:
+        done = self._curve(job)[: self._epochs.get(job.run, 0)]
+        return tuple(step for step in done if isinstance(step, EpochFigures))
+
+    def _is_over(self, job: Job) -> bool:
+        return self._epochs.get(job.run, 0) >= min(job.training.epochs, len(self._curve(job)))

@@ -1,0 +1,231 @@
+"""What runs in a worker process: jobs in, an epoch's figures out, a verdict back."""
+
+import errno
+import json
+import traceback
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from data.dataset import DataError, Dataset
+from models import environment, training
+from models.checkpoint import CheckpointWriteError
+from models.history import REPORTED, EpochFigures
+from models.own_errors import CodeChangedError, OwnCodeError, cause, told
+from models.spec import OwnSpec
+from search.errors import SettingsError
+from search.protocol import (
+    Done,
+    End,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Paused,
+    Resumed,
+    Stopped,
+    TestFigures,
+    Verdict,
+)
+from storage.engine import StorageError
+from storage.files import replacing
+
+
+class Channel(Protocol):
+    """This end of the line to the tuner."""
+
+    def send(self, message: Message, /) -> None:
+        """Send a message."""
+
+    def recv(self) -> Any:
+        """Wait for the tuner's next word."""
+
+
+class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Sends every epoch's figures to the tuner, and stops the training when the verdict says so.
+
+    It has to be the last of the callbacks: an epoch that it sends is one whose checkpoint is
+    safe.
+
+    Attributes:
+        verdict: What the tuner said last.
+        own: How a network of the user's own is trained and loaded, as JSON text.
+
+    Args:
+        channel: The line to the tuner.
+        run: Name of the training.
+        monitor: The figure that the tuner judges by.
+        epochs: The most epochs the training may take.
+
+    Raises:
+        SettingsError: Training reports no figure of that name.
+    """
+
+    def __init__(
+        self, channel: Channel, *, run: str = "", monitor: str = "val_loss", epochs: int
+    ) -> None:
+        super().__init__()
+        if monitor not in REPORTED:  # peers only warn, and then never prune
+            raise SettingsError(
+                f"monitor {monitor!r}: training reports no such figure; it reports "
+                + ", ".join(REPORTED)
+            )
+        self.verdict = Verdict.GO_ON
+        self._channel = channel
+        self._epochs = epochs
+        self._run = run
+        self._parameters: int | None = None
+        self.own = ""
+
+    def built(self, network: keras.Model, own: Mapping[str, Any] | None = None) -> None:
+        """Count the network's weights, to tell the tuner, and note how the user's is trained."""
+        self._parameters = network.count_params()
+        self.own = (
+            "" if own is None else json.dumps(own, default=lambda value: type(value).__name__)
+        )
+
+    def resumed(self, history: tuple[EpochFigures, ...], last: bool) -> None:
+        """Tell the tuner where the training starts.
+
+        Raises:
+            BrokenOffError: The verdict is not to train now.
+        """
+        self._ask(Resumed(history, last, self._parameters, self.own))
+        if self.verdict is not Verdict.GO_ON and not last:
+            raise BrokenOffError
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Leave a line in the worker's log: what it was at, should it die."""
+        print(f"{self._run}: epoch {epoch + 1}", flush=True)  # noqa: T201
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Send the figures, wait for the verdict, act on it."""
+        figures = EpochFigures(**(logs or {}))
+        last = self.model.stop_training or figures.epoch >= self._epochs
+        print(f"{self._run}: epoch {figures.epoch} is safe", flush=True)  # noqa: T201
+        self._ask(EpochDone(figures, last))
+        if self.verdict is not Verdict.GO_ON:
+            self.model.stop_training = True
+
+    def _ask(self, message: Message) -> None:
+        self._channel.send(message)
+        self.verdict = self._channel.recv()
+
+
+class TooLargeError(Exception):
+    """The network has more weights than it may; the message says how many."""
+
+
+class BrokenOffError(Exception):
+    """The tuner's verdict, before the first epoch of a job, was not to train it now."""
+
+
+# A disk that is full, or files that cannot be used: no fault of the training's.
+_OF_THE_SYSTEM = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+}
+
+
+def serve(channel: Connection, threads: int) -> None:
+    """Train the jobs that come over ``channel`` until its other end is closed."""
+    environment.restore_keras_home()
+    training.prepare_process(threads)
+    while True:
+        try:
+            job = channel.recv()
+        except EOFError:
+            return
+        channel.send(work(job, channel))
+        keras.backend.clear_session()
+
+
+def work(job: Job, channel: Channel) -> End:
+    """Train one job to its end, whatever that is."""
+    try:
+        return _train(job, channel)
+    except training.DivergedError as error:
+        return Failed("diverged", str(error))
+    except (CheckpointWriteError, CodeChangedError, StorageError, DataError) as error:
+        return Failed("surroundings", str(error))
+    except TooLargeError as error:
+        return Failed("memory", str(error))
+    except OwnCodeError as error:
+        traceback.print_exc()
+        return Failed("error", str(error))
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        return Failed("memory", f"out of memory: {cause(error)}")
+    except (BrokenPipeError, ConnectionResetError):
+        raise  # the tuner is gone: so are we
+    except OSError as error:
+        traceback.print_exc()
+        if error.errno not in _OF_THE_SYSTEM:
+            return Failed("error", _reason(error, job))
+        where = f"{error.filename}: " if error.filename else ""
+        return Failed("surroundings", f"{where}{error.strerror or cause(error)}")
+    except Exception as error:  # noqa: BLE001 - whatever breaks a training is the trial's end, not ours
+        traceback.print_exc()  # into the worker's log
+        return Failed("error", _reason(error, job))
+
+
+def _train(job: Job, channel: Channel) -> End:
+    data = Dataset.open(job.data)
+    pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
+
+    def built(network: keras.Model, own: Mapping[str, Any] | None) -> None:
+        count = network.count_params()
+        if count > (job.max_parameters or count):
+            raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
+        pruning.built(network, own)
+
+    try:
+        trained = training.fit(
+            job.model,
+            job.training,
+            data,
+            seed=job.seed,
+            checkpoint=job.checkpoint,
+            built=built,
+            resumed=pruning.resumed,
+            callbacks=[pruning],
+        )
+    except BrokenOffError:
+        trained = None
+    if pruning.verdict is Verdict.PAUSE:
+        return Paused()
+    if pruning.verdict is Verdict.STOP:
+        return Stopped()
+    assert trained is not None
+    if job.save is not None:
+        with replacing(job.save) as path:
+            trained.model.save(path)
+    if job.hand_over is None:
+        return Done()
+    with replacing(job.hand_over) as path:
+        trained.model.save(path)
+    # What is handed over is what is tested: the file, as anyone will load it.
+    model = keras.saving.load_model(job.hand_over, safe_mode=True)
+    result = training.evaluate(model, data.test)
+    confusion = tuple(tuple(int(n) for n in row) for row in result.confusion)
+    return Done(
+        TestFigures(
+            result.loss,
+            result.accuracy,
+            confusion,
+            model.count_params(),
+            result.mistakes,
+            pruning.own,
+        )
+    )
+
+
+def _reason(error: Exception, job: Job) -> str:
+    """What broke a training, in one line; with the user's lines where they are in it."""
+    if not isinstance(job.model, OwnSpec):
+        return cause(error)
+    place = Path(job.model.code.rpartition(":")[0])
+    return told(error, place.parent if place.suffix == ".py" else Path.cwd())
