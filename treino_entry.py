@@ -23,12 +23,12 @@ def main() -> None:
     _leave_at_ctrl_c()
     set_up()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # as search/treino blocked it
-    from search.cli import commands
+    from search.cli import app
     from search.console import outputs
 
     outputs.outlive_terminal()
     try:
-        commands.main()
+        app.main()
     finally:
         _leave_at_ctrl_c()  # while libraries put themselves away
 

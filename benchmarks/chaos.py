@@ -26,7 +26,7 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial
 
-from search.study.trials import REASON
+from search.study.attributes import REASON
 from storage.engine import database_url, open_storage
 from tests.pictures import image_folder
 

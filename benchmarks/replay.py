@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from search.errors import TreinoError
-from search.replay import lcbench, tabular
-from search.replay import replay as engine
+from search.replay import comparison, lcbench, simulation, strategies, tabular
 from search.replay import task_sources as tasks_of
+from search.replay.comparison import Result, Run, brief
 from search.replay.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
-from search.replay.replay import BUDGETS, Maker, Result, Run, Task, brief
+from search.replay.simulation import BUDGETS, Maker, Task
 from search.scheduling import prior, samplers
 from search.workers.hardware import cores
 
@@ -77,9 +77,10 @@ def code_of(name: str, make: Maker) -> str:
     """What a strategy's figures depend on: its code, that of the replay, its package's release."""
     func = getattr(make, "func", make)
     home = inspect.getmodule(func)
-    parts: list[Any] = [engine.simulate, engine.regrets, func if home is engine else home]
-    if home in (engine, baselines):
-        parts += [engine.Promoting, *_reached(samplers)]
+    parts: list[Any] = [simulation.simulate, simulation.regrets]
+    parts.append(func if home is strategies else home)
+    if home in (strategies, baselines):
+        parts += [strategies.Promoting, *_reached(samplers)]
     code = "".join(_parsed(part) for part in parts) + repr(getattr(make, "args", ()))
     if "auto" in getattr(make, "args", ()):
         code += prior.RECORDED.read_text(encoding="utf-8")
@@ -147,7 +148,7 @@ def measured(
             yield run, known
     left = Counter((run.strategy, run.workers) for run in todo)
     print(f"{len(runs) - len(todo)} replays are known, {len(todo)} to go", flush=True)
-    for run, found in engine.replays(list(tasks.values()), strategies, todo, processes=cores()):
+    for run, found in comparison.replays(list(tasks.values()), strategies, todo, processes=cores()):
         regrets = [float(regret) for regret in found]
         ledger.add(row(run), regrets)
         yield run, regrets
@@ -225,7 +226,7 @@ def main() -> None:
             for task in range(len(tasks))
         ]
         found = {run: np.array(regrets) for run, regrets in measured(tasks, strategies, runs)}
-        results = engine.summary([(run, found[run]) for run in runs], BUDGETS)
+        results = comparison.summary([(run, found[run]) for run in runs], BUDGETS)
         tables = report(results, Counter((run.strategy, run.workers) for run in runs))
         texts.append(f"# {title}\n\n{tables}")
     text = "\n".join(texts)

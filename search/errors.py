@@ -11,7 +11,7 @@
     │   └── LeaseHeld          another tuner works on the study
     ├── SpecError              models.spec: a network or a training that cannot be
     ├── CheckpointError        models.checkpoint: a training's saved state is of another network
-    └── DivergedError          models.training: val_loss became NaN or infinite
+    └── DivergedError          models.callbacks: val_loss became NaN or infinite
 
 The packages below search import nothing of ours, so each has a root of its own. The command
 line turns every one into one line on stderr: it says what was expected, what came, what to do.

@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 import pytest
 
-from search.cli.commands import main
+from search.cli.app import main
 from storage.engine import database_url, open_storage
 from tests.pictures import image_folder
 

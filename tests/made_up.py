@@ -9,7 +9,7 @@ import numpy as np
 
 from search.claims import contrasts
 from search.claims.catalog import CLAIMS, LAST
-from search.claims.pairing import Anchor, _works
+from search.claims.pairing import Anchor, works_of
 from search.claims.verdicts import StudyView, Training
 
 EPOCHS = 20
@@ -133,7 +133,7 @@ def paired(truth: Truth, pairs: int, random: np.random.Generator) -> list[Traini
         work.key: work
         for claim in CLAIMS
         for number in range(math.ceil(pairs / 2))
-        for work in _works(claim, [anchor], 0, number)
+        for work in works_of(claim, [anchor], 0, number)
     }
     seeds = sorted({work.seed for work in works.values()}, key=str)[:pairs]
     return [

@@ -20,9 +20,10 @@ from search.claims.pairing import KIND
 from search.protocol import TestFigures
 from search.settings import Settings
 from search.spaces.builtin import Documents, Space
+from search.study.attributes import DECISIONS, REASON
 from search.study.evaluation_record import Tested, draw_mistakes
 from search.study.names import BASELINES
-from search.study.trials import DECISIONS, REASON, run_name
+from search.study.trials import run_name
 from search.study.workspace import Workspace, made_by, made_with
 from storage.study import create_or_check
 from storage.tables import Epoch, ModelRow

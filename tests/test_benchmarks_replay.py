@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks import decisions
 from benchmarks import replay as bench
-from search.replay import replay as engine
+from search.replay import simulation, strategies
+from search.replay.comparison import Result
 from search.replay.peers import GROUPS
-from search.replay.replay import Result
 from search.scheduling import curves, samplers
 from search.scheduling.asha import STARTUP
 from search.scheduling.curves import LEAST
@@ -46,8 +46,11 @@ def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
 
 def codes() -> dict[str, str]:
     """Of every strategy whose package CI has."""
-    strategies = GROUPS["all"].items()
-    return {n: bench.code_of(n, make) for n, make in strategies if not n.startswith("synetune")}
+    return {
+        n: bench.code_of(n, make)
+        for n, make in GROUPS["all"].items()
+        if not n.startswith("synetune")
+    }
 
 
 def test_a_strategys_code_is_its_own_and_that_of_the_replay(
@@ -57,18 +60,23 @@ def test_a_strategys_code_is_its_own_and_that_of_the_replay(
     assert codes() == before
     assert before["kerastuner-hyperband"].startswith("keras-tuner-")
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "Promoting", decisions.Choice)  # the code of another class
+        patched.setattr(strategies, "Promoting", decisions.Choice)  # the code of another class
         after = codes()
     assert {name for name in before if after[name] != before[name]} == {
         name for name in before if name.startswith(("default", "promote", "one-", "three-"))
     }
-    monkeypatch.setattr(engine, "simulate", decisions.train)
+    monkeypatch.setattr(simulation, "simulate", decisions.train)
     assert all(after != before[name] for name, after in codes().items())
 
 
 def test_the_code_of_treinos_own_is_all_that_decides() -> None:
     names = {module.__name__ for module in bench._reached(samplers)}
-    assert {f"search.{n}" for n in ("scheduler", "promotion", "surrogate", "coordinates")} <= names
+    assert {
+        "search.scheduling.samplers",
+        "search.scheduling.asha",
+        "search.scheduling.gaussian_process",
+        "search.spaces.unit_cube",
+    } <= names
 
 
 def test_the_report_says_where_the_default_falls_short() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from models.documented import DOCUMENTED
 from search.claims.catalog import CLAIMS
-from search.cli.commands import app, main
+from search.cli.app import app, main
 from search.errors import EXIT_ERROR, EXIT_USAGE
 from search.settings import Settings, flag_of
 from search.spaces.builtin import SPACES, make_space

@@ -83,7 +83,7 @@ def test_keras_finds_no_configuration_whatever_its_home(home: str | None) -> Non
 
 LOADED = """
 import json, os
-from search import plots
+from search.figures import plots
 from models import environment
 plots.new_figure(1, 1)
 import search.workers.worker

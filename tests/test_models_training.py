@@ -15,6 +15,7 @@ import pytest
 
 from models import pipeline
 from models import training as training_module
+from models.callbacks import DivergedError
 from models.checkpoint import Checkpoint, CheckpointError, load_newest, previous
 from models.history import REPORTED, EpochFigures, best_epoch, to_csv
 from models.network import build
@@ -28,7 +29,7 @@ from models.spec import (
     TrainingSpec,
     learning_rate_at,
 )
-from models.training import DivergedError, Training, evaluate, fit
+from models.training import Training, evaluate, fit
 from tests.pictures import sets
 
 NETWORK = ModelSpec(

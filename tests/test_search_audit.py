@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.study.trials import UNFIT, sample_of_pruned
+from search.study.attributes import UNFIT
+from search.study.trials import sample_of_pruned
 from search.tuning.audit import Audited, told
 from storage.engine import database_url, open_storage
 from tests.commands import SMALL, small_place

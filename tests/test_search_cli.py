@@ -19,7 +19,7 @@ import typer
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
-from search.cli.commands import app
+from search.cli.app import app
 from storage.engine import database_url, open_storage
 from tests.commands import (
     FINISHED,
@@ -339,7 +339,7 @@ def test_a_bad_settings_file_is_one_line(tmp_path: Path, text: str, said: str) -
 
 def test_help_needs_neither_tensorflow_nor_optuna() -> None:
     code = (
-        "import sys, search.cli.commands\n"
+        "import sys, search.cli.app\n"
         "heavy = {'tensorflow', 'keras', 'optuna', 'sqlalchemy', 'numpy', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

@@ -24,7 +24,8 @@ from search.scheduling import curves
 from search.scheduling.curves import LEAST, Curve, Curves
 from search.spaces.unit_cube import Coordinates
 from search.study import recorded_curves
-from search.study.trials import UNFIT, run_name
+from search.study.attributes import UNFIT
+from search.study.trials import run_name
 from storage.engine import open_storage
 from storage.study import create_or_check
 from storage.tables import Records

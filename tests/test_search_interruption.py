@@ -74,7 +74,7 @@ def test_ctrl_c_ends_a_command_without_a_word(moment: str) -> None:
     code = HOSTILE_MOMENTS[moment]
     program = f"""
 import os, signal, sys, time
-from search import cli
+from search.cli import app as cli
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 def wait():

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from search.cli.commands import app, main
+from search.cli.app import app, main
 from search.cli.options import Commands, explained, from_file, with_settings
 from search.errors import SettingsError
 from search.settings import FILE, Settings, flag_of, variable_of
@@ -337,6 +337,6 @@ def test_any_settings_file_is_read_or_refused(
 
 
 def test_starting_needs_no_rich_table_and_no_pydantic_model() -> None:
-    code = "import sys, search.cli.commands; print('rich.table' in sys.modules)"
+    code = "import sys, search.cli.app; print('rich.table' in sys.modules)"
     made = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert made.stdout == "False\n"

@@ -12,7 +12,7 @@ from tests.commands import TREINO
 
 WORK = """
 import sys
-from search import outputs
+from search.console import outputs
 outputs.outlive_terminal()
 from search.console.display import Overall, make_display
 print("begun", flush=True)
@@ -29,7 +29,7 @@ sys.exit(outputs.flushed(0))
 """
 LISTING = """
 import sys
-from search import outputs
+from search.console import outputs
 outputs.outlive_terminal()
 print("begun", flush=True)
 sys.stdin.readline()

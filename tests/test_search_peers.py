@@ -17,8 +17,8 @@ from optuna.distributions import (
 
 from search.errors import SettingsError, TreinoError
 from search.replay.peers import GROUPS, chosen, missing
-from search.replay.replay import STRATEGIES as OURS
-from search.replay.replay import Epoch, Maker, Work, regrets, simulate
+from search.replay.simulation import Epoch, Maker, Work, regrets, simulate
+from search.replay.strategies import STRATEGIES as OURS
 from search.spaces.unit_cube import Array, Params
 
 pytestmark = [

@@ -223,7 +223,7 @@ def test_importing_is_free_and_drawing_touches_no_global_figure(tmp_path: Path) 
 import sys
 from pathlib import Path
 import numpy as np
-from search import plots
+from search.figures import plots
 heavy = {"matplotlib", "PIL", "tensorflow", "keras", "optuna", "sqlalchemy"}
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 plots.draw_curves([], Path(sys.argv[1]), "")

@@ -15,7 +15,7 @@ from PIL import Image
 from data.decode import decode
 from models.network import build
 from models.spec import Block, Dense, ModelSpec
-from search.cli.commands import main
+from search.cli.app import main
 from search.errors import TreinoError
 from search.predict import Classifier, image_files
 

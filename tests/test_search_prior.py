@@ -15,7 +15,7 @@ from search.scheduling.freeze_thaw import ByForecast
 from search.scheduling.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
 from search.spaces.builtin import Documents, Extended
 from search.spaces.unit_cube import Coordinates
-from search.study.trials import MEMORY
+from search.study.attributes import MEMORY
 from search.tuning.messages import knowing
 
 SPACE = Documents(epochs=20, image_side=32).distributions()

@@ -14,19 +14,11 @@ import pytest
 import threadpoolctl
 from optuna.distributions import BaseDistribution, FloatDistribution
 
+from search.replay.comparison import Result, Run, compare, printed, replays
 from search.replay.lcbench import LCBenchTask
 from search.replay.peers import PEERS
-from search.replay.replay import (
-    STRATEGIES,
-    Result,
-    Run,
-    Work,
-    compare,
-    printed,
-    regrets,
-    replays,
-    simulate,
-)
+from search.replay.simulation import Work, regrets, simulate
+from search.replay.strategies import STRATEGIES
 from search.spaces.unit_cube import Array, Params
 
 LCBENCH = Path(__file__).parents[2] / "shared" / "lcbench"
@@ -159,7 +151,7 @@ def test_a_replay_that_fails_ends_the_others() -> None:
 
 SLEEPERS = """
 import os, time
-from search.replay.replay import Run, replays
+from search.replay.comparison import Run, replays
 
 def task():
     print(os.getpid(), flush=True)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from models.evaluation import most_confident_mistakes
 from search.claims.catalog import CLAIMS
-from search.cli.commands import main
+from search.cli.app import main
 from search.reports import report
 from search.reports.advice import advice
 from search.settings import Settings

@@ -12,7 +12,8 @@ from models.spec import OwnSpec, estimate_memory
 from search.protocol import Failed, Job
 from search.scheduling.failures import HOPELESS
 from search.spaces.builtin import Documents
-from search.study.trials import RETRY_OF, counted, never_trained, run_name
+from search.study.attributes import RETRY_OF
+from search.study.trials import counted, never_trained, run_name
 from search.workers.backends.simulated import Curve
 from tests.laboratory import EPOCHS, Killed, Lab, Writes, bowl, figures, told
 

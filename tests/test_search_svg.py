@@ -56,7 +56,7 @@ SLEEPER = """
 import os, sys, time
 from pathlib import Path
 from matplotlib.figure import Figure
-from search import svg
+from search.figures import svg
 
 class Sleeper(Figure):
     def savefig(self, *_, **__):

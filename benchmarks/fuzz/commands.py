@@ -19,7 +19,7 @@ from optuna.trial import create_trial
 
 from benchmarks.fuzz.support import argument, check_message, damage, damaged, examples
 from models.environment import settled
-from search.cli.commands import main
+from search.cli.app import main
 from search.errors import TreinoError
 from search.scheduling.curves import read
 from search.settings import Settings, flag_of, variable_of

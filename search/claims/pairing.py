@@ -173,7 +173,7 @@ def next_work(
         for claim in claims:
             if claim.name not in open_claims - waiting:
                 continue
-            for work in _works(claim, anchors, seed, number):
+            for work in works_of(claim, anchors, seed, number):
                 if work.key in done or work.key in given_up:
                     continue
                 if work.key not in busy:
@@ -193,7 +193,7 @@ def most_work(
         for number in range(FEWEST_PAIRS // PER_ROUND)
         for claim in claims
         if claim.name in open_claims
-        for work in _works(claim, anchors, seed, number)
+        for work in works_of(claim, anchors, seed, number)
     }
     return len(wanted - done)
 
@@ -243,7 +243,8 @@ def _round(anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[tuple[
         yield anchor, trial_seed(seed, FIRST_SEED + which)
 
 
-def _works(claim: Claim, anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[Work]:
+def works_of(claim: Claim, anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[Work]:
+    """The trainings of one round of pairs for a claim, around each anchor."""
     for index, (anchor, pair_seed) in enumerate(_round(anchors, seed, number)):
         pair = number * PER_ROUND + index + 1
         if not claim.arms:

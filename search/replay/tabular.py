@@ -29,7 +29,7 @@ TREES = 100
 
 
 class TabularTask:
-    """A finite table of recorded curves (``search.replay.replay.Task``).
+    """A finite table of recorded curves (``search.replay.simulation.Task``).
 
     Attributes:
         name: Its name.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search.errors import TreinoError
 from search.replay import lcbench, tabular
-from search.replay.replay import Task
+from search.replay.simulation import Task
 from search.scheduling import curves
 from search.settings import Settings
 from search.study import recorded_curves

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from search.clock import Clock
 from search.figures import plots
-from search.reports.charts import COLOURS
+from search.reports.chart_parts import COLOURS
 from search.reports.reproduce import search_command
 from search.study.snapshot import STATES, Snapshot, TrialView, look
 from search.study.trials import best_trial, counted, lowest

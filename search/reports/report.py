@@ -12,7 +12,7 @@ from search.claims.verdicts import Verdict, judge
 from search.console.text import duration
 from search.figures import svg
 from search.intervals import of_share, told_share
-from search.reports import charts
+from search.reports import chart_parts, charts, model_charts, space_charts
 from search.reports import html as page
 from search.reports.advice import advice
 from search.reports.reproduce import retrain_command, search_command
@@ -47,10 +47,10 @@ def write(
     verdicts = judge(view)
     parts = {
         "search": lambda: charts.of_search(seen),
-        "slices": lambda: list(charts.slices(seen)),
-        "model": lambda: charts.of_model(seen),
-        "claims": lambda: [plots.chart(v, view, charts.WIDTH) for v in verdicts if v.source],
-        "space": lambda: charts.of_space(seen),  # last: it imports for a second or two
+        "slices": lambda: list(space_charts.slices(seen)),
+        "model": lambda: model_charts.of_model(seen),
+        "claims": lambda: [plots.chart(v, view, chart_parts.WIDTH) for v in verdicts if v.source],
+        "space": lambda: space_charts.of_space(seen),  # last: it imports for a second or two
     }
     drawn, files = _drawn(parts, folder, processes)
     body = [
@@ -212,10 +212,9 @@ def _why(seen: Snapshot, drawings: str, slices: str) -> Iterator[str]:
         return
     yield '<section id="why"><h2>Why</h2>'
     begun = sum(trial.best is not None for trial in seen.trials)
-    if begun < charts.ENOUGH:
-        yield (
-            f"<p>Importances of the parameters need {charts.ENOUGH} trials; there are {begun}.</p>"
-        )
+    if begun < space_charts.ENOUGH:
+        enough = space_charts.ENOUGH
+        yield f"<p>Importances of the parameters need {enough} trials; there are {begun}.</p>"
     yield (
         f"{drawings}<p>Each trial's best {text(seen.monitor)} over each parameter; the ring is the "
         "best trial. What ended early lies higher than it would have come to.</p>"

@@ -8,8 +8,9 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
 from search.scheduling.curves import DIGITS, Curve, Curves
+from search.study.attributes import UNFIT
 from search.study.provenance import versions
-from search.study.trials import UNFIT, counted, run_name
+from search.study.trials import counted, run_name
 from storage.study import MADE_BY, MADE_WITH
 from storage.tables import EpochRow, Records
 

@@ -13,9 +13,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.scheduling.asha import rungs
+from search.study.attributes import DECISIONS, REASON
 from search.study.evaluation_record import Tested, read, test_images
 from search.study.names import BASELINES
-from search.study.trials import DECISIONS, REASON, counted, run_name, seen
+from search.study.trials import counted, run_name, seen
 from search.study.workspace import Workspace, is_of_cifar10, space_of
 from storage import study as studies
 from storage.lease import is_held

@@ -13,14 +13,8 @@ from models.history import EpochFigures
 from search.console.text import duration, plural
 from search.intervals import of_share, told_share
 from search.scheduling.prior import Prior
-from search.study.trials import (
-    MEMORY,
-    REASON,
-    best_trial,
-    counted,
-    lowest,
-    states,
-)
+from search.study.attributes import MEMORY, REASON
+from search.study.trials import best_trial, counted, lowest, states
 from search.tuning.plan import Outcome, Plan
 from search.workers.backends.local import Slot
 from storage.files import Layout

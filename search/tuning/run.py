@@ -21,7 +21,7 @@ from search.spaces import probe
 from search.spaces.builtin import SPACES, Space, make_space
 from search.spaces.custom_ranges import OwnRanges
 from search.spaces.hypermodel import OwnNetworks
-from search.study.trials import ORIGIN
+from search.study.attributes import ORIGIN
 from search.study.workspace import Workspace, made_by, made_with, provisional_name
 from search.tuning import messages
 from search.tuning.audit import Audited, audit

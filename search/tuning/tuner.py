@@ -33,20 +33,10 @@ from search.scheduling.limits import Limits, Stored
 from search.scheduling.search_state import SearchState
 from search.spaces.builtin import Space
 from search.spaces.unit_cube import Params
+from search.study.attributes import DEATHS, PRUNED, RETRY_OF
 from search.study.provenance import document
-from search.study.trials import (
-    DEATHS,
-    PRUNED,
-    RETRY_OF,
-    LiveTrial,
-    TrialBook,
-    counted,
-    never_trained,
-    sample_of_pruned,
-    seed_number,
-    seen,
-    states,
-)
+from search.study.recorder import LiveTrial, TrialBook
+from search.study.trials import counted, never_trained, sample_of_pruned, seed_number, seen, states
 from search.tuning.observers import Observer
 from search.tuning.plan import Outcome, Plan
 from search.tuning.session import Session

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from data.dataset import DataError, Dataset
-from models import environment, training
+from models import callbacks, environment, training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
 from models.own_errors import CodeChangedError, OwnCodeError, cause, told
@@ -148,7 +148,7 @@ def work(job: Job, channel: Channel) -> End:
     """Train one job to its end, whatever that is."""
     try:
         return _train(job, channel)
-    except training.DivergedError as error:
+    except callbacks.DivergedError as error:
         return Failed("diverged", str(error))
     except (CheckpointWriteError, CodeChangedError, StorageError, DataError) as error:
         return Failed("surroundings", str(error))

@@ -24,8 +24,7 @@ def test_two_hundred_trials_are_quick_and_small(
         studies.add(place, study, space, [COMPLETE] * 60 + [PRUNED] * 120 + [FAIL] * 20)
         studies.hand_over(place, study, space)
     program = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-        "from search.cli.commands import main; main()"
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); from search.cli.app import main; main()"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", program, ROOT, "report", "--study", "many"], check=True)

@@ -16,7 +16,8 @@ from importlib.util import find_spec
 
 from search.errors import SettingsError, TreinoError
 from search.replay.peers import baselines, kerastuner, optuna_study, synetune
-from search.replay.replay import STRATEGIES, Maker
+from search.replay.simulation import Maker
+from search.replay.strategies import STRATEGIES
 
 PACKAGED: Mapping[str, Maker] = {
     **optuna_study.STRATEGIES,

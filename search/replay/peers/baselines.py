@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from search.replay.replay import Maker, Promoting, Strategy, Task, Work
+from search.replay.simulation import Maker, Strategy, Task, Work
+from search.replay.strategies import Promoting
 from search.scheduling.asha import ETA
 from search.scheduling.samplers import make_chooser
 from search.spaces.unit_cube import Coordinates

@@ -23,7 +23,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.replay.replay import Maker, Strategy, Task, Work
+from search.replay.simulation import Maker, Strategy, Task, Work
 from search.spaces.unit_cube import Params
 
 LOSS = "val_loss"

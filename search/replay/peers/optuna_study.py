@@ -20,7 +20,7 @@ from optuna.pruners import (
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from search.replay.replay import Maker, Strategy, Task, Work
+from search.replay.simulation import Maker, Strategy, Task, Work
 
 
 class OptunaStudy:

@@ -19,7 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.replay.replay import Maker, Strategy, Task, Work
+from search.replay.simulation import Maker, Strategy, Task, Work
 from search.scheduling.samplers import trial_seed
 
 

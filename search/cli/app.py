@@ -1,0 +1,123 @@
+"""The command line: its commands, and how each ends.
+
+Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from search.cli.claims_command import claims
+from search.cli.options import Commands, explained, from_file
+from search.cli.predict_command import predict
+from search.cli.replay_command import replay
+from search.cli.search_commands import record, search
+from search.cli.train_commands import baseline, retrain_best
+from search.cli.view_commands import dashboard, leaderboard, report, show_data, studies
+from search.console.outputs import BROKEN_PIPE, OutputError, drop, flushed
+from search.console.terminal import (
+    fault,
+    in_utf8,
+    take_any_text,
+)
+from search.errors import EXIT_ERROR, EXIT_USAGE, SettingsError, TreinoError
+from search.interruption import CtrlC
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Search for a good image classifier, look at the search, train its best in full.",
+)
+for name, command in {
+    "search": search,
+    "record": record,
+    "baseline": baseline,
+    "retrain-best": retrain_best,
+    "leaderboard": leaderboard,
+    "claims": claims,
+    "report": report,
+    "predict": predict,
+    "dashboard": dashboard,
+    "data": show_data,
+    "studies": studies,
+    "replay": replay,
+}.items():
+    app.command(name)(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every fault that has a name becomes one line on stderr."""
+    with CtrlC() as ctrl_c:
+        if arguments is None:  # the program itself, not a call from another
+            in_utf8()
+        take_any_text()
+        try:
+            code = flushed(_run(arguments))
+        except BrokenPipeError:
+            code = BROKEN_PIPE
+        except OutputError as error:
+            drop()
+            code = fault(f"standard output cannot be written: {error.strerror}", EXIT_ERROR)
+        except BaseException:
+            if not ctrl_c.came:
+                raise
+            code = CtrlC.EXIT
+    sys.exit(CtrlC.EXIT if ctrl_c.came and code else code)  # a server's end by Ctrl-C is a good one
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    command = typer.main.get_command(app)
+    # Typer brings its own copy of click's exceptions and exports only some of them.
+    usage_error: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+    try:
+        Path.cwd()
+    except OSError as error:
+        return fault(f"the working folder cannot be used: {error.strerror}", EXIT_ERROR)
+    try:
+        names = [
+            info.name or str(info.callback and info.callback.__name__)
+            for info in app.registered_commands
+        ]
+        result = command.main(
+            arguments,
+            prog_name="treino",
+            standalone_mode=False,
+            default_map=from_file(Path(), names),
+        )
+    except usage_error as error:
+        return fault(explained(error), EXIT_USAGE)
+    except typer.Abort:
+        return CtrlC.EXIT
+    except SettingsError as error:
+        return fault(str(error), EXIT_USAGE)
+    except TreinoError as error:
+        return fault(str(error), EXIT_ERROR)
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        return fault(str(error), EXIT_ERROR)
+    return result if isinstance(result, int) else 0
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error is one of those in the tree of search/errors.py.
+
+    The packages below search are only imported once a command needs them: what was not imported
+    cannot have raised it.
+    """
+    places = {
+        "data.dataset": "DataError",
+        "storage.engine": "StorageError",
+        "models.spec": "SpecError",
+        "search.reports.dashboard": "DashboardError",
+    }
+    return any(
+        isinstance(error, getattr(sys.modules[module], name))
+        for module, name in places.items()
+        if module in sys.modules
+    )

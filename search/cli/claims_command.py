@@ -1,0 +1,86 @@
+"""`treino claims`."""
+
+from typing import Annotated
+
+import typer
+
+from search.cli.common import AsJson, Out, say_where
+from search.cli.options import with_settings
+from search.console.terminal import (
+    console,
+    leave_if_interrupted,
+    print_json,
+    progress_bar,
+)
+from search.errors import SettingsError, TreinoError
+from search.settings import Settings
+
+
+@with_settings("study", "storage", "workers", "settle_epochs")
+def claims(
+    settings: Settings,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Claims to settle, by name; all by default.")
+    ] = None,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="First train the pairs that the claims lack.")
+    ] = False,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
+    from search.claims import pairing, plots, text
+    from search.claims.catalog import CLAIMS
+    from search.claims.collect import settler
+    from search.claims.verdicts import judge
+    from search.study.workspace import Workspace, data_of, space_of
+    from storage.files import folder_to_write
+
+    known = {claim.name: claim for claim in CLAIMS}
+    for name in names or ():
+        if name not in known:
+            raise SettingsError(f"no claim {name!r}; there are: {', '.join(known)}")
+    if (names or settings.settle_epochs is not None) and not settle:
+        raise SettingsError("names of claims and --budget-epochs go with --settle")
+    interruption = None
+    failed: list[str] = []
+    with Workspace.open(settings, write=settle) as place:
+        study = place.study(settings.study)
+        if settle:
+            with progress_bar() as progress:
+                data = data_of(study, progress)
+            with settler(
+                place,
+                study,
+                space_of(study),
+                data,
+                claims=[known[name] for name in names or known],
+                workers=settings.workers,
+                epochs=settings.settle_epochs,
+                aside=as_json,
+            ) as work:
+                interruption = work.session.interruption
+                work.run()
+                failed = work.failed
+        view = pairing.view_of(study, place.records)
+        verdicts = judge(view)
+        files = {name: place.layout.claims(study.study_name, name) for name in known}
+        own = next(iter(files.values())).parent
+        folder = out or folder_to_write(own)
+        say_where(folder, out or own)
+        files = {name: folder / file.name for name, file in files.items()}
+    for verdict in verdicts:
+        plots.draw(verdict, view, files[verdict.claim.name])
+    if as_json:
+        found = [v.to_dict() | {"figure": str(files[v.claim.name])} for v in verdicts]
+        print_json(found)
+    else:
+        screen = console()
+        for line in text.paragraphs(verdicts, view, files):
+            screen.print(line, soft_wrap=True)
+    if interruption is not None:
+        leave_if_interrupted(interruption)
+    if failed:
+        raise TreinoError(
+            f"{len(failed)} trainings failed, so their pairs are missing; the first: {failed[0]}"
+        )

@@ -1,0 +1,111 @@
+"""`treino search` and `treino record`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.cli.common import DATA
+from search.cli.options import with_settings
+from search.console.terminal import (
+    leave_if_interrupted,
+    load_images,
+    say,
+)
+from search.errors import TreinoError
+from search.settings import Settings
+
+
+@with_settings(
+    *DATA,
+    *(
+        "study",
+        "storage",
+        "trials",
+        "budget_epochs",
+        "epochs",
+        "workers",
+        "timeout",
+        "stop_when_flat",
+        "sampler",
+        "prior",
+        "pruner",
+        "space",
+    ),
+    *("monitor", "train_order", "augment", "precision", "early_stopping"),
+    *("documented", "keep", "audit", "max_params"),
+)
+def search(settings: Settings) -> None:
+    """Run a study, or go on with it, until it has its trials or its budget."""
+    data = load_images(settings).dataset
+    from search.reports import dashboard_notes
+    from search.study.workspace import Workspace
+    from search.tuning import audit, messages
+    from search.tuning import run as launch
+
+    with Workspace.open(settings, write=True) as place:
+        searched = launch.search(
+            place, settings, data, observers=[dashboard_notes.DashboardNotes()]
+        )
+        asked = searched.interruption.asked
+        study, outcome = searched.study, searched.outcome
+        for line in messages.closing(study, outcome, place.layout, interrupted=asked):
+            say(line)
+        if searched.audited is not None:
+            for line in audit.told(study, searched.audited):
+                say(line)
+        elif settings.audit and not asked and not outcome.trouble:
+            say("audit: no time left for it; a longer --timeout, or none, makes room")
+        untrained = messages.untrained(study)
+    if outcome.trouble:
+        raise TreinoError(f"the search had to stop: {outcome.trouble}")
+    leave_if_interrupted(searched.interruption)
+    if not outcome.trained:
+        raise TreinoError(untrained)
+
+
+@with_settings(
+    *DATA, "study", "storage", "epochs", "workers", "timeout", "space", "train_order", "max_params"
+)
+def record(
+    settings: Settings,
+    configurations: Annotated[int, typer.Option(help="How many to train.", min=1)] = 60,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the curves [default: in the study's folder].")
+    ] = None,
+) -> None:
+    """Train configurations drawn at random, each in full, and keep their curves for replays."""
+    data = load_images(settings).dataset
+    from search.reports import dashboard_notes
+    from search.scheduling import curves
+    from search.study import recorded_curves
+    from search.study.workspace import Workspace
+    from search.tuning import messages
+    from search.tuning import run as launch
+
+    settings = replace(
+        settings,
+        trials=configurations,
+        sampler="random",
+        pruner="none",
+        early_stopping=False,
+        documented=False,
+        keep=0,
+    )
+    with Workspace.open(settings, write=True) as place:
+        searched = launch.search(
+            place, settings, data, ending="-curves", observers=[dashboard_notes.DashboardNotes()]
+        )
+        found = recorded_curves.of_study(searched.study, place.records)
+        if found is not None:
+            file = out or place.layout.curves(searched.study.study_name)
+            curves.write(found, file)
+            done = len(found.configurations)
+            say(f"{done} of {configurations} configurations recorded in {file}")
+        untrained = messages.untrained(searched.study)
+    if searched.outcome.trouble:
+        raise TreinoError(f"the recording had to stop: {searched.outcome.trouble}")
+    leave_if_interrupted(searched.interruption)
+    if not searched.outcome.trained:
+        raise TreinoError(untrained)

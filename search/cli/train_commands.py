@@ -1,0 +1,117 @@
+"""`treino baseline` and `treino retrain-best`."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.common import DATA, AsJson
+from search.cli.options import with_settings
+from search.console.terminal import (
+    console,
+    leave_if_interrupted,
+    load_images,
+    print_json,
+    progress_bar,
+    say,
+)
+from search.errors import SettingsError
+from search.settings import Settings
+
+
+@with_settings(*DATA, "storage", "train_order", "baseline_epochs")
+def baseline(
+    settings: Settings,
+    run: Annotated[str, typer.Argument(help="A run of the documents: run-1, run-4, …, run-10.")],
+    as_json: AsJson = False,
+) -> None:
+    """Train one of the documents' runs as it stands, and put it on the leaderboard."""
+    from models.documented import DOCUMENTED, are_of_cifar10
+
+    if run not in DOCUMENTED:
+        raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
+    data = load_images(settings, as_json=as_json).dataset
+    from search.retraining.delivery import workshop
+    from search.scheduling.samplers import training_seed
+    from search.study.names import BASELINES
+    from search.study.training_order import Order
+    from search.study.trials import history
+    from search.study.workspace import Workspace
+    from search.tuning import messages
+
+    documented = DOCUMENTED[run]
+    changes: dict[str, Any] = {"train_order": settings.train_order}
+    if settings.baseline_epochs is not None:
+        changes["epochs"] = settings.baseline_epochs
+    order = Order(
+        study=BASELINES,
+        kind="baseline",
+        name=run,
+        title=f"{run} trained here",
+        model=documented.model,
+        training=documented.training.model_copy(update=changes),
+        seed=training_seed(settings.seed),
+    )
+    with (
+        Workspace.open(settings, write=True) as place,
+        workshop(place, BASELINES, aside=as_json) as (shop, interruption),
+    ):
+        files = place.layout.run(BASELINES, order.run(data))
+        row = shop.make(order, data, files)
+        trained = history(place.records, BASELINES, order.run(data))
+    images, cifar10 = len(data.test.labels), are_of_cifar10(data.classes)
+    if row is not None and as_json:
+        print_json(messages.as_values(row, images) | {"history": [e.to_dict() for e in trained]})
+    elif row is not None:
+        for line in messages.beside(documented, trained) if cifar10 else ():
+            say(line)
+        say(messages.of_baseline(documented, row, images, files.folder, cifar10=cifar10))
+    leave_if_interrupted(interruption, as_json=as_json)
+
+
+@with_settings("study", "storage", "workers", "retrain_epochs")
+def retrain_best(
+    settings: Settings,
+    top: Annotated[int, typer.Option(help="How many of the best trials to train.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Seeds to train each with.", min=1, max=1000)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train the study's best trials in full, compare them, and hand the best model over."""
+    from search.reports import dashboard_notes
+    from search.retraining import retrain
+    from search.retraining.delivery import workshop
+    from search.study.workspace import Workspace, data_of, is_of_cifar10, space_of
+    from search.tuning import messages
+    from search.workers.hardware import slots
+
+    with Workspace.open(settings, write=True) as place:
+        study = place.study(settings.study)
+        with progress_bar() as progress:
+            data = data_of(study, progress)
+        orders = retrain.orders_of_best(
+            study, space_of(study), epochs=settings.retrain_epochs, top=top, seeds=seeds
+        )
+        need = retrain.memory_needed(orders, data)
+        workers = min(len(orders), settings.workers or len(slots(0, need)))
+        with workshop(place, study.study_name, workers=workers, aside=as_json) as (
+            shop,
+            interruption,
+        ):
+            report = retrain.retrain(shop, study, data, place.layout, orders)
+        best = place.layout.best(study.study_name)
+        if report is not None:
+            dashboard_notes.attach_unless_searched(place, study)
+        images, cifar10 = len(data.test.labels), is_of_cifar10(study)
+    if report is not None and as_json:
+        print_json(
+            messages.as_values(report.model, images)
+            | {"retrained": [asdict(each) for each in report.configurations]}
+            | {"rank_flips": report.flips, "lead": report.lead, "interval": report.interval}
+        )
+    elif report is not None:
+        if len(orders) > 1:
+            console().print(retrain.table(report))
+            for line in retrain.verdict(report):
+                say(line)
+        say(messages.handed_over(report.model, images, best.folder, cifar10=cifar10))
+    leave_if_interrupted(interruption, as_json=as_json)

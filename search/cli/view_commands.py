@@ -1,0 +1,93 @@
+"""`treino leaderboard`, `report`, `dashboard`, `data` and `studies`: what only reads."""
+
+from dataclasses import asdict
+
+from search.cli.common import DATA, AsJson, Out, say_where
+from search.cli.options import with_settings
+from search.console.terminal import (
+    console,
+    load_images,
+    print_json,
+    say,
+)
+from search.errors import TreinoError
+from search.settings import Settings
+
+
+@with_settings("study", "storage")
+def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
+    """Show trials, baselines, retrained models and the documents' figures in one table."""
+    from search.reports import leaderboard as board
+    from search.study.workspace import Workspace
+
+    with Workspace.open(settings, write=False) as place:
+        study = place.study(settings.study) if settings.study else place.newest_study()
+        title = f"study {study.study_name}" if study else "baselines"
+        found = board.rows(study, place.records, place.layout)
+    if not found:
+        raise TreinoError("nothing was trained yet: run `make search` first")
+    if as_json:
+        print_json([asdict(row) for row in found])
+        return
+    console().print(board.table(found, title))
+
+
+@with_settings("study", "storage")
+def report(settings: Settings, out: Out = None) -> None:
+    """Write a page about the study, with its figures: what is best, why, what to try next."""
+    from search.reports import report
+    from search.study.workspace import Workspace
+    from search.workers.hardware import cores
+
+    with Workspace.open(settings, write=False) as place:
+        study = place.study(settings.study)
+        path = report.write(place, study, cores(), out)
+        say_where(path.parent, out or place.layout.report(study.study_name))
+    say(f"report: {path} (figures beside it as PNG and SVG)")
+
+
+@with_settings("storage", "host", "port", "writable", "allow_host")
+def dashboard(settings: Settings) -> None:
+    """Show the studies in optuna-dashboard, on this machine alone and read-only."""
+    from search.reports.dashboard import serve
+    from search.study.workspace import Workspace
+
+    with Workspace.open(settings, write=settings.writable) as place:
+        serve(
+            place.storage,
+            place.layout.artifacts,
+            host=settings.host,
+            port=settings.port,
+            writable=settings.writable,
+            allowed=settings.allow_host,
+            announce=say,
+        )
+
+
+@with_settings(*DATA)
+def show_data(settings: Settings, as_json: AsJson = False) -> None:
+    """Say which images a search would use, and what is wrong with them."""
+    data = load_images(settings, as_json=as_json).dataset
+    from search.reports import listings
+
+    if as_json:
+        print_json(listings.images(data))
+    else:
+        console().print(listings.table_of_images(data))
+
+
+@with_settings("storage")
+def studies(settings: Settings, as_json: AsJson = False) -> None:
+    """List the studies."""
+    from search.reports import listings
+    from search.study.workspace import Workspace
+    from storage.study import summaries
+
+    with Workspace.open(settings, write=False) as place:
+        found = summaries(place.storage)
+    if not found:
+        raise TreinoError("there is no study yet: run `make search` first")
+    if as_json:
+        print_json([asdict(row) for row in found])
+    else:
+        console().print(listings.table_of_studies(found))

@@ -1,0 +1,208 @@
+"""Replay: searches on learning curves that are known already, in seconds.
+
+A Task is a table of curves; a Strategy searches on it with simulated workers, for whom every epoch
+takes one unit of time; what it would have handed over at any moment is compared with what there is.
+"""
+
+import json
+import math
+import os
+import signal
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import optuna
+
+from search.processes import leave_with_parent
+from search.replay.simulation import BUDGETS, Maker, Task, regrets
+from search.scheduling.samplers import trial_seed
+from search.spaces.unit_cube import Array
+
+
+@dataclass(frozen=True)
+class Run:
+    """One replay.
+
+    Attributes:
+        strategy: Name of the strategy.
+        task: Number of the task, from 0.
+        seed: Makes, with the task's name, the seed of the strategy.
+        workers: Simulated workers.
+    """
+
+    strategy: str
+    task: int
+    seed: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a strategy came to with a budget.
+
+    Attributes:
+        strategy: Its name.
+        workers: Simulated workers.
+        budget: Full trainings.
+        regret: Mean normalised regret over tasks and seeds.
+        spread: Standard error of that mean.
+    """
+
+    strategy: str
+    workers: int
+    budget: int
+    regret: float
+    spread: float
+
+
+def replays(
+    tasks: Sequence[Callable[[], Task]],
+    strategies: Mapping[str, Maker],
+    runs: Sequence[Run],
+    *,
+    budgets: Sequence[int] = BUDGETS,
+    processes: int = 1,
+) -> Iterator[tuple[Run, Array]]:
+    """Replay in several processes; each run with its regrets (budgets,), as they end.
+
+    Args:
+        tasks: Make the tasks; called in each process.
+        strategies: By name.
+        runs: What to replay.
+        budgets: In full trainings.
+        processes: Processes that share the replays.
+    """
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _as_replayer)
+    try:
+        with _one_thread_each():  # the processes are started by the first submissions
+            futures = {
+                pool.submit(
+                    _regrets, tasks[run.task], strategies[run.strategy], run, tuple(budgets)
+                ): run
+                for run in runs
+            }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # not by `with`, which would wait for all of them
+
+
+def compare(
+    tasks: Sequence[Callable[[], Task]],
+    strategies: Mapping[str, Maker],
+    *,
+    seeds: int,
+    workers: int,
+    budgets: Sequence[int] = BUDGETS,
+    processes: int = 1,
+    done: Callable[[], None] = lambda: None,
+) -> list[Result]:
+    """Replay every strategy on every task with every seed.
+
+    Args:
+        tasks: Make the tasks; called in each process.
+        strategies: By name.
+        seeds: How many, from 0.
+        workers: Simulated workers.
+        budgets: In full trainings.
+        processes: Processes that share the replays.
+        done: Called after each replay of one strategy on one task with one seed.
+
+    Returns:
+        A result for each strategy and budget.
+    """
+    runs = [
+        Run(name, task, seed, workers)
+        for name in strategies
+        for task in range(len(tasks))
+        for seed in range(seeds)
+    ]
+    found = {}
+    for run, regret in replays(tasks, strategies, runs, budgets=budgets, processes=processes):
+        found[run] = regret
+        done()
+    return summary([(run, found[run]) for run in runs], budgets)
+
+
+def summary(found: Iterable[tuple[Run, Array]], budgets: Sequence[int]) -> list[Result]:
+    """A result for each strategy, number of workers and budget, from runs with their regrets."""
+    groups: dict[tuple[str, int], list[Array]] = {}
+    for run, regret in found:
+        groups.setdefault((run.strategy, run.workers), []).append(regret)
+    return [
+        Result(
+            strategy=name,
+            workers=workers,
+            budget=budget,
+            regret=float(np.mean(column)),
+            spread=float(np.std(column) / math.sqrt(len(column))),
+        )
+        for (name, workers), rows in groups.items()
+        for budget, column in zip(budgets, np.transpose(rows), strict=True)
+    ]
+
+
+def printed(results: Sequence[Result], *, as_json: bool) -> str:
+    """Results as JSON, or as a table: a row a strategy, a column a budget, regret ± spread."""
+    if as_json:
+        return json.dumps([asdict(result) for result in results], indent=2)
+    budgets = list(dict.fromkeys(result.budget for result in results))
+    names = list(dict.fromkeys(result.strategy for result in results))
+    width = max(map(len, names))
+    lines = [" " * width + "".join(f"{f'{budget}x':>11}" for budget in budgets)]
+    for name in names:
+        mine = [result for result in results if result.strategy == name]
+        figures = (f"{brief(r.regret)}±{brief(r.spread)}" for r in mine)
+        lines.append(f"{name:<{width}}" + "".join(f"{figure:>11}" for figure in figures))
+    return "\n".join(lines)
+
+
+def brief(figure: float) -> str:
+    """A figure to three places, without the zero before the point: five of them fit a line."""
+    text = f"{round(figure, 3) + 0.0:.3f}"  # no minus before a zero
+    return text.replace("0.", ".", 1) if abs(figure) < 1 else text
+
+
+_TASKS: dict[int, Task] = {}  # of this process: a task takes seconds to make
+
+
+def _regrets(
+    make_task: Callable[[], Task], make: Maker, run: Run, budgets: tuple[int, ...]
+) -> Array:
+    if run.task not in _TASKS:
+        _TASKS[run.task] = make_task()
+    task = _TASKS[run.task]
+    # Not the same on every task, or the luck of one draw would count twelve times over.
+    seed = trial_seed(run.seed, zlib.crc32(task.name.encode()))
+    return regrets(task, make, seed=seed, workers=run.workers, budgets=budgets)
+
+
+def _as_replayer() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    leave_with_parent()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or it tells of every study made
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started within compute with one thread: there is one for each core already.
+
+    The libraries read the environment when they are loaded, so that it is too late for a limit once
+    the process runs code of ours.
+    """
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,56 @@
+"""Ways to search that a replay compares."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from search.replay.simulation import Maker, Strategy, Task, Work
+from search.scheduling.asha import Chooser, Seen, rungs
+from search.scheduling.prior import prior_of
+from search.scheduling.samplers import make_chooser
+
+
+class Promoting:
+    """treino's own way: the very chooser that the tuner asks."""
+
+    knows_budget = False
+
+    def __init__(self, chooser: Chooser, steps: Sequence[int]) -> None:
+        """Ask ``chooser``, for trials that pause at ``steps``, the last epoch included."""
+        self._chooser = chooser
+        self._rungs = steps
+        self._seen: list[Seen] = []
+
+    def work(self) -> Work | None:
+        """What the chooser chooses."""
+        choice = self._chooser.choose(self._seen, new=True)
+        if choice is None:
+            return None
+        if choice.number is None:
+            self._seen.append(Seen(len(self._seen), choice.params, (), "running"))
+            return Work(len(self._seen) - 1, choice.params)
+        self._seen[choice.number] = self._seen[choice.number].now("running")
+        return Work(choice.number, choice.params)
+
+    def epoch(self, config: int, epoch: int, loss: float) -> bool:
+        """Stop at rungs: to go on is then the chooser's to choose."""
+        seen = self._seen[config].after(loss)
+        if epoch in self._rungs:
+            seen = seen.now("over" if epoch == self._rungs[-1] else "paused")
+        self._seen[config] = seen
+        return seen.state == "running"
+
+
+def _promoting(
+    sampler: str, prior: str, task: Task, seed: int, _workers: int, _budget: int
+) -> Strategy:
+    known = prior_of(prior, task.distributions)
+    chooser = make_chooser(sampler, task.distributions, task.epochs, seed, prior=known)
+    return Promoting(chooser, rungs(task.epochs))
+
+
+STRATEGIES: Mapping[str, Maker] = {
+    "default": partial(_promoting, "gp", "auto"),
+    "default-without-prior": partial(_promoting, "gp", "none"),
+    "promote-tpe": partial(_promoting, "tpe", "none"),
+    "promote-random": partial(_promoting, "random", "none"),
+}

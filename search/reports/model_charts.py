@@ -1,0 +1,80 @@
+"""Charts of a delivered model: its curves, its confusions, its mistakes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from search.figures import plots
+from search.figures.plots import BLUE, INK, MUTED
+from search.figures.svg import Chart
+from search.study.evaluation_record import Tested, mistakes_figure
+from search.study.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    pass
+from search.reports.chart_parts import CHART_TITLE, MOST_LABELLED, WIDTH, fitted, frame, tint
+
+
+def of_model(seen: Snapshot) -> list[Chart]:
+    """The retrained model: its curves, and what it takes for what."""
+    found = []
+    for name in ("loss", "accuracy"):
+        if seen.retraining:
+            figure, axes = fitted(3.2)
+            plots.draw_panels(figure, {name: axes}, seen.retraining, columns=3)
+            tint(axes)
+            caption = (
+                "Training figures are measured during the epoch, with dropout on; validation "
+                "figures after it. The ring marks the epoch whose weights were kept."
+            )
+            found.append(Chart(f"retrained-{name}", f"Retraining: {name}", caption, figure))
+    if seen.tested is not None:
+        found += [_confusion(seen.tested), _by_class(seen.tested)]
+        if seen.tested.mistakes:
+            title = "Most confidently wrong"
+            caption = "Each image with what it is, what it was taken for, and how surely."
+            figure = mistakes_figure(seen.tested, title)
+            found.append(Chart("mistakes", title, caption, figure))
+    return found
+
+
+def _confusion(tested: Tested) -> Chart:
+    title = "Which class is taken for which"
+    figure = plots.confusion_figure(np.array(tested.confusion), tested.classes, title, WIDTH)
+    caption = (
+        f"Counts of {tested.images:,} test images. Rows are the true classes, and a cell is the "
+        "darker the larger its share of the row."
+    )
+    return Chart("confusion", title, caption, figure)
+
+
+def _by_class(tested: Tested) -> Chart:
+    matrix = np.array(tested.confusion)
+    totals = matrix.sum(axis=1)
+    shares = np.diag(matrix) / np.maximum(totals, 1)
+    order = np.argsort(shares)
+    if len(order) > 2 * MOST_LABELLED:  # of many classes, the worst and the best
+        order = np.concatenate([order[:MOST_LABELLED], order[-MOST_LABELLED:]])
+    figure, axes = fitted(0.9 + 0.28 * len(order))
+    axes.barh(range(len(order)), shares[order], 0.7, color=BLUE)
+    for row, share in enumerate(shares[order]):  # beyond all bars, and the dashed line
+        axes.text(1.03, row, f"{share:.1%}", va="center", fontsize=9, color=INK)
+    names = [plots.shortened(tested.classes[n], 18) for n in order]
+    axes.set_yticks(range(len(order)), names, parse_math=False)
+    axes.axvline(tested.accuracy, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    frame(axes, "", None)
+    axes.grid(visible=False)
+    axes.set_xlim(0, 1.2)
+    axes.set_xticks([0, 0.5, 1], ["0%", "50%", "100%"])
+    title = "Accuracy by class"
+    axes.set_title(title, **CHART_TITLE)
+    few = (
+        f", the {MOST_LABELLED} hardest and the {MOST_LABELLED} easiest"
+        if len(order) < len(shares)
+        else ""
+    )
+    caption = (
+        f"Share of each class's test images that were classified correctly{few}; dashed, the "
+        f"share of all, {tested.accuracy:.2%}."
+    )
+    return Chart("accuracy-by-class", title, caption, figure)

@@ -1,0 +1,294 @@
+"""Writes trials down, in the study and in our own tables; the tuner alone has a recorder."""
+
+import math
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from models.history import EpochFigures, best_epoch
+from models.spec import ModelSpec, OwnSpec, TrainingSpec
+from search.figures import plots
+from search.spaces.unit_cube import Params
+from search.study.attributes import (
+    DEATHS,
+    DECISIONS,
+    DUPLICATE,
+    MEMORY,
+    MEMORY_HAD,
+    ORIGIN,
+    OWN_FAULT,
+    PRUNED,
+    REASON,
+    RETRY_OF,
+    UNFIT,
+)
+from search.study.trials import counted, history, lowest, run_name, seed_number
+from storage.engine import StorageError
+from storage.files import Layout, RunFiles
+from storage.tables import Records
+
+
+@dataclass
+class LiveTrial:
+    """An unfinished trial of the study, with what it stands for.
+
+    Attributes:
+        trial: Optuna's handle.
+        params: Its configuration.
+        model: Its network.
+        training: How the network is trained.
+        seed: The training's seed.
+        parameters: Number of weights; 0 until it is known of a network of the user's own.
+        history: Its epochs so far.
+        reported: Epochs that the study knows.
+    """
+
+    trial: optuna.Trial
+    params: Params
+    model: ModelSpec | OwnSpec
+    training: TrainingSpec
+    seed: int
+    parameters: int
+    history: list[EpochFigures] = field(default_factory=list)
+    reported: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Remember which epochs the study knows."""
+        frozen = self.trial.storage.get_trial(self.trial._trial_id)  # noqa: SLF001 - nobody else tells it
+        self.reported = set(frozen.intermediate_values)
+
+    @property
+    def number(self) -> int:
+        """The trial's number in the study."""
+        return self.trial.number
+
+    @property
+    def run(self) -> str:
+        """What its training is called in our tables and folders."""
+        return run_name(self.number)
+
+
+class TrialBook:
+    """Writes trials down, in the study and in our own tables; the tuner alone has one.
+
+    Nothing else writes to the study meanwhile, so what was written is remembered: reading a study's
+    trials takes longer the more of them are paused.
+    """
+
+    def __init__(
+        self, study: optuna.Study, records: Records, layout: Layout, *, monitor: str, keep: int
+    ) -> None:
+        """Write about ``study``; the best ``keep`` finished trials keep their checkpoints."""
+        self._study = study
+        self._records = records
+        self._layout = layout
+        self._monitor = monitor
+        self._keep = keep
+        self._ids: dict[int, int] = {}  # Optuna's, by number
+        self._waiting: deque[int] = deque()
+        self._retries: set[int] = set()  # numbers whose replacement waits
+        self._count = 0  # of the study's trials, when they were adopted and retried
+        self._values: list[float] = []  # of the complete trials
+        self._memory: Mapping[str, Any] | None = study.user_attrs.get(MEMORY)
+
+    def adopt(self) -> list[FrozenTrial]:
+        """The study's trials as ``counted`` gives them."""
+        trials = self._study.get_trials(deepcopy=False)
+        self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - nobody else tells it
+        complete = (t for t in trials if t.state is TrialState.COMPLETE)
+        self._values = [lowest(trial) for trial in complete]
+        waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
+        self._waiting = deque(trial.number for trial in waiting)
+        self._retries = {seed_number(trial) for trial in waiting if RETRY_OF in trial.user_attrs}
+        self._count = len(trials)
+        return counted(trials)
+
+    def retry(self, trial: FrozenTrial) -> bool:
+        """Enqueue the configuration of a trial that was never trained; the new one replaces it.
+
+        It is trained as the first trial would have been: with that one's seed.
+
+        Returns:
+            Whether it was enqueued now; an earlier tuner may have done so.
+        """
+        if seed_number(trial) in self._retries:  # enqueued by an earlier tuner
+            return False
+        kept = {ORIGIN: trial.user_attrs[ORIGIN]} if ORIGIN in trial.user_attrs else {}
+        self._study.enqueue_trial(trial.params, user_attrs={**kept, RETRY_OF: seed_number(trial)})
+        self._waiting.append(self._count)
+        self._count += 1
+        return True
+
+    @property
+    def memory(self) -> Mapping[str, Any] | None:
+        """What the search's chooser learned, as an earlier tuner left it or this one set it."""
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: Mapping[str, Any] | None) -> None:
+        if memory != self._memory:
+            self._memory = memory
+            self._study.set_user_attr(MEMORY, memory)
+
+    @property
+    def waiting(self) -> int:
+        """How many trials are enqueued that nobody has begun."""
+        return len(self._waiting)
+
+    def take_waiting(self) -> optuna.Trial:
+        """Begin the trial that was enqueued first."""
+        trial = self._study.ask()
+        self._ids[trial.number] = trial._trial_id  # noqa: SLF001 - nobody else tells it
+        self._waiting.remove(trial.number)
+        return trial
+
+    def begin(self, params: Params, distributions: Mapping[str, BaseDistribution]) -> optuna.Trial:
+        """Begin a trial of a configuration: one write, so that it is there whole or not at all."""
+        template = create_trial(
+            state=TrialState.RUNNING, params=dict(params), distributions=dict(distributions)
+        )
+        storage, study = self._study._storage, self._study._study_id  # noqa: SLF001 - add_trial says no number
+        identity = storage.create_new_trial(study, template_trial=template)
+        trial = optuna.Trial(self._study, identity)
+        self._ids[trial.number] = identity
+        return trial
+
+    def handle(self, number: int) -> optuna.Trial:
+        """A handle on an unfinished trial."""
+        return optuna.Trial(self._study, self._ids[number])
+
+    def frozen(self, trial: optuna.Trial) -> FrozenTrial:
+        """A trial as the study now has it."""
+        return trial.storage.get_trial(trial._trial_id)  # noqa: SLF001 - nobody else tells it
+
+    def refuse_duplicate(self, trial: optuna.Trial, first: int) -> None:
+        """End a trial whose configuration is that of trial ``first``."""
+        trial.set_user_attr(DUPLICATE, first)
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def refuse_unfit(self, trial: optuna.Trial, reason: str) -> None:
+        """End a trial that there is no room for; PRUNED, so that samplers learn from it."""
+        trial.set_user_attr(UNFIT, value=True)
+        trial.set_user_attr(REASON, reason)
+        self._study.tell(trial, state=TrialState.PRUNED)
+
+    def paths(self, live: LiveTrial) -> RunFiles:
+        """Where the trial's files are."""
+        return self._layout.run(self._study.study_name, live.run)
+
+    def judged(self, figures: EpochFigures) -> float:
+        """The figure that the study judges by."""
+        return float(getattr(figures, self._monitor))
+
+    def note(self, live: LiveTrial, figures: EpochFigures) -> None:
+        """Record and report an epoch, once, however often it is told."""
+        live.history.append(figures)
+        self._records.record_epoch(self._study.study_name, live.run, figures.to_dict())
+        if figures.epoch not in live.reported:
+            live.trial.report(self.judged(figures), figures.epoch)
+            live.reported.add(figures.epoch)
+
+    def decide_pruned(self, live: LiveTrial, pruner: str) -> None:
+        """Write down that the trial is pruned, and why.
+
+        Before it is acted on: a decision outlives the tuner that made it.
+        """
+        figures = live.history[-1]
+        live.trial.set_user_attr(
+            PRUNED,
+            f"pruned by {pruner} after epoch {figures.epoch} of {live.training.epochs}: "
+            f"{self._monitor} {self.judged(figures):.4f}",
+        )
+
+    def decided(self, live: LiveTrial, decision: str) -> None:
+        """Add to the list of what was decided about the trial, and why."""
+        before = live.trial.user_attrs.get(DECISIONS, [])
+        if decision not in before[-1:]:  # told again by a tuner that was killed in between
+            live.trial.set_user_attr(DECISIONS, [*before, decision])
+
+    def unfit(self, live: LiveTrial, memory: int | None = None) -> None:
+        """Note that the configuration is no good: it diverged, or ran out of ``memory`` bytes."""
+        live.trial.set_user_attr(UNFIT, value=True)
+        if memory is not None:
+            live.trial.set_user_attr(MEMORY_HAD, memory)
+
+    def own_fault(self, live: LiveTrial) -> None:
+        """Note that the trial failed in the user's code: perhaps its configuration is why."""
+        live.trial.set_user_attr(OWN_FAULT, value=True)
+
+    def note_death(self, live: LiveTrial, epoch: int, times: int) -> None:
+        """Note how often the trial's worker has died after this same epoch."""
+        live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": times})
+
+    def recall(self, live: LiveTrial) -> None:
+        """Give the trial the history that our tables have of it."""
+        live.history = history(self._records, self._study.study_name, live.run)
+
+    def end(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
+        """End the trial in the study, with what people want to know of it."""
+        best = best_epoch(live.history)
+        attributes: dict[str, Any] = {
+            "parameters": live.parameters,
+            "epochs": len(live.history),
+            "seconds": round(sum(figures.seconds for figures in live.history), 1),
+        }
+        if best is not None:
+            attributes |= {"best epoch": best.epoch, "val_accuracy": round(best.val_accuracy, 4)}
+        if reason:
+            attributes[REASON] = reason
+        for key, value in attributes.items():
+            live.trial.set_user_attr(key, value)
+        value = None
+        if state is TrialState.COMPLETE:
+            judged = (self.judged(figures) for figures in live.history)
+            value = min(figure for figure in judged if math.isfinite(figure))
+            self._values.append(value)
+        self._upload(live, state, with_model=value in sorted(self._values)[: self._keep])
+        self._study.tell(live.trial, value, state=state)
+        # What waits for ``tidy`` fills the disk: no more of it than may be kept.
+        self.paths(live).remove_checkpoint(but_the_newest=self._keep > 0)
+
+    def _upload(self, live: LiveTrial, state: TrialState, *, with_model: bool) -> None:
+        """Keep spec, picture of the curves and model where the dashboard shows them.
+
+        The model only of a trial that is among the best when it ends: they get ever fewer.
+        """
+        paths = self.paths(live)
+        store = FileSystemArtifactStore(self._layout.artifacts)
+        files = [paths.spec]
+        if live.history:
+            title = f"{self._study.study_name}, trial {live.number}"
+            plots.draw_curves(live.history, paths.curves, title, subtitle=state.name.lower())
+            files.append(paths.curves)
+        if with_model and paths.model.exists():
+            files.append(paths.model)
+        try:
+            self._layout.artifacts.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                upload_artifact(
+                    artifact_store=store,
+                    file_path=str(file),
+                    study_or_trial=live.trial,
+                    storage=self._study._storage,  # noqa: SLF001 - the one that the study uses
+                )
+        except OSError as error:
+            raise StorageError(
+                f"cannot keep artifacts in {self._layout.artifacts}: {error.strerror or error}"
+            ) from error
+        paths.model.unlink(missing_ok=True)  # kept there, or not worth it
+
+    def tidy(self, spared: Collection[int] = ()) -> None:
+        """Bound the space: only the best finished trials, and the unfinished, keep theirs.
+
+        So do the trials of the numbers ``spared``.
+        """
+        finished = [t for t in self._study.get_trials(deepcopy=False) if t.state.is_finished()]
+        for rank, trial in enumerate(sorted(finished, key=lowest)):
+            files = self._layout.run(self._study.study_name, run_name(trial.number))
+            files.remove_checkpoint(but_the_newest=rank < self._keep or trial.number in spared)
