@@ -12,18 +12,18 @@ from statistics import median
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from search.scheduling.asha import ETA, Choice, Seen, next_rung, rungs
+from search.scheduling.asha import ETA, NextTraining, ObservedTrial, next_rung, rungs
 from search.scheduling.prior import prior_of
 from search.scheduling.samplers import make_chooser
 from search.spaces.builtin import Documents
-from search.spaces.unit_cube import Coordinates
+from search.spaces.unit_cube import UnitCube
 
 TRIALS = (100, 2000)
 EPOCHS = 100
 DECISIONS = 30
 LIMIT = 0.05  # seconds
 DISTRIBUTIONS = Documents(epochs=EPOCHS, image_side=32).distributions()
-COORDINATES = Coordinates(DISTRIBUTIONS)
+COORDINATES = UnitCube(DISTRIBUTIONS)
 STEPS = rungs(EPOCHS)
 
 
@@ -35,7 +35,7 @@ def curve(point: np.ndarray) -> tuple[float, ...]:
     return tuple(float(loss) for loss in floor + (2.3 - floor) * np.exp(-speed * epochs))
 
 
-def history(count: int) -> list[Seen]:
+def history(count: int) -> list[ObservedTrial]:
     """Trials of a search that has begun so many."""
     points = COORDINATES.uniform(count, np.random.default_rng(0))
     curves = [curve(point) for point in points]
@@ -46,7 +46,7 @@ def history(count: int) -> list[Seen]:
         for n in there[: len(there) // ETA]:
             reached[n] = rung
     return [
-        Seen(
+        ObservedTrial(
             number,
             COORDINATES.params(points[number]),
             curves[number][: reached[number]],
@@ -56,11 +56,11 @@ def history(count: int) -> list[Seen]:
     ]
 
 
-def train(seen: list[Seen], choice: Choice) -> None:
+def train(seen: list[ObservedTrial], choice: NextTraining) -> None:
     """Train what was chosen up to its next rung."""
     number = len(seen) if choice.number is None else choice.number
     if choice.number is None:
-        seen.append(Seen(number, choice.params, (), "paused"))
+        seen.append(ObservedTrial(number, choice.params, (), "paused"))
     until = next_rung(STEPS, len(seen[number].losses))
     losses = curve(COORDINATES.of(choice.params))[:until]
     seen[number] = replace(

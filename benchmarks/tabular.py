@@ -35,7 +35,7 @@ from search.replay.peers import GROUPS
 from search.replay.simulation import Task
 from search.replay.tabular import TREES, TabularTask
 from search.scheduling.curves import Curve, Curves
-from search.spaces.unit_cube import Array, Coordinates, Params
+from search.spaces.unit_cube import Array, Params, UnitCube
 from search.workers.hardware import cores
 
 DRAWS, EARLY, NEIGHBOURS = 2, 3, 5
@@ -168,7 +168,7 @@ def main(folder: Path) -> None:
 
 def _drawn(task: LCBenchTask, count: int, seed: int) -> tuple[list[dict], Array, Array]:
     """Random configurations, their features (count, features) and curves (count, epochs)."""
-    coordinates = Coordinates(task.distributions)
+    coordinates = UnitCube(task.distributions)
     points = coordinates.uniform(count, np.random.default_rng(seed))
     configurations = [coordinates.params(point) for point in points]
     curves = np.array([task.curve(params) for params in configurations])

@@ -21,7 +21,7 @@ from search.protocol import TestFigures
 from search.settings import Settings
 from search.spaces.builtin import Documents, Space
 from search.study.attributes import DECISIONS, REASON
-from search.study.evaluation_record import Tested, draw_mistakes
+from search.study.evaluation_record import EvaluationRecord, draw_mistakes
 from search.study.names import BASELINES
 from search.study.trials import run_name
 from search.study.workspace import Workspace, made_by, made_with
@@ -125,7 +125,7 @@ def hand_over(
     accuracy = float(np.trace(confusion) / confusion.sum())
     mistakes = tuple(Mistake(n, n % count, (n + 1) % count, 0.99 - 0.01 * n) for n in range(16))
     table = tuple(tuple(int(n) for n in row) for row in confusion)
-    tested = Tested.of(TestFigures(0.5, accuracy, table, 922_314, mistakes), data)
+    tested = EvaluationRecord.of(TestFigures(0.5, accuracy, table, 922_314, mistakes), data)
     files = place.layout.best(study.study_name)
     files.folder.mkdir(parents=True)
     files.tested.write_text(tested.to_json(), encoding="utf-8")

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from search.spaces.builtin import Documents
-from search.spaces.unit_cube import Coordinates
+from search.spaces.unit_cube import UnitCube
 
 SPACES: dict[str, Mapping[str, BaseDistribution]] = {
     "documents": Documents(20, 32).distributions(),
@@ -40,7 +40,7 @@ def test_a_point_is_a_configuration_of_the_space_and_leads_back_to_itself(
     name: str, data: st.DataObject
 ) -> None:
     space = SPACES[name]
-    coordinates = Coordinates(space)
+    coordinates = UnitCube(space)
     unit = st.floats(0.0, 1.0)
     point = np.array(data.draw(st.lists(unit, min_size=len(space), max_size=len(space))))
     params = coordinates.params(point)
@@ -55,7 +55,7 @@ def test_a_point_is_a_configuration_of_the_space_and_leads_back_to_itself(
 
 
 def test_numbers_lie_in_order_and_choices_without_order_equally_far_apart() -> None:
-    coordinates = Coordinates(SPACES["odd"])
+    coordinates = UnitCube(SPACES["odd"])
     base = {"one": 3, "steps": 4, "log": 10, "stepped": 0.0, "colour": "red", "only": 7}
 
     def features(**changes: Any) -> np.ndarray:
@@ -69,14 +69,14 @@ def test_numbers_lie_in_order_and_choices_without_order_equally_far_apart() -> N
 
 
 def test_numbers_to_choose_from_lie_in_order_however_they_were_given() -> None:
-    coordinates = Coordinates({"batch": CategoricalDistribution((256, 32, 128))})
+    coordinates = UnitCube({"batch": CategoricalDistribution((256, 32, 128))})
     places = [coordinates.of({"batch": n})[0] for n in (32, 128, 256)]
     assert places == sorted(places)
     assert coordinates.feature_count == 1
 
 
 def test_neighbours_stay_in_the_cube_and_are_mostly_near() -> None:
-    coordinates = Coordinates(SPACES["documents"])
+    coordinates = UnitCube(SPACES["documents"])
     random = np.random.default_rng(0)
     point = coordinates.uniform(1, random)[0]
     near = coordinates.near(point, 500, random)
@@ -87,5 +87,5 @@ def test_neighbours_stay_in_the_cube_and_are_mostly_near() -> None:
 
 
 def test_a_parameter_that_a_configuration_lacks_is_in_the_middle() -> None:
-    coordinates = Coordinates(SPACES["documents"])
+    coordinates = UnitCube(SPACES["documents"])
     assert set(coordinates.of({})) == {0.5}

@@ -22,7 +22,7 @@ from search.errors import TreinoError
 from search.replay.tabular import TabularTask, check
 from search.scheduling import curves
 from search.scheduling.curves import LEAST, Curve, Curves
-from search.spaces.unit_cube import Coordinates
+from search.spaces.unit_cube import UnitCube
 from search.study import recorded_curves
 from search.study.attributes import UNFIT
 from search.study.trials import run_name
@@ -55,7 +55,7 @@ def made(configurations: tuple[Curve, ...]) -> Curves:
 
 
 def params(seed: int) -> dict[str, object]:
-    coordinates = Coordinates(RANGES)
+    coordinates = UnitCube(RANGES)
     return coordinates.params(coordinates.uniform(1, np.random.default_rng(seed))[0])
 
 

@@ -17,7 +17,7 @@ from optuna.distributions import (
 
 from search.errors import SettingsError, TreinoError
 from search.replay.peers import GROUPS, chosen, missing
-from search.replay.simulation import Epoch, Maker, Work, regrets, simulate
+from search.replay.simulation import Epoch, Maker, ReplayJob, regrets, simulate
 from search.replay.strategies import STRATEGIES as OURS
 from search.spaces.unit_cube import Array, Params
 
@@ -76,7 +76,7 @@ class Watched:
         self._epochs: dict[int, int] = {}
         self.workers = 0
 
-    def work(self) -> Work | None:
+    def work(self) -> ReplayJob | None:
         work = self._strategy.work()
         if work is None:
             return None

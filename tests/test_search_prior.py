@@ -10,21 +10,21 @@ from scipy.special import ndtr
 
 from search.errors import SettingsError, TreinoError
 from search.scheduling import curves
-from search.scheduling.asha import Choice, Seen
-from search.scheduling.freeze_thaw import ByForecast
+from search.scheduling.asha import NextTraining, ObservedTrial
+from search.scheduling.freeze_thaw import FreezeThaw
 from search.scheduling.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
 from search.spaces.builtin import Documents, Extended
-from search.spaces.unit_cube import Coordinates
+from search.spaces.unit_cube import UnitCube
 from search.study.attributes import MEMORY
 from search.tuning.messages import knowing
 
 SPACE = Documents(epochs=20, image_side=32).distributions()
 RECORD = curves.read(RECORDED)
-KNOWN = [curve.params for curve in RECORD.configurations]
+MAX_OBSERVATIONS = [curve.params for curve in RECORD.configurations]
 
 
 def at_end(prior: Prior, configurations: list[dict]) -> np.ndarray:
-    coordinates = Coordinates(SPACE)
+    coordinates = UnitCube(SPACE)
     points = np.array([coordinates.of(params) for params in configurations])
     return prior.expect(points, np.ones(len(points)))
 
@@ -36,7 +36,7 @@ def test_scores_are_normal_and_by_rank_and_the_lowest_is_lowest() -> None:
 
 
 def test_what_treino_brings_is_whole_and_of_the_documents_space() -> None:
-    assert len(KNOWN) == 120
+    assert len(MAX_OBSERVATIONS) == 120
     assert "digits" in RECORD.data
     assert {len(curve.val_loss) for curve in RECORD.configurations} <= set(range(10, 21))
     assert RECORD.distributions.keys() == SPACE.keys()
@@ -49,15 +49,15 @@ def ranks_agree(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_what_did_well_elsewhere_is_expected_to_do_well() -> None:
     lowest = RECORD.table().min(axis=1)
-    assert ranks_agree(at_end(prior_of("auto", SPACE), KNOWN), lowest) > 0.8
+    assert ranks_agree(at_end(prior_of("auto", SPACE), MAX_OBSERVATIONS), lowest) > 0.8
     # Of others too: the record's second half, by its first.
     half = RECORD.model_copy(update={"configurations": RECORD.configurations[:60]})
-    assert ranks_agree(at_end(RecordedPrior(half, SPACE), KNOWN[60:]), lowest[60:]) > 0.4
+    assert ranks_agree(at_end(RecordedPrior(half, SPACE), MAX_OBSERVATIONS[60:]), lowest[60:]) > 0.4
 
 
 def test_what_is_expected_of_an_epoch_is_what_was_recorded_after_it() -> None:
     prior = prior_of("auto", SPACE)
-    points = np.array([Coordinates(SPACE).of(params) for params in KNOWN])
+    points = np.array([UnitCube(SPACE).of(params) for params in MAX_OBSERVATIONS])
     first, between, last = (prior.expect(points, np.full(120, z)) for z in (0.0, 0.5, 1.0))
     losses = RECORD.table()[:, 0]
     assert ranks_agree(first, losses) > 0.6 > ranks_agree(last, losses)
@@ -70,7 +70,7 @@ def test_other_ranges_of_the_same_parameters_are_no_hindrance() -> None:
         "learning_rate": FloatDistribution(3e-4, 3e-3, log=True),
         "blocks": IntDistribution(2, 3),
     }
-    here, there = Coordinates(narrow), Coordinates(SPACE)
+    here, there = UnitCube(narrow), UnitCube(SPACE)
     points = here.uniform(50, np.random.default_rng(0))
     same = np.array([there.of(here.params(point)) for point in points])
     ends = np.ones(50)
@@ -81,7 +81,7 @@ def test_other_ranges_of_the_same_parameters_are_no_hindrance() -> None:
     )
 
 
-@pytest.mark.parametrize("configurations", [KNOWN, KNOWN[3:4] * 6])
+@pytest.mark.parametrize("configurations", [MAX_OBSERVATIONS, MAX_OBSERVATIONS[3:4] * 6])
 def test_what_is_expected_of_one_does_not_depend_on_the_others(configurations: list[dict]) -> None:
     prior = prior_of("auto", SPACE)
     found = at_end(prior, configurations)
@@ -107,8 +107,8 @@ def test_a_file_of_ones_own_is_taken_and_one_of_another_space_refused(tmp_path: 
         }
     )
     curves.write(turned, tmp_path / "mine.json")
-    mine = at_end(prior_of(str(tmp_path / "mine.json"), SPACE), KNOWN)
-    assert np.corrcoef(mine, at_end(prior_of("auto", SPACE), KNOWN))[0, 1] < -0.3
+    mine = at_end(prior_of(str(tmp_path / "mine.json"), SPACE), MAX_OBSERVATIONS)
+    assert np.corrcoef(mine, at_end(prior_of("auto", SPACE), MAX_OBSERVATIONS))[0, 1] < -0.3
     with pytest.raises(SettingsError, match="same choices; others are blocks, last_filters"):
         prior_of(str(tmp_path / "mine.json"), {"rate": FloatDistribution(0, 1)})
     few = turned.model_copy(update={"configurations": turned.configurations[:9]})
@@ -121,25 +121,25 @@ def test_a_file_of_ones_own_is_taken_and_one_of_another_space_refused(tmp_path: 
 
 def test_what_was_learned_beside_another_prior_is_forgotten() -> None:
     known, nothing = prior_of("auto", SPACE), Prior()
-    memory = {**ByForecast(SPACE, 20, 0, prior=known).memory, "losses": 300}
-    assert ByForecast(SPACE, 20, 0, memory, known).memory == memory
-    assert ByForecast(SPACE, 20, 0, memory, nothing).memory["losses"] == 0
+    memory = {**FreezeThaw(SPACE, 20, 0, prior=known).memory, "losses": 300}
+    assert FreezeThaw(SPACE, 20, 0, memory, known).memory == memory
+    assert FreezeThaw(SPACE, 20, 0, memory, nothing).memory["losses"] == 0
 
 
 def test_a_search_begins_with_what_did_well_elsewhere_and_says_so() -> None:
     prior = prior_of("auto", SPACE)
-    choices = [ByForecast(SPACE, 20, seed, prior=prior).choose([], new=True) for seed in range(8)]
+    choices = [FreezeThaw(SPACE, 20, seed, prior=prior).choose([], new=True) for seed in range(8)]
     assert all(choice is not None and "recorded on digits" in choice.reason for choice in choices)
     begun = at_end(prior, [dict(choice.params) for choice in choices if choice is not None])
     drawn = [
-        ByForecast(SPACE, 20, seed, prior=None).choose([], new=True).params for seed in range(8)
+        FreezeThaw(SPACE, 20, seed, prior=None).choose([], new=True).params for seed in range(8)
     ]
     assert begun.max() < at_end(prior, drawn).mean()
 
 
 def by_expectation(prior: Prior, count: int = 4000) -> list[dict]:
     """Configurations, those of which most is expected first."""
-    coordinates = Coordinates(SPACE)
+    coordinates = UnitCube(SPACE)
     points = coordinates.uniform(count, np.random.default_rng(5))
     return [
         coordinates.params(point)
@@ -157,17 +157,19 @@ def test_what_did_very_well_elsewhere_is_not_judged_by_its_first_epochs(
     trusted = int((at_end(prior, ordered) <= prior.good).sum())
     assert 1 <= trusted <= 12  # about a thousandth
     next_best = ordered[trusted]
-    others = [Seen(n, KNOWN[n], (2.0, 1.5 + 0.01 * n), "paused") for n in range(1, 5)]
+    others = [
+        ObservedTrial(n, MAX_OBSERVATIONS[n], (2.0, 1.5 + 0.01 * n), "paused") for n in range(1, 5)
+    ]
 
-    def chosen(params: dict, losses: tuple[float, ...], prior: Prior) -> Choice:
-        trial = Seen(0, params, losses, "paused")
-        choice = ByForecast(SPACE, epochs, 0, prior=prior).choose([trial, *others], new=new)
+    def chosen(params: dict, losses: tuple[float, ...], prior: Prior) -> NextTraining:
+        trial = ObservedTrial(0, params, losses, "paused")
+        choice = FreezeThaw(SPACE, epochs, 0, prior=prior).choose([trial, *others], new=new)
         assert choice is not None
         return choice
 
     # Before others are begun, even: it need not be paused.
-    alone = ByForecast(SPACE, epochs, 0, prior=prior).choose(
-        [Seen(0, best, (3.0, 2.9), "paused")], new=new
+    alone = FreezeThaw(SPACE, epochs, 0, prior=prior).choose(
+        [ObservedTrial(0, best, (3.0, 2.9), "paused")], new=new
     )
     assert alone is not None
     assert alone.number == 0
@@ -188,10 +190,12 @@ def test_what_did_very_well_elsewhere_is_not_judged_by_its_first_epochs(
 
 def test_a_prior_is_trusted_until_the_search_knows_better() -> None:
     prior = prior_of("auto", SPACE)
-    trial = Seen(0, by_expectation(prior)[0], (3.0, 2.9), "paused")
-    whole = [Seen(n, KNOWN[n], (1.5 + 0.01 * n,) * 20, "over") for n in range(1, 41)]
+    trial = ObservedTrial(0, by_expectation(prior)[0], (3.0, 2.9), "paused")
+    whole = [
+        ObservedTrial(n, MAX_OBSERVATIONS[n], (1.5 + 0.01 * n,) * 20, "over") for n in range(1, 41)
+    ]
     for spent, trusted in ((whole[:30], True), (whole, False)):
-        choice = ByForecast(SPACE, 20, 0, prior=prior).choose([trial, *spent], new=True)
+        choice = FreezeThaw(SPACE, 20, 0, prior=prior).choose([trial, *spent], new=True)
         assert choice is not None
         assert (choice.number == 0) is trusted
 
@@ -201,12 +205,12 @@ def test_a_search_says_when_it_goes_on_with_another_prior() -> None:
     known, nothing = prior_of("auto", SPACE), Prior()
     assert "begins with what 120 trainings on digits tell" in knowing(study, True, known)
     assert not knowing(study, True, nothing)
-    study.set_user_attr(MEMORY, dict(ByForecast(SPACE, 20, 0, prior=known).memory))
+    study.set_user_attr(MEMORY, dict(FreezeThaw(SPACE, 20, 0, prior=known).memory))
     assert not knowing(study, False, known)
     assert knowing(study, False, nothing) == (
         "it goes on no longer with what 120 trainings on digits tell: its forecast learns anew"
     )
-    for before in ({"scales": [], "losses": 9}, dict(ByForecast(SPACE, 20, 0).memory)):
+    for before in ({"scales": [], "losses": 9}, dict(FreezeThaw(SPACE, 20, 0).memory)):
         study.set_user_attr(MEMORY, before)
         assert knowing(study, False, known) == (
             "it goes on with what 120 trainings on digits tell: its forecast learns anew"

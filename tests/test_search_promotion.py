@@ -14,10 +14,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from search.scheduling.asha import (
     ETA,
-    Choice,
     Chooser,
-    Seen,
-    State,
+    NextTraining,
+    ObservedState,
+    ObservedTrial,
     epochs_to_come,
     next_rung,
     promotable,
@@ -42,8 +42,8 @@ def loss(params: Mapping[str, Any], epoch: int) -> float:
     return 0.2 + level + 1 / (1 + epoch)
 
 
-def trial(number: int, losses: Sequence[float], state: Any = "paused") -> Seen:
-    return Seen(number, {"rate": 0.1 + number / 100, "width": 1}, tuple(losses), state)
+def trial(number: int, losses: Sequence[float], state: Any = "paused") -> ObservedTrial:
+    return ObservedTrial(number, {"rate": 0.1 + number / 100, "width": 1}, tuple(losses), state)
 
 
 class Search:
@@ -51,8 +51,8 @@ class Search:
 
     def __init__(self, sampler: str, seed: int = 0, *, forgetful: bool = False) -> None:
         self.sampler, self.seed, self.forgetful = sampler, seed, forgetful
-        self.seen: list[Seen] = []
-        self.choices: list[Choice] = []
+        self.seen: list[ObservedTrial] = []
+        self.choices: list[NextTraining] = []
         self.chooser = self.fresh()
 
     def fresh(self, memory: Mapping[str, Any] | None = None) -> Chooser:
@@ -69,7 +69,7 @@ class Search:
         number = choice.number
         if number is None:
             number = len(self.seen)
-            self.seen.append(Seen(number, choice.params, (), "running"))
+            self.seen.append(ObservedTrial(number, choice.params, (), "running"))
         goal = next_rung(rungs(EPOCHS), len(self.seen[number].losses))
         while len(self.seen[number].losses) < goal:
             epoch = len(self.seen[number].losses) + 1
@@ -151,7 +151,7 @@ class TestEveryChooser:
         search = Search(sampler)
         for _ in range(12):
             search.step()
-        bad = Seen(len(search.seen), {"rate": 0.9, "width": 4}, (math.inf,), "over")
+        bad = ObservedTrial(len(search.seen), {"rate": 0.9, "width": 4}, (math.inf,), "over")
         search.seen.append(bad)
         for _ in range(20):
             assert search.step()
@@ -174,7 +174,7 @@ def test_the_forecast_finds_the_good_corner_sooner_than_chance() -> None:
 def test_the_more_workers_the_sooner_a_paused_trial_is_taken_up() -> None:
     square = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
 
-    def taken_up(others: State) -> int:
+    def taken_up(others: ObservedState) -> int:
         """Of 20 searches, how many take up one of their 8 paused trials; 16 are in that state."""
         count = 0
         for seed in range(20):
@@ -184,7 +184,7 @@ def test_the_more_workers_the_sooner_a_paused_trial_is_taken_up() -> None:
                 end = 1 + (x - 0.3) ** 2 + (y - 0.6) ** 2
                 losses = (end + 1 + random.normal(0, 0.02), end + 0.5 + random.normal(0, 0.02))
                 state = "paused" if number < 8 else others
-                seen.append(Seen(number, {"x": x, "y": y}, losses, state))
+                seen.append(ObservedTrial(number, {"x": x, "y": y}, losses, state))
             choice = make_chooser("gp", square, 20, seed).choose(seen, new=True)
             count += choice is not None and choice.number is not None
         return count
@@ -196,7 +196,7 @@ def test_the_best_third_goes_on_and_says_its_rank() -> None:
     seen = [trial(n, (1.0, 1.0 - n / 10, 1.0)) for n in range(6)]
     chooser = make_chooser("random", SPACE, EPOCHS, 0)
     choice = chooser.choose(seen, new=True)
-    assert choice == Choice(5, seen[5].params, "rank 1 of 6 after epoch 3")
+    assert choice == NextTraining(5, seen[5].params, "rank 1 of 6 after epoch 3")
     seen[5] = seen[5].now("running")
     second = chooser.choose(seen, new=True)
     assert second is not None

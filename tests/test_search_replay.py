@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from search.replay.comparison import Result, Run, compare, printed, replays
 from search.replay.lcbench import LCBenchTask
 from search.replay.peers import PEERS
-from search.replay.simulation import Work, regrets, simulate
+from search.replay.simulation import ReplayJob, regrets, simulate
 from search.replay.strategies import STRATEGIES
 from search.spaces.unit_cube import Array, Params
 
@@ -44,11 +44,11 @@ class Given:
 
     knows_budget = False
 
-    def __init__(self, *works: Work, until: int = 3) -> None:
+    def __init__(self, *works: ReplayJob, until: int = 3) -> None:
         self._works = list(works)
         self._until = until
 
-    def work(self) -> Work | None:
+    def work(self) -> ReplayJob | None:
         return self._works.pop(0) if self._works else None
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
@@ -56,11 +56,11 @@ class Given:
 
 
 def always(x: float, *_: object) -> Given:
-    return Given(*(Work(n, {"x": x}) for n in range(20)))
+    return Given(*(ReplayJob(n, {"x": x}) for n in range(20)))
 
 
 def test_workers_train_side_by_side() -> None:
-    strategy = Given(Work(0, {"x": 0.0}), Work(1, {"x": 1.0}), Work(2, {"x": 0.5}))
+    strategy = Given(ReplayJob(0, {"x": 0.0}), ReplayJob(1, {"x": 1.0}), ReplayJob(2, {"x": 0.5}))
     told = simulate(Lines(), strategy, 2, 100)
     assert [epoch.loss for epoch in told] == [2.0, 3.0, 1.0, 2.0, 0.0, 1.0, 2.5, 1.5, 0.5]
 
@@ -71,9 +71,9 @@ def test_the_budget_ends_a_search() -> None:
 
 def test_a_configuration_goes_on_after_its_last_epoch_or_is_begun_again() -> None:
     x = {"x": 0.0}
-    on = Given(Work(0, x), Work(0, x), until=1)
+    on = Given(ReplayJob(0, x), ReplayJob(0, x), until=1)
     assert [epoch.loss for epoch in simulate(Lines(), on, 1, 9)] == [2.0, 1.0]
-    again = Given(Work(0, x), Work(0, x, restart=True), until=1)
+    again = Given(ReplayJob(0, x), ReplayJob(0, x, restart=True), until=1)
     assert [epoch.loss for epoch in simulate(Lines(), again, 1, 9)] == [2.0, 2.0]
 
 
@@ -85,7 +85,7 @@ def test_regret_is_0_for_the_best_and_1_for_the_middle(x: float) -> None:
 
 def test_handed_over_is_the_lowest_loss_so_far_whatever_its_curve_becomes() -> None:
     def make(*_: object) -> Given:
-        return Given(Work(0, {"x": 1.2}), Work(1, {"x": 0.1}))
+        return Given(ReplayJob(0, {"x": 1.2}), ReplayJob(1, {"x": 0.1}))
 
     # After three epochs 1.2 was seen of the first, and nothing of the second.
     assert regrets(Lines(), make, seed=0, workers=1, budgets=(1, 2)).tolist() == [1.2, 0.1]
@@ -99,7 +99,7 @@ def test_who_knows_the_budget_searches_anew_for_each() -> None:
 
     def make(_task: object, _seed: int, _workers: int, budget: int) -> Knowing:
         budgets.append(budget)
-        return Knowing(*(Work(n, {"x": 1 / budget}) for n in range(9)))
+        return Knowing(*(ReplayJob(n, {"x": 1 / budget}) for n in range(9)))
 
     found = regrets(Lines(), make, seed=0, workers=1, budgets=(1, 2))
     assert found.tolist() == [1 / 3, 1 / 6]

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from search.protocol import PATIENCE, Verdict
 from search.scheduling import events
 from search.scheduling import instructions as do
-from search.scheduling.asha import ByRank, Seen
+from search.scheduling.asha import AsyncHalving, ObservedTrial
 from search.scheduling.failures import HOPELESS
 from search.scheduling.instructions import Instruction
 from search.scheduling.limits import Limits, Stored
@@ -29,7 +29,7 @@ EPOCHS = 9
 CONFIGURATIONS = 12  # of the space; the last one does not fit
 
 
-def propose(trials: Sequence[Seen], _rungs: Sequence[int]) -> Params | None:
+def propose(trials: Sequence[ObservedTrial], _rungs: Sequence[int]) -> Params | None:
     """The first configuration that no trial has."""
     known = {trial.params["x"] for trial in trials}
     return next(({"x": x} for x in range(CONFIGURATIONS) if x not in known), None)
@@ -44,7 +44,7 @@ class Store:
     """What a database would hold; carries out what concerns it."""
 
     limits: Limits
-    trials: dict[int, Seen] = field(default_factory=dict)
+    trials: dict[int, ObservedTrial] = field(default_factory=dict)
     ended: dict[int, str] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)  # values of x
     pruned: set[int] = field(default_factory=set)
@@ -62,7 +62,7 @@ class Store:
             now = "over" if number in self.ended else "paused" if waits else "running"
             trials.append(replace(trial, state=now))
         stored = Stored(trials, len(self.waiting), sorted(self.pruned), self.deaths, self.reported)
-        return SearchState(ByRank(EPOCHS, propose), self.limits, stored, slots, fault)
+        return SearchState(AsyncHalving(EPOCHS, propose), self.limits, stored, slots, fault)
 
 
 class Searches(RuleBasedStateMachine):
@@ -144,7 +144,7 @@ class Searches(RuleBasedStateMachine):
         most = self.store.limits.trials
         counted = len(self.store.trials) - len(self.store.duplicates)
         assert most is None or counted < most
-        self.store.trials[number] = Seen(number, {"x": x}, (), "running")
+        self.store.trials[number] = ObservedTrial(number, {"x": x}, (), "running")
         self.carry_out(self.state.handle(events.TrialBegun(self.now, slot, number, {"x": x})))
 
     def free(self, slot: int) -> None:
@@ -291,7 +291,9 @@ TestSearches.settings = settings(max_examples=60, stateful_step_count=40, deadli
 
 def started(limits: Limits, slots: int = 1, **stored: object) -> SearchState:
     """A state whose first trial, or trials, are in their slots."""
-    state = SearchState(ByRank(EPOCHS, propose), limits, Stored(**stored), range(slots), fault)
+    state = SearchState(
+        AsyncHalving(EPOCHS, propose), limits, Stored(**stored), range(slots), fault
+    )
     number = len(state.trials)
     wanted = state.handle(events.Tick(0.0))
     while wanted and isinstance(wanted[-1], do.BeginTrial):
@@ -313,7 +315,7 @@ def test_a_worker_that_dies_again_and_again_on_one_epoch_fails_its_trial() -> No
 
 
 def test_deaths_are_remembered_by_a_rebuilt_state() -> None:
-    trial = Seen(0, {"x": 0}, (1.0,), "running")
+    trial = ObservedTrial(0, {"x": 0}, (1.0,), "running")
     state = started(Limits(EPOCHS, False, 1), trials=[trial], deaths={0: (1, PATIENCE - 1)})
     *_, end = state.handle(events.JobFailed(1.0, 0, "died", "SIGSEGV"))
     assert isinstance(end, do.FinishTrial)

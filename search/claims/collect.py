@@ -11,16 +11,16 @@ from models.history import EpochFigures
 from models.spec import SpecError, count_parameters, estimate_memory
 from search.claims import pairing as pairs
 from search.claims.catalog import Claim
-from search.claims.pairing import Work
+from search.claims.pairing import PairTraining
 from search.claims.verdicts import Key
 from search.console.display import Overall
 from search.console.text import plural
 from search.errors import NothingToTrainError
 from search.protocol import PATIENCE, Done, Failed, Job
 from search.spaces.builtin import Space
-from search.study.training_order import Order
+from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
-from search.tuning.job_runner import Crew, Task
+from search.tuning.job_runner import JobRunner, TrainingTask
 from search.tuning.session import Session
 from search.workers.hardware import check_room, memory, slots
 from storage.files import Layout, write_atomically
@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass
-class Settler:
+class PairCollector:
     """Supplies a crew with the trainings that are needed next, and records what came of them.
 
     Attributes:
@@ -63,7 +63,7 @@ class Settler:
     session: Session
     limits: Limits = Limits()
     failed: list[str] = field(default_factory=list, init=False)
-    _busy: dict[str, tuple[Work, Order]] = field(default_factory=dict, init=False)
+    _busy: dict[str, tuple[PairTraining, TrainingOrder]] = field(default_factory=dict, init=False)
     _in_a_row: int = field(default=0, init=False)
     _given_up: set[tuple[Key, int]] = field(default_factory=set, init=False)
 
@@ -93,9 +93,9 @@ class Settler:
         self._view = pairs.view_of(self.study, self._records)
         self._seed = int(self.study.user_attrs[MADE_WITH]["seed"])
         self.session.display.say(self._plan())
-        Crew(self.session).train(self.supply, self.ended)
+        JobRunner(self.session).train(self.supply, self.ended)
 
-    def supply(self) -> Task | None:
+    def supply(self) -> TrainingTask | None:
         """The next training, None if there is none for now."""
         while self._in_a_row < PATIENCE:
             work = pairs.next_work(
@@ -130,10 +130,10 @@ class Settler:
                 seed=order.seed,
                 checkpoint=files.checkpoint,
             )
-            return Task(order.title, job)
+            return TrainingTask(order.title, job)
         return None  # they all fail: the fault is not the networks'
 
-    def ended(self, task: Task, history: list[EpochFigures], end: Done | Failed) -> None:
+    def ended(self, task: TrainingTask, history: list[EpochFigures], end: Done | Failed) -> None:
         """Record a training; one that diverged counts with the epochs before."""
         run = task.job.run
         work, order = self._busy.pop(run)
@@ -151,7 +151,7 @@ class Settler:
         self._view = pairs.view_of(self.study, self._records)
         self._tell()
 
-    def _check_room(self, order: Order) -> None:
+    def _check_room(self, order: TrainingOrder) -> None:
         """Raise SpecError if the images or the machine have no room for the network."""
         shape, classes = self.data.input_shape, len(self.data.classes)
         count_parameters(order.model, shape, classes)
@@ -198,8 +198,8 @@ def settler(
     workers: int,
     epochs: int | None,
     aside: bool = False,
-) -> Iterator[Settler]:
-    """All workers, for the paired trainings that ``claims`` lack; see Settler.
+) -> Iterator[PairCollector]:
+    """All workers, for the paired trainings that ``claims`` lack; see PairCollector.
 
     Raises:
         LeaseHeld: Another process trains pairs of that study now.
@@ -215,4 +215,4 @@ def settler(
         StudyLease(place.storage.engine, f"{name}/pairs") as lease,
         Session.open(place, name, all_slots, lease, aside=aside) as session,
     ):
-        yield Settler(study, space, data, claims, session, limits)
+        yield PairCollector(study, space, data, claims, session, limits)

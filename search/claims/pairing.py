@@ -25,7 +25,7 @@ from search.intervals import FEWEST_PAIRS
 from search.scheduling.samplers import trial_seed
 from search.spaces.builtin import Space
 from search.study.provenance import document
-from search.study.training_order import Order
+from search.study.training_order import TrainingOrder
 from search.study.trials import best_trial, counted, run_name
 from storage.study import MADE_BY, MADE_WITH
 from storage.tables import ModelRow, Records
@@ -52,7 +52,7 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class Work:
+class PairTraining:
     """One training of a pair.
 
     Attributes:
@@ -72,12 +72,12 @@ class Work:
         """What makes it this training."""
         return key(self.params), self.seed
 
-    def order(self, study: str, space: Space) -> Order:
+    def order(self, study: str, space: Space) -> TrainingOrder:
         """What is to be trained: every epoch of the study's, without EarlyStopping."""
         model, training = space.specs(self.params)
         changes = {"early_stopping": None, "train_order": self.params[arms.ORDER]}
         training = training.model_copy(update=changes)
-        return Order(study, KIND, KIND, self.title, model, training, self.seed, self.trial)
+        return TrainingOrder(study, KIND, KIND, self.title, model, training, self.seed, self.trial)
 
 
 def view_of(study: optuna.Study, records: Records) -> StudyView:
@@ -150,7 +150,7 @@ def next_work(
     claims: Sequence[Claim] = CLAIMS,
     busy: Collection[tuple[Key, int]] = (),
     given_up: Collection[tuple[Key, int]] = (),
-) -> Work | None:
+) -> PairTraining | None:
     """The training that is needed next; None if none is, or none before one that is under way.
 
     Round by round, each of PER_ROUND pairs for every claim; a claim that is settled by the rounds
@@ -199,7 +199,7 @@ def most_work(
 
 
 def row_of(
-    order: Order, work: Work, data: Dataset, history: Sequence[EpochFigures]
+    order: TrainingOrder, work: PairTraining, data: Dataset, history: Sequence[EpochFigures]
 ) -> ModelRow | None:
     """What is recorded of a paired training; None if it has no epoch to show.
 
@@ -229,7 +229,7 @@ def row_of(
     )
 
 
-def spec_of(order: Order, work: Work, data: Dataset) -> str:
+def spec_of(order: TrainingOrder, work: PairTraining, data: Dataset) -> str:
     """What a paired training is trained with, and the configuration it stands for, as JSON."""
     content = json.loads(document(order.model, order.training, order.seed, data))
     return json.dumps({**content, "params": dict(work.params)}, indent=2, ensure_ascii=False) + "\n"
@@ -243,17 +243,19 @@ def _round(anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[tuple[
         yield anchor, trial_seed(seed, FIRST_SEED + which)
 
 
-def works_of(claim: Claim, anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[Work]:
+def works_of(
+    claim: Claim, anchors: Sequence[Anchor], seed: int, number: int
+) -> Iterator[PairTraining]:
     """The trainings of one round of pairs for a claim, around each anchor."""
     for index, (anchor, pair_seed) in enumerate(_round(anchors, seed, number)):
         pair = number * PER_ROUND + index + 1
         if not claim.arms:
             title = f"{anchor.name}, pair {pair}"
-            yield Work(title, anchor.params, pair_seed, anchor.trial)
+            yield PairTraining(title, anchor.params, pair_seed, anchor.trial)
         for arm in claim.arms:
             params = arm.of(anchor.params)
             what = "" if params == anchor.params else f", {claim.name} {arm.label}"
-            yield Work(f"{anchor.name}{what}, pair {pair}", params, pair_seed, anchor.trial)
+            yield PairTraining(f"{anchor.name}{what}, pair {pair}", params, pair_seed, anchor.trial)
 
 
 def _order(study: optuna.Study) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.claims.verdicts import StudyView, Verdict, compared, differences, outcomes, plain
+from search.claims.verdicts import ClaimVerdict, StudyView, compared, differences, outcomes, plain
 from search.console.text import plural
 from search.figures import plots, svg
 from search.figures.svg import Chart
@@ -23,7 +23,7 @@ _LOG_AXES = {"learning_rate", "l2_conv"}
 _DOUBLING_AXES = {"batch_size", "last_filters"}
 
 
-def draw(verdict: Verdict, view: StudyView, png: Path) -> None:
+def draw(verdict: ClaimVerdict, view: StudyView, png: Path) -> None:
     """Draw a claim as a PNG of 1000 by 400 pixels, and as an SVG beside it.
 
     On the left what was trained: a line for each family of paired trainings, or a dot for each
@@ -44,7 +44,7 @@ def draw(verdict: Verdict, view: StudyView, png: Path) -> None:
     svg.save(Chart(png.stem, verdict.claim.text, "", figure), png.parent)
 
 
-def chart(verdict: Verdict, view: StudyView, width: float) -> Chart:
+def chart(verdict: ClaimVerdict, view: StudyView, width: float) -> Chart:
     """The effects of a claim alone, for a page; ``width`` in inches."""
     claim = verdict.claim
     figure = plots.new_figure(width, 1.5 + 0.6 * len(claim.contrasts))
@@ -59,7 +59,7 @@ def chart(verdict: Verdict, view: StudyView, width: float) -> Chart:
     return Chart(f"claim-{claim.name}", claim.text, " ".join(said), figure)
 
 
-def _draw_trained(axes: "Axes", verdict: Verdict, view: StudyView) -> None:
+def _draw_trained(axes: "Axes", verdict: ClaimVerdict, view: StudyView) -> None:
     claim = verdict.claim
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
     axes.set_ylabel(claim.outcome)
@@ -112,7 +112,7 @@ def _draw_dots(axes: "Axes", dots: Sequence[tuple[float, float]], name: str) -> 
         axes.minorticks_off()
 
 
-def _draw_effects(axes: "Axes", verdict: Verdict, view: StudyView) -> None:
+def _draw_effects(axes: "Axes", verdict: ClaimVerdict, view: StudyView) -> None:
     claim = verdict.claim
     rows = list(range(len(claim.contrasts)))[::-1]  # the first on top
     dots = differences(view, claim) if verdict.source == "pairs" else [[] for _ in rows]
@@ -170,7 +170,7 @@ def _make_room(axes: "Axes") -> None:
     axes.set_xlim(low - margin, high + margin)
 
 
-def _basis(verdict: Verdict) -> str:
+def _basis(verdict: ClaimVerdict) -> str:
     found = [effect.estimate.n for effect in verdict.effects if effect.estimate]
     if not found:
         return ""

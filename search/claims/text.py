@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from search.claims.verdicts import StudyView, Verdict, common_epoch
+from search.claims.verdicts import ClaimVerdict, StudyView, common_epoch
 from search.console.text import plural
 from search.intervals import Estimate
 
@@ -16,7 +16,7 @@ STYLES = {"supported": "bold green", "contradicted": "bold red", "not enough dat
 
 
 def paragraphs(
-    verdicts: Sequence[Verdict], view: StudyView, figures: Mapping[str, Path]
+    verdicts: Sequence[ClaimVerdict], view: StudyView, figures: Mapping[str, Path]
 ) -> list[Text]:
     """What is to be printed, a Text a line.
 
@@ -42,7 +42,7 @@ def paragraphs(
     return lines
 
 
-def _findings(verdict: Verdict) -> list[str]:
+def _findings(verdict: ClaimVerdict) -> list[str]:
     if not verdict.source:
         return []
     n = [effect.estimate.n for effect in verdict.effects if effect.estimate]
@@ -63,7 +63,7 @@ def _shown(estimate: Estimate | None) -> str:
     return f"{estimate.effect:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f})"
 
 
-def _notes(verdicts: Sequence[Verdict], view: StudyView) -> list[str]:
+def _notes(verdicts: Sequence[ClaimVerdict], view: StudyView) -> list[str]:
     notes = []
     if any(verdict.source for verdict in verdicts):
         notes.append(

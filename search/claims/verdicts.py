@@ -97,7 +97,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """What became of a claim.
 
     Attributes:
@@ -160,7 +160,7 @@ def key(params: Params) -> Key:
     return tuple(sorted(params.items()))
 
 
-def judge(view: StudyView) -> list[Verdict]:
+def judge(view: StudyView) -> list[ClaimVerdict]:
     """A verdict for each of CLAIMS, in their order.
 
     Each claim's intervals hold together with probability 0.95; seven claims together do not.
@@ -235,7 +235,7 @@ def without_order(params: Params) -> Params:
     return {name: value for name, value in params.items() if name != arms.ORDER}
 
 
-def _judged(view: StudyView, claim: Claim) -> Verdict:
+def _judged(view: StudyView, claim: Claim) -> ClaimVerdict:
     paired = _from_pairs(view, claim)
     if all(e is not None and e.n >= FEWEST_PAIRS for e in paired):
         return _verdict(view, claim, paired, "pairs", view.epochs)
@@ -274,7 +274,7 @@ def _verdict(
     found: Sequence[Estimate | None],
     source: Literal["pairs", "trials", ""],
     epoch: int,
-) -> Verdict:
+) -> ClaimVerdict:
     effects = tuple(
         Effect(contrast.label, estimate)
         for contrast, estimate in zip(claim.contrasts, found, strict=True)
@@ -286,7 +286,7 @@ def _verdict(
         word = "supported"
     elif not_so(high < 0 for _, high in enough):
         word = "contradicted"
-    verdict = Verdict(claim, word, effects, source, epoch)
+    verdict = ClaimVerdict(claim, word, effects, source, epoch)
     if word != "not enough data":
         return verdict
     missing, settle = _what_is_lacking(view, claim, _from_pairs(view, claim))

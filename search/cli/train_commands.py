@@ -34,7 +34,7 @@ def baseline(
     from search.retraining.delivery import workshop
     from search.scheduling.samplers import training_seed
     from search.study.names import BASELINES
-    from search.study.training_order import Order
+    from search.study.training_order import TrainingOrder
     from search.study.trials import history
     from search.study.workspace import Workspace
     from search.tuning import messages
@@ -43,7 +43,7 @@ def baseline(
     changes: dict[str, Any] = {"train_order": settings.train_order}
     if settings.baseline_epochs is not None:
         changes["epochs"] = settings.baseline_epochs
-    order = Order(
+    order = TrainingOrder(
         study=BASELINES,
         kind="baseline",
         name=run,

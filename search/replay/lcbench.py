@@ -14,7 +14,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from search.errors import TreinoError
-from search.spaces.unit_cube import Array, Coordinates, Params
+from search.spaces.unit_cube import Array, Params, UnitCube
 
 EPOCHS = 52
 SAMPLE = 2000  # random configurations that say what is good and what is middling
@@ -62,7 +62,7 @@ class LCBenchTask:
         self.distributions: Mapping[str, BaseDistribution] = {
             column: _distribution(ranges[column]) for column in COLUMNS
         }
-        coordinates = Coordinates(self.distributions)
+        coordinates = UnitCube(self.distributions)
         points = coordinates.uniform(SAMPLE, np.random.default_rng(0))
         curves = self._curves([coordinates.params(point) for point in points])
         lowest = np.sort(curves.min(axis=1))

@@ -38,7 +38,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
+class ReplayJob:
     """What a free worker trains next.
 
     Attributes:
@@ -65,7 +65,7 @@ class Strategy(Protocol):
     def knows_budget(self) -> bool:
         """See above."""
 
-    def work(self) -> Work | None:
+    def work(self) -> ReplayJob | None:
         """Work for a free worker; None: nothing until another worker reports.
 
         A configuration that was begun before goes on after its last epoch.
@@ -102,7 +102,7 @@ def simulate(task: Task, strategy: Strategy, workers: int, budget: int) -> list[
     Returns:
         The epochs in order of time.
     """
-    busy: list[Work | None] = [None] * workers
+    busy: list[ReplayJob | None] = [None] * workers
     trained: dict[int, int] = {}
     curve_of = task.curves()
     curves: dict[int, Array] = {}

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from search.replay.simulation import Maker, Strategy, Task, Work
-from search.scheduling.asha import Chooser, Seen, rungs
+from search.replay.simulation import Maker, ReplayJob, Strategy, Task
+from search.scheduling.asha import Chooser, ObservedTrial, rungs
 from search.scheduling.prior import prior_of
 from search.scheduling.samplers import make_chooser
 
@@ -18,18 +18,18 @@ class Promoting:
         """Ask ``chooser``, for trials that pause at ``steps``, the last epoch included."""
         self._chooser = chooser
         self._rungs = steps
-        self._seen: list[Seen] = []
+        self._seen: list[ObservedTrial] = []
 
-    def work(self) -> Work | None:
+    def work(self) -> ReplayJob | None:
         """What the chooser chooses."""
         choice = self._chooser.choose(self._seen, new=True)
         if choice is None:
             return None
         if choice.number is None:
-            self._seen.append(Seen(len(self._seen), choice.params, (), "running"))
-            return Work(len(self._seen) - 1, choice.params)
+            self._seen.append(ObservedTrial(len(self._seen), choice.params, (), "running"))
+            return ReplayJob(len(self._seen) - 1, choice.params)
         self._seen[choice.number] = self._seen[choice.number].now("running")
-        return Work(choice.number, choice.params)
+        return ReplayJob(choice.number, choice.params)
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """Stop at rungs: to go on is then the chooser's to choose."""

@@ -23,7 +23,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from search.errors import TreinoError
 from search.scheduling.curves import LEAST, Curves
 from search.scheduling.prior import normal_scores
-from search.spaces.unit_cube import Array, Coordinates, Params
+from search.spaces.unit_cube import Array, Params, UnitCube
 
 TREES = 100
 
@@ -47,7 +47,7 @@ class TabularTask:
         self.name = name
         self.epochs = curves.epochs
         self.distributions: Mapping[str, BaseDistribution] = curves.ranges
-        self._coordinates = Coordinates(self.distributions)
+        self._coordinates = UnitCube(self.distributions)
         self._table = curves.table()
         self._rows = {
             frozenset(curve.params.items()): row for row, curve in enumerate(curves.configurations)

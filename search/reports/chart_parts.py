@@ -8,20 +8,20 @@ import numpy as np
 
 from search.figures import plots
 from search.figures.plots import BLUE, GREEN, GREY, INK, LINES, MUTED, ORANGE, VERMILION
-from search.study.snapshot import STATES, State, TrialView
+from search.study.snapshot import STATES, ShownState, TrialView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: dict[State, str] = {
+COLOURS: dict[ShownState, str] = {
     "complete": BLUE,
     "running": GREEN,
     "paused": ORANGE,
     "pruned": GREY,
     "failed": VERMILION,
 }
-MARKERS: dict[State, str] = {
+MARKERS: dict[ShownState, str] = {
     "complete": "o",
     "running": "^",
     "paused": "s",
@@ -40,7 +40,7 @@ RING: dict[str, Any] = {
 }
 
 
-def dots(state: State) -> dict[str, Any]:
+def dots(state: ShownState) -> dict[str, Any]:
     """How a trial of that state is marked."""
     hollow = state == "pruned"
     return {

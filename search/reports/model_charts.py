@@ -7,7 +7,7 @@ import numpy as np
 from search.figures import plots
 from search.figures.plots import BLUE, INK, MUTED
 from search.figures.svg import Chart
-from search.study.evaluation_record import Tested, mistakes_figure
+from search.study.evaluation_record import EvaluationRecord, mistakes_figure
 from search.study.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def of_model(seen: Snapshot) -> list[Chart]:
     return found
 
 
-def _confusion(tested: Tested) -> Chart:
+def _confusion(tested: EvaluationRecord) -> Chart:
     title = "Which class is taken for which"
     figure = plots.confusion_figure(np.array(tested.confusion), tested.classes, title, WIDTH)
     caption = (
@@ -48,7 +48,7 @@ def _confusion(tested: Tested) -> Chart:
     return Chart("confusion", title, caption, figure)
 
 
-def _by_class(tested: Tested) -> Chart:
+def _by_class(tested: EvaluationRecord) -> Chart:
     matrix = np.array(tested.confusion)
     totals = matrix.sum(axis=1)
     shares = np.diag(matrix) / np.maximum(totals, 1)

@@ -8,7 +8,7 @@ import optuna
 
 from models.documented import BEST_TEST_ACCURACY
 from search.claims import pairing, plots
-from search.claims.verdicts import Verdict, judge
+from search.claims.verdicts import ClaimVerdict, judge
 from search.console.text import duration
 from search.figures import svg
 from search.intervals import of_share, told_share
@@ -239,7 +239,7 @@ def _model(seen: Snapshot, drawings: str) -> Iterator[str]:
     yield f"{drawings}</section>"
 
 
-def _claims(verdicts: Sequence[Verdict], drawings: str) -> Iterator[str]:
+def _claims(verdicts: Sequence[ClaimVerdict], drawings: str) -> Iterator[str]:
     """What the documents say of hyperparameters, where anything was trained that tells."""
     if not drawings:
         return

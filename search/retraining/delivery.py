@@ -12,11 +12,11 @@ from search.errors import TrainingFailedError
 from search.figures import plots
 from search.interruption import Interruption
 from search.protocol import Done, Failed, Job, TestFigures
-from search.study.evaluation_record import Tested, draw_mistakes
+from search.study.evaluation_record import EvaluationRecord, draw_mistakes
 from search.study.provenance import document
-from search.study.training_order import Order
+from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
-from search.tuning.job_runner import Crew, Task
+from search.tuning.job_runner import JobRunner, TrainingTask
 from search.tuning.session import Session
 from search.workers.hardware import slots
 from storage.files import RunFiles, write_atomically
@@ -24,7 +24,7 @@ from storage.lease import StudyLease
 from storage.tables import ModelRow
 
 
-class Workshop:
+class Delivery:
     """Trains orders on its workers, with a record of every epoch, and hands over the models."""
 
     def __init__(self, session: Session) -> None:
@@ -34,7 +34,7 @@ class Workshop:
         self._layout = session.place.layout
         self._display = session.display
 
-    def make(self, order: Order, data: Dataset, paths: RunFiles) -> ModelRow | None:
+    def make(self, order: TrainingOrder, data: Dataset, paths: RunFiles) -> ModelRow | None:
         """Train an order, or go on with it, and put what comes out at ``paths``.
 
         Returns:
@@ -50,7 +50,7 @@ class Workshop:
         return made
 
     def make_all(
-        self, orders: Sequence[tuple[Order, RunFiles]], data: Dataset
+        self, orders: Sequence[tuple[TrainingOrder, RunFiles]], data: Dataset
     ) -> list[ModelRow | Failed | None]:
         """Train several orders of one study, as many at once as there are workers; see ``make``.
 
@@ -61,7 +61,7 @@ class Workshop:
             TrainingFailedError: The disk is full, or the like: no training can go on.
         """
         made: dict[str, ModelRow | Failed] = {}
-        waiting: dict[str, tuple[Order, RunFiles]] = {}
+        waiting: dict[str, tuple[TrainingOrder, RunFiles]] = {}
         for order, paths in orders:
             run = order.run(data)
             known = self._already_made(order, run, paths)
@@ -74,10 +74,10 @@ class Workshop:
                 )
         left = list(waiting)
 
-        def supply() -> Task | None:
+        def supply() -> TrainingTask | None:
             return self._task(*waiting[left[0]], left.pop(0), data) if left else None
 
-        def ended(task: Task, history: list[EpochFigures], end: Done | Failed) -> None:
+        def ended(task: TrainingTask, history: list[EpochFigures], end: Done | Failed) -> None:
             run = task.job.run
             if isinstance(end, Failed):
                 made[run] = end
@@ -92,11 +92,11 @@ class Workshop:
                 self._display.overall(Overall(len(made), len(orders), "trainings"))
 
         if waiting:
-            Crew(self._session, every_turn).train(supply, ended)
+            JobRunner(self._session, every_turn).train(supply, ended)
         return [made.get(order.run(data)) for order, _ in orders]
 
-    def _task(self, order: Order, paths: RunFiles, run: str, data: Dataset) -> Task:
-        return Task(
+    def _task(self, order: TrainingOrder, paths: RunFiles, run: str, data: Dataset) -> TrainingTask:
+        return TrainingTask(
             order.title,
             Job(
                 run=run,
@@ -111,7 +111,7 @@ class Workshop:
             ),
         )
 
-    def _already_made(self, order: Order, run: str, paths: RunFiles) -> ModelRow | None:
+    def _already_made(self, order: TrainingOrder, run: str, paths: RunFiles) -> ModelRow | None:
         """The model of this very training, if it is still what lies at ``paths``."""
         for row in self._records.models(order.study):
             whole = paths.model.is_file() and paths.spec.is_file()
@@ -121,7 +121,7 @@ class Workshop:
 
     def _hand_over(
         self,
-        order: Order,
+        order: TrainingOrder,
         data: Dataset,
         paths: RunFiles,
         history: list[EpochFigures],
@@ -135,7 +135,7 @@ class Workshop:
         title = f"{order.study}, {order.title}"
         plots.draw_curves(history, paths.curves, title)
         plots.draw_confusion(np.array(test.confusion), data.classes, paths.confusion, title)
-        tested = Tested.of(test, data)
+        tested = EvaluationRecord.of(test, data)
         write_atomically(paths.tested, tested.to_json())
         draw_mistakes(tested, paths.mistakes, title)
         row = ModelRow(
@@ -164,7 +164,7 @@ class Workshop:
 @contextmanager
 def workshop(
     place: Workspace, study: str, *, workers: int = 1, aside: bool = False
-) -> Iterator[tuple[Workshop, Interruption]]:
+) -> Iterator[tuple[Delivery, Interruption]]:
     """Workers that share all of the machine, for trainings that belong beside ``study``.
 
     What it says goes ``aside``, to standard error, where standard output is for something else.
@@ -177,4 +177,4 @@ def workshop(
         StudyLease(place.storage.engine, f"{study}/best") as lease,
         Session.open(place, study, slots(workers), lease, aside=aside) as session,
     ):
-        yield Workshop(session), session.interruption
+        yield Delivery(session), session.interruption

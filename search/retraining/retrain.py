@@ -21,10 +21,10 @@ from search.errors import NothingToTrainError, TrainingFailedError
 from search.intervals import of_difference_of_means
 from search.protocol import Failed
 from search.retraining.card import card
-from search.retraining.delivery import Workshop
+from search.retraining.delivery import Delivery
 from search.scheduling.samplers import trial_seed
 from search.spaces.builtin import Space
-from search.study.training_order import Order
+from search.study.training_order import TrainingOrder
 from search.study.trials import lowest, seed_number
 from search.study.workspace import is_of_cifar10
 from storage.files import Layout, RunFiles, write_atomically
@@ -109,7 +109,7 @@ class Report:
 
 def orders_of_best(
     study: optuna.Study, space: Space, *, epochs: int, top: int = 1, seeds: int = 1
-) -> list[Order]:
+) -> list[TrainingOrder]:
     """The orders to train the best ``top`` trials anew, each with ``seeds`` seeds.
 
     The best are those with the lowest loss at any epoch, whatever ended them. The first seed is
@@ -137,13 +137,15 @@ def orders_of_best(
     return [_order(study, space, trial, epochs, again) for again in range(seeds) for trial in best]
 
 
-def memory_needed(orders: Sequence[Order], data: Dataset) -> int:
+def memory_needed(orders: Sequence[TrainingOrder], data: Dataset) -> int:
     """Bytes that the largest of the trainings needs; 0 where that is not known."""
     shape, classes = data.input_shape, len(data.classes)
     return max(estimate_memory(o.model, shape, classes, o.training.batch_size) for o in orders)
 
 
-def _order(study: optuna.Study, space: Space, trial: FrozenTrial, epochs: int, again: int) -> Order:
+def _order(
+    study: optuna.Study, space: Space, trial: FrozenTrial, epochs: int, again: int
+) -> TrainingOrder:
     model, training = space.specs(trial.params)
     training = training.model_copy(
         update={
@@ -152,7 +154,7 @@ def _order(study: optuna.Study, space: Space, trial: FrozenTrial, epochs: int, a
             "reduce_lr": ReduceLROnPlateau(factor=0.1, patience=5, min_lr=1e-6),
         }
     )
-    return Order(
+    return TrainingOrder(
         study=study.study_name,
         kind="retrain",
         name=f"trial-{trial.number:05d}-retrained",
@@ -172,7 +174,11 @@ def _seed(seed: int, number: int, again: int) -> int:
 
 
 def retrain(
-    workshop: Workshop, study: optuna.Study, data: Dataset, layout: Layout, orders: Sequence[Order]
+    workshop: Delivery,
+    study: optuna.Study,
+    data: Dataset,
+    layout: Layout,
+    orders: Sequence[TrainingOrder],
 ) -> Report | None:
     """Train orders of ``orders_of_best``, compare them, and hand the best one over.
 

@@ -2,9 +2,9 @@
 
 Every trial is trained to the first rung and paused. From then on a free worker either begins a new
 trial or takes a paused one up to its next rung, whichever promises most; a paused trial is never
-lost, only not promising yet. ``ByRank`` promotes the best third of each rung, as asynchronous
+lost, only not promising yet. ``AsyncHalving`` promotes the best third of each rung, as asynchronous
 successive halving does (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020);
-``search.scheduling.freeze_thaw.ByForecast`` goes by a model of the losses. Both decide by what they
+``search.scheduling.freeze_thaw.FreezeThaw`` goes by a model of the losses. Both decide by what they
 are shown alone: a search broken off and continued decides as one that was not.
 """
 
@@ -20,11 +20,11 @@ ETA = 3  # a rung is this many times as far as the one before, and a third of it
 STARTUP = 10  # trials begun at random before a model has a say
 
 
-State = Literal["running", "paused", "over"]
+ObservedState = Literal["running", "paused", "over"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedTrial:
     """What a decision may know of a trial.
 
     Attributes:
@@ -37,7 +37,7 @@ class Seen:
     number: int
     params: Params
     losses: tuple[float, ...]
-    state: State
+    state: ObservedState
 
     # Kept, because each decision asks for them of every trial, and few trials have changed.
     @cached_property
@@ -50,17 +50,17 @@ class Seen:
         """The configuration, to look it up by."""
         return frozenset(self.params.items())
 
-    def after(self, loss: float) -> "Seen":
+    def after(self, loss: float) -> "ObservedTrial":
         """The trial after one more epoch."""
         return replace(self, losses=(*self.losses, loss))
 
-    def now(self, state: State) -> "Seen":
+    def now(self, state: ObservedState) -> "ObservedTrial":
         """The trial in another state."""
         return replace(self, state=state)
 
 
 @dataclass(frozen=True)
-class Choice:
+class NextTraining:
     """What a free worker is to train.
 
     Attributes:
@@ -81,7 +81,9 @@ class Chooser(Protocol):
     def memory(self) -> Mapping[str, Any] | None:
         """What another one needs to decide as this one; None if it needs nothing."""
 
-    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+    def choose(
+        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+    ) -> NextTraining | None:
         """What a free worker is to train; None for nothing.
 
         Args:
@@ -104,7 +106,7 @@ def rungs(epochs: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
-def standing(seen: Sequence[Seen], trial: Seen, rung: int) -> tuple[int, int]:
+def standing(seen: Sequence[ObservedTrial], trial: ObservedTrial, rung: int) -> tuple[int, int]:
     """Rank of a trial's loss at a rung, from 1, and how many trials reached that rung."""
     there = [min(other.losses[:rung]) for other in seen if len(other.losses) >= rung]
     return 1 + sum(loss < min(trial.losses[:rung]) for loss in there), len(there)
@@ -115,7 +117,7 @@ def next_rung(steps: Sequence[int], epochs: int) -> int:
     return next((rung for rung in steps if rung > epochs), steps[-1])
 
 
-def epochs_to_come(seen: Sequence[Seen], trials: int, steps: Sequence[int]) -> int:
+def epochs_to_come(seen: Sequence[ObservedTrial], trials: int, steps: Sequence[int]) -> int:
     """Epochs that a search still needs, if a third of each rung is promoted from now on.
 
     Trials that went beyond a rung already count as promoted there, even if they are more.
@@ -141,12 +143,12 @@ def epochs_to_come(seen: Sequence[Seen], trials: int, steps: Sequence[int]) -> i
     return total
 
 
-def _goes_on(trial: Seen) -> bool:
+def _goes_on(trial: ObservedTrial) -> bool:
     """Whether a trial is on its way beyond the epoch that it has reached."""
     return trial.state == "running" or not trial.losses
 
 
-def why_left(seen: Sequence[Seen], trial: Seen, steps: Sequence[int]) -> str:
+def why_left(seen: Sequence[ObservedTrial], trial: ObservedTrial, steps: Sequence[int]) -> str:
     """Why a paused trial was not taken up again before the search ended."""
     rung = reached(trial, steps)
     rank, count = standing(seen, trial, rung)
@@ -158,7 +160,9 @@ def why_left(seen: Sequence[Seen], trial: Seen, steps: Sequence[int]) -> str:
     )
 
 
-def promotable(seen: Sequence[Seen], steps: Sequence[int], *, new: bool) -> list[Seen]:
+def promotable(
+    seen: Sequence[ObservedTrial], steps: Sequence[int], *, new: bool
+) -> list[ObservedTrial]:
     """Paused trials that may go on.
 
     All of them while new trials may be begun. After that, a third of each rung goes on, rounded
@@ -175,7 +179,7 @@ def promotable(seen: Sequence[Seen], steps: Sequence[int], *, new: bool) -> list
     return [t for t in paused if room.get(reached(t, steps), 1) > 0]
 
 
-def reached(trial: Seen, steps: Sequence[int]) -> int:
+def reached(trial: ObservedTrial, steps: Sequence[int]) -> int:
     """The last rung that a trial has reached; 0 before the first."""
     return _rung_at(len(trial.losses), tuple(steps))
 
@@ -185,13 +189,13 @@ def _rung_at(epochs: int, steps: tuple[int, ...]) -> int:
     return max((rung for rung in steps if rung <= epochs), default=0)
 
 
-class ByRank:
+class AsyncHalving:
     """Promotes the best third of each rung, deepest first; begins a new trial if there is none."""
 
     def __init__(
         self,
         epochs: int,
-        propose: Callable[[Sequence[Seen], Sequence[int]], Params | None],
+        propose: Callable[[Sequence[ObservedTrial], Sequence[int]], Params | None],
         steps: Sequence[int] = (),
     ) -> None:
         """Have new configurations from ``propose``: (trials seen, rungs) -> configuration.
@@ -203,7 +207,9 @@ class ByRank:
 
     memory = None
 
-    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+    def choose(
+        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+    ) -> NextTraining | None:
         """See Chooser."""
         if paused:
             may = {trial.number for trial in promotable(seen, self._rungs, new=new)}
@@ -215,6 +221,6 @@ class ByRank:
                 for rank, trial in enumerate(there[: int(share) if new else math.ceil(share)], 1):
                     if trial.number in may and len(trial.losses) == rung:
                         why = f"rank {rank} of {len(there)} after epoch {rung}"
-                        return Choice(trial.number, trial.params, why)
+                        return NextTraining(trial.number, trial.params, why)
         params = self._propose(seen, self._rungs) if new else None
-        return None if params is None else Choice(None, params, "")
+        return None if params is None else NextTraining(None, params, "")

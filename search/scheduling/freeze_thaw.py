@@ -11,25 +11,34 @@ import numpy.typing as npt
 from optuna.distributions import BaseDistribution
 from scipy.special import ndtr
 
-from search.scheduling.asha import Choice, Seen, next_rung, promotable, reached, rungs
-from search.scheduling.gaussian_process import Points, Surrogate
+from search.scheduling.asha import (
+    NextTraining,
+    ObservedTrial,
+    next_rung,
+    promotable,
+    reached,
+    rungs,
+)
+from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.prior import DRAWN, Prior
-from search.spaces.unit_cube import Array, Coordinates
+from search.spaces.unit_cube import Array, UnitCube
 
 CANDIDATES = 200  # new configurations that are weighed at a decision, drawn from all of the space
 NEIGHBOURS = 20  # further ones around each of the LEADERS best trials
 LEADERS = 5
-BOLD = 0.5  # share of the choices that go by what could be, not by what is to be expected
-HOPE = 3.0  # by how many standard deviations what could be is lower
-SETTLED = 20  # full trainings after which a paused trial counts twice a new one's gain; then more
+UCB_FRACTION = 0.5  # share of the choices that go by what could be, not by what is to be expected
+UCB_KAPPA = 3.0  # by how many standard deviations what could be is lower
+PAUSED_BONUS_TRAININGS = (
+    20  # full trainings after which a paused trial counts twice a new one's gain; then more
+)
 FORGETTING = 10  # full trainings after which a deviation is forgotten so many times as fast
-CROWD = 10  # workers with which a paused trial counts once more
-KNOWN = 256  # losses the model is conditioned on, about: its cost grows with their cube
+PAUSED_BONUS_WORKERS = 10  # workers with which a paused trial counts once more
+MAX_OBSERVATIONS = 256  # losses the model is conditioned on, about: its cost grows with their cube
 WEIGHED = 100  # paused trials that are weighed at the most
 REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
 
 
-class ByForecast:
+class FreezeThaw:
     """Chooses what would, or could, lower the best loss the most, if it were trained in full.
 
     The expected improvement (Jones et al., Efficient Global Optimization, 1998) at the last epoch,
@@ -58,14 +67,14 @@ class ByForecast:
             memory: That of an earlier chooser of the same study.
             prior: What is known before the first trial; None for nothing.
         """
-        self._coordinates = Coordinates(distributions)
+        self._coordinates = UnitCube(distributions)
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
         self._seed = seed
         self._prior = prior or Prior()
         if memory is None or memory.get("prior") != self._prior.source:
             memory = {}  # what was learned beside another prior, or none, is not what it would be
-        self._surrogate = Surrogate(self._coordinates.feature_count, memory.get("scales"))
+        self._surrogate = CurveProcess(self._coordinates.feature_count, memory.get("scales"))
         self._fitted = int(memory.get("losses", 0))
         self._points: dict[int, Array] = {}
 
@@ -75,7 +84,9 @@ class ByForecast:
         scales = [float(scale) for scale in self._surrogate.scales]
         return {"scales": scales, "losses": self._fitted, "prior": self._prior.source}
 
-    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+    def choose(
+        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+    ) -> NextTraining | None:
         """See Chooser."""
         # The far and good ones first: what is known of them, and to go on with them, matters most.
         seen = sorted(seen, key=lambda trial: (-reached(trial, self._rungs), trial.best))
@@ -88,7 +99,7 @@ class ByForecast:
         full = spent / self._rungs[-1]
         trusted = self._most_trusted(may) if self._prior.doubt(full) < 1 else None
         if trusted is not None:
-            return Choice(trusted.number, trusted.params, self._prior.reason)
+            return NextTraining(trusted.number, trusted.params, self._prior.reason)
         if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
             # By number alone: what chance proposes is not for the faster worker to decide.
             chance = np.random.default_rng((self._seed, len(seen)))
@@ -98,19 +109,19 @@ class ByForecast:
         if not may and not new:
             return None
         if begun < 2:
-            return Choice(may[0].number, may[0].params, "") if may else None
+            return NextTraining(may[0].number, may[0].params, "") if may else None
         self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2
         scale = self._learn(seen)
         goal = float(scale.to_model(min(trial.best for trial in seen)))
         may = may[:WEIGHED]
         points = np.vstack([self._points_of(may), *(self._new_ones(seen, random) if new else [])])
         mean, deviation = self._surrogate.predict(self._in_full(may, points))
-        if random.random() < BOLD * self._prior.doubt(full):
-            order = np.argsort(mean - HOPE * deviation, kind="stable")
+        if random.random() < UCB_FRACTION * self._prior.doubt(full):
+            order = np.argsort(mean - UCB_KAPPA * deviation, kind="stable")
         else:
             gain = _expected_improvement(goal, mean, deviation)
             running = sum(trial.state == "running" for trial in seen)
-            gain[: len(may)] *= 1 + full / SETTLED + running / CROWD
+            gain[: len(may)] *= 1 + full / PAUSED_BONUS_TRAININGS + running / PAUSED_BONUS_WORKERS
             order = np.argsort(-gain, kind="stable")
         for best in order:
             why = (
@@ -118,33 +129,33 @@ class ByForecast:
                 f"{ndtr((goal - mean[best]) / deviation[best]):.0%} likely to be the best"
             )
             if best < len(may):
-                return Choice(may[best].number, may[best].params, why)
+                return NextTraining(may[best].number, may[best].params, why)
             choice = self._first_new(points[best : best + 1], known, why)
             if choice is not None:
                 return choice
         return None
 
-    def _new_ones(self, seen: Sequence[Seen], random: np.random.Generator) -> list[Array]:
+    def _new_ones(self, seen: Sequence[ObservedTrial], random: np.random.Generator) -> list[Array]:
         """Points (n, parameters) to begin: from everywhere, and around each of the best trials."""
         leaders = self._points_of(sorted(seen, key=lambda trial: trial.best)[:LEADERS])
         near = (self._coordinates.near(leader, NEIGHBOURS, random) for leader in leaders)
         return [self._coordinates.uniform(CANDIDATES, random), *near]
 
-    def _in_full(self, trials: Sequence[Seen], points: Array) -> Points:
+    def _in_full(self, trials: Sequence[ObservedTrial], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""
         owners = [trial.number for trial in trials] + [-1] * (len(points) - len(trials))
         return self._placed(points, np.ones(len(points)), owners)
 
     def _first_new(
         self, points: Array, known: set[frozenset[tuple[str, Any]]], reason: str
-    ) -> Choice | None:
+    ) -> NextTraining | None:
         for point in points:
             params = self._coordinates.params(point)
             if frozenset(params.items()) not in known:
-                return Choice(None, params, reason)
+                return NextTraining(None, params, reason)
         return None
 
-    def _learn(self, seen: Sequence[Seen]) -> "_Scale":
+    def _learn(self, seen: Sequence[ObservedTrial]) -> "_Scale":
         """Teach the model what was seen, and how losses are scaled for it."""
         trials, epochs, losses = [], [], []
         looked_at = [_looked_at(trial, self._rungs) for trial in seen]
@@ -167,7 +178,7 @@ class ByForecast:
             self._surrogate.believe(self._at(running, ahead))
         return scale
 
-    def _at(self, trials: Sequence[Seen], epochs: Sequence[int]) -> Points:
+    def _at(self, trials: Sequence[ObservedTrial], epochs: Sequence[int]) -> Points:
         progress = np.log(np.array(epochs, dtype=np.float64)) / self._length
         return self._placed(self._points_of(trials), progress, [trial.number for trial in trials])
 
@@ -179,7 +190,7 @@ class ByForecast:
             self._prior.expect(points, progress),
         )
 
-    def _most_trusted(self, paused: Sequence[Seen]) -> Seen | None:
+    def _most_trusted(self, paused: Sequence[ObservedTrial]) -> ObservedTrial | None:
         """Of those that are so good by the prior that few epochs tell less of them, the best.
 
         They are judged by their losses at the last rung but one, and not before.
@@ -191,12 +202,12 @@ class ByForecast:
             return None
         return early[int(expected.argmin())]
 
-    def _points_of(self, trials: Sequence[Seen]) -> Array:
+    def _points_of(self, trials: Sequence[ObservedTrial]) -> Array:
         """Their points, (trials, parameters)."""
         points = [self._point(trial) for trial in trials]
         return np.reshape(np.array(points), (-1, len(self._coordinates)))
 
-    def _point(self, trial: Seen) -> Array:
+    def _point(self, trial: ObservedTrial) -> Array:
         if trial.number not in self._points:
             self._points[trial.number] = self._coordinates.of(trial.params)
         return self._points[trial.number]
@@ -243,7 +254,7 @@ class _Scale:
         return np.asarray(np.exp(self.middle + self.width * drawn_apart))
 
 
-def _looked_at(trial: Seen, steps: tuple[int, ...]) -> tuple[int, ...]:
+def _looked_at(trial: ObservedTrial, steps: tuple[int, ...]) -> tuple[int, ...]:
     """The epochs of a trial that the model sees: its rungs, and where it stands."""
     return _looked_at_of(len(trial.losses), steps)
 
@@ -260,9 +271,9 @@ def _worth_knowing(sizes: Sequence[int]) -> Sequence[int]:
         sizes: Losses that each trial has, (trials,).
     """
     ends = np.cumsum(sizes)
-    if ends[-1] <= KNOWN:
+    if ends[-1] <= MAX_OBSERVATIONS:
         return range(len(sizes))
-    sure = int(np.searchsorted(ends, KNOWN // 2))
+    sure = int(np.searchsorted(ends, MAX_OBSERVATIONS // 2))
     before = ends[sure - 1] if sure else 0
-    step = math.ceil((ends[-1] - before) / (KNOWN - before))
+    step = math.ceil((ends[-1] - before) / (MAX_OBSERVATIONS - before))
     return [*range(sure), *range(sure, len(sizes), step)]

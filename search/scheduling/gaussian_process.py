@@ -55,7 +55,7 @@ class Points:
         )
 
 
-class Surrogate:
+class CurveProcess:
     """The model: fit its scales, condition it on losses, ask it for others.
 
     Attributes:

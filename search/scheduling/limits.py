@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from search.scheduling.asha import Seen, epochs_to_come, rungs
+from search.scheduling.asha import ObservedTrial, epochs_to_come, rungs
 from search.scheduling.trial_table import TrialTable
 
 
@@ -46,7 +46,7 @@ class Stored:
         reported: Number and epoch of what the trials have had, in order of time.
     """
 
-    trials: Sequence[Seen] = ()
+    trials: Sequence[ObservedTrial] = ()
     enqueued: int = 0
     pruned: Sequence[int] = ()
     deaths: Mapping[int, tuple[int, int]] = field(default_factory=dict)

@@ -20,8 +20,8 @@ from data.catalog import located
 from search.errors import SettingsError
 from search.scheduling.asha import STARTUP
 from search.scheduling.curves import LEAST, Curves, read
-from search.scheduling.gaussian_process import Points, Surrogate
-from search.spaces.unit_cube import Array, Coordinates
+from search.scheduling.gaussian_process import CurveProcess, Points
+from search.spaces.unit_cube import Array, UnitCube
 
 RECORDED = Path(__file__).with_name("prior.json")
 """Curves of the documents' space on scikit-learn's handwritten digits, as treino record left them:
@@ -30,7 +30,7 @@ RECORDED = Path(__file__).with_name("prior.json")
 
 DRAWN = 5000  # configurations of the space that are weighed by what is known of them alone
 GOOD = 0.001  # share of the space whose first epochs are not judged: the record says more of it
-BOLD_AFTER = 40  # full trainings after which a search is as bold as one that knows nothing
+CAUTIOUS_TRAININGS = 40  # full trainings after which a search is as bold as one that knows nothing
 
 
 class Prior:
@@ -77,14 +77,14 @@ class RecordedPrior(Prior):
         images = curves.data.rpartition(" ")[0] or curves.data  # without their fingerprint
         self.source = f"{len(curves.configurations)} trainings on {images}"
         self.reason = f"expected to do well by what was recorded on {images}"
-        self._here = Coordinates(distributions)
-        self._there = Coordinates(curves.ranges)
+        self._here = UnitCube(distributions)
+        self._there = UnitCube(curves.ranges)
         self._epochs = curves.epochs
         scores = normal_scores(np.minimum.accumulate(curves.table(), axis=1))
         recorded = [self._there.of(curve.params) for curve in curves.configurations]
         known = self._finished(np.array(recorded), np.arange(len(recorded)))
         # Of one model for all epochs the scales are those of the last one.
-        self._model = Surrogate(self._there.feature_count)
+        self._model = CurveProcess(self._there.feature_count)
         self._model.fit(known, scores[:, -1])
         self._model.condition(known, scores)
         anywhere = self._here.uniform(DRAWN, np.random.default_rng(0))
@@ -103,7 +103,7 @@ class RecordedPrior(Prior):
 
     def doubt(self, full: float) -> float:
         """See Prior: what others have seen makes boldness needless, as far as it holds here."""
-        return min(full / BOLD_AFTER, 1.0)
+        return min(full / CAUTIOUS_TRAININGS, 1.0)
 
     def _finished(self, points: Array, owners: npt.NDArray[np.int64]) -> Points:
         """Points (n, parameters) of the record's space as configurations at their last epoch."""

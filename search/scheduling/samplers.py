@@ -20,8 +20,8 @@ from optuna.pruners import (
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from search.scheduling.asha import ETA, STARTUP, ByRank, Choice, Chooser, Seen
-from search.scheduling.freeze_thaw import ByForecast
+from search.scheduling.asha import ETA, STARTUP, AsyncHalving, Chooser, NextTraining, ObservedTrial
+from search.scheduling.freeze_thaw import FreezeThaw
 from search.scheduling.prior import Prior
 from search.spaces.unit_cube import Params
 
@@ -73,7 +73,7 @@ def propose(
     return None
 
 
-class Drawing:
+class OptunaSampling:
     """Begins new trials only, as Optuna's sampler draws them."""
 
     memory = None
@@ -89,7 +89,9 @@ class Drawing:
         self._study, self._sampler = study, sampler
         self._distributions, self._seed = distributions, seed
 
-    def choose(self, seen: Sequence[Seen], *, new: bool, paused: bool = True) -> Choice | None:
+    def choose(
+        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+    ) -> NextTraining | None:
         """See Chooser."""
         if not new:
             return None
@@ -98,7 +100,7 @@ class Drawing:
         params = propose(
             self._study, sampler, self._distributions, lambda p: frozenset(p.items()) in known
         )
-        return None if params is None else Choice(None, params, "")
+        return None if params is None else NextTraining(None, params, "")
 
 
 def make_chooser(
@@ -127,11 +129,11 @@ def make_chooser(
         prior: What ``gp`` knows before the first trial; None for nothing.
     """
     if sampler == "gp":
-        return ByForecast(distributions, epochs, seed, memory, prior)
+        return FreezeThaw(distributions, epochs, seed, memory, prior)
     if study is not None:
-        return Drawing(study, sampler, distributions, seed)
+        return OptunaSampling(study, sampler, distributions, seed)
 
-    def new(seen: Sequence[Seen], steps: Sequence[int]) -> Params | None:
+    def new(seen: Sequence[ObservedTrial], steps: Sequence[int]) -> Params | None:
         number = len(seen)
         known = {trial.key for trial in seen}
         study = optuna.create_study()
@@ -141,11 +143,13 @@ def make_chooser(
         drawing = make_sampler(sampler, seed, number)
         return propose(study, drawing, distributions, lambda p: frozenset(p.items()) in known)
 
-    return ByRank(epochs, new, steps)
+    return AsyncHalving(epochs, new, steps)
 
 
 def _deepest_rung(
-    seen: Sequence[Seen], steps: Sequence[int], distributions: Mapping[str, BaseDistribution]
+    seen: Sequence[ObservedTrial],
+    steps: Sequence[int],
+    distributions: Mapping[str, BaseDistribution],
 ) -> list[FrozenTrial]:
     """Trials as of the deepest rung that STARTUP of them have reached: losses of one length."""
     for rung in reversed(steps):

@@ -13,9 +13,9 @@ from search.protocol import PATIENCE, Verdict
 from search.scheduling import events
 from search.scheduling import instructions as do
 from search.scheduling.asha import (
-    Choice,
     Chooser,
-    Seen,
+    NextTraining,
+    ObservedTrial,
     next_rung,
     standing,
     why_left,
@@ -263,7 +263,7 @@ class SearchState:
 
     def _begun(self, event: events.TrialBegun, found: list[Instruction]) -> None:
         reason = self._beginning.pop(event.slot)
-        first = self.trials.add(Seen(event.number, event.params, (), "running"))
+        first = self.trials.add(ObservedTrial(event.number, event.params, (), "running"))
         if first != event.number:
             found.append(do.RefuseDuplicate(event.number, first))
         else:
@@ -284,7 +284,7 @@ class SearchState:
         text = f"after epoch {had}: trained on, {reason}" if reason else ""
         found.append(do.StartJob(slot, number, text))
 
-    def _choose(self, found: list[Instruction]) -> Choice | None:
+    def _choose(self, found: list[Instruction]) -> NextTraining | None:
         """What a free worker is to train; None for nothing."""
         new, paused = self._wants_new, bool(self.rungs)
         choice = self._chooser.choose(list(self.trials), new=new, paused=paused)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from search.scheduling.asha import Seen, State
+from search.scheduling.asha import ObservedState, ObservedTrial
 
 
 class TrialTable:
@@ -20,7 +20,7 @@ class TrialTable:
         self.lowest: list[float] = []
         self.changes = 0
         self._order: list[tuple[int, int]] = []  # number and epoch, in order of time
-        self._trials: dict[int, Seen] = {}
+        self._trials: dict[int, ObservedTrial] = {}
         self._numbers: dict[frozenset[tuple[str, Any]], int] = {}
 
     def __len__(self) -> int:
@@ -29,10 +29,10 @@ class TrialTable:
     def __contains__(self, number: int) -> bool:
         return number in self._trials
 
-    def __getitem__(self, number: int) -> Seen:
+    def __getitem__(self, number: int) -> ObservedTrial:
         return self._trials[number]
 
-    def __iter__(self) -> Iterator[Seen]:
+    def __iter__(self) -> Iterator[ObservedTrial]:
         return iter(self._trials.values())
 
     @property
@@ -41,7 +41,7 @@ class TrialTable:
         return sum(len(trial.losses) for trial in self)
 
     @property
-    def best(self) -> Seen | None:
+    def best(self) -> ObservedTrial | None:
         """The trial with the lowest loss; None while there is none."""
         best = min(self, key=lambda trial: trial.best, default=None)
         return best if best is not None and math.isfinite(best.best) else None
@@ -51,7 +51,7 @@ class TrialTable:
         over = [len(trial.losses) for trial in self if trial.state == "over"]
         return round(sum(over) / len(over)) if over else most
 
-    def add(self, trial: Seen) -> int:
+    def add(self, trial: ObservedTrial) -> int:
         """Take a trial in; returns the number of the first one with its configuration."""
         first = self._numbers.setdefault(trial.key, trial.number)
         if first == trial.number:
@@ -63,7 +63,7 @@ class TrialTable:
         self._numbers.pop(self._trials.pop(number).key, None)
         self.changes += 1
 
-    def put(self, number: int, state: State) -> Seen:
+    def put(self, number: int, state: ObservedState) -> ObservedTrial:
         """Put a trial into another state."""
         return self._put(self._trials[number].now(state))
 
@@ -91,7 +91,7 @@ class TrialTable:
         for known in order:
             self.recall(*known)
 
-    def _put(self, trial: Seen) -> Seen:
+    def _put(self, trial: ObservedTrial) -> ObservedTrial:
         self._trials[trial.number] = trial
         self.changes += 1
         return trial

@@ -35,7 +35,7 @@ from models.spec import (
     estimate_memory,
 )
 from search.errors import SettingsError
-from search.spaces.unit_cube import Coordinates
+from search.spaces.unit_cube import UnitCube
 
 FIRST_FILTERS = 32  # of the documents' first convolution; each further one has twice as many
 DENSE_UNITS = 512  # in every network of the documents
@@ -135,7 +135,7 @@ class Space(ABC):
 
         Both are 0 for networks of the user's own, of which nothing is known before they are built.
         """
-        coordinates = Coordinates(self.distributions())
+        coordinates = UnitCube(self.distributions())
         points = coordinates.uniform(SAMPLE, np.random.default_rng(0))
         candidates = [coordinates.params(point) for point in points]
         candidates += [params for _, params in self.first_configurations()]

@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float64]
 Params = Mapping[str, Any]
 
 
-class Coordinates:
+class UnitCube:
     """Goes between the parameters of a space and the unit cube.
 
     Args:
@@ -53,7 +53,7 @@ class Coordinates:
         """Features of points: (n, parameters) to (n, features), steps and choices made even."""
         return np.hstack([axis.encode(points[:, n]) for n, axis in enumerate(self._axes)])
 
-    def moved(self, points: Array, other: "Coordinates") -> Array:
+    def moved(self, points: Array, other: "UnitCube") -> Array:
         """Points of a space of the same parameters, and choices, with other ranges.
 
         Configurations beyond its ranges move to their ends.

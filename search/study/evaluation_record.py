@@ -47,7 +47,7 @@ class Wrong(Spec):
             return np.asarray(image.convert("RGB"))
 
 
-class Tested(Spec):
+class EvaluationRecord(Spec):
     """How a model did on the test images.
 
     Attributes:
@@ -65,7 +65,7 @@ class Tested(Spec):
     mistakes: tuple[Wrong, ...]
 
     @classmethod
-    def of(cls, figures: TestFigures, data: Dataset) -> "Tested":
+    def of(cls, figures: TestFigures, data: Dataset) -> "EvaluationRecord":
         """What a worker found on the test images of ``data``."""
         return cls(
             loss=figures.loss,
@@ -89,10 +89,10 @@ class Tested(Spec):
         return sum(map(sum, self.confusion))
 
 
-def read(files: RunFiles, accuracy: float) -> Tested | None:
+def read(files: RunFiles, accuracy: float) -> EvaluationRecord | None:
     """What was kept of the test of a model with that accuracy; None if gone or of another."""
     try:
-        tested = Tested.from_json(files.tested.read_bytes())
+        tested = EvaluationRecord.from_json(files.tested.read_bytes())
     except (OSError, SpecError, StorageError):
         return None
     return tested if tested.accuracy == accuracy else None
@@ -105,7 +105,7 @@ def test_images(layout: Layout, model: ModelRow) -> int | None:
     return next((tested.images for tested in kept if tested is not None), None)
 
 
-def mistakes_figure(tested: Tested, title: str) -> "Figure":
+def mistakes_figure(tested: EvaluationRecord, title: str) -> "Figure":
     """The wrongly classified images, each with what it is and what it was taken for."""
     count = len(tested.mistakes)
     rows = max(1, math.ceil(count / _COLUMNS))
@@ -129,7 +129,7 @@ def mistakes_figure(tested: Tested, title: str) -> "Figure":
     return figure
 
 
-def draw_mistakes(tested: Tested, path: Path, title: str) -> None:
+def draw_mistakes(tested: EvaluationRecord, path: Path, title: str) -> None:
     """Draw the wrongly classified images as a PNG.
 
     Raises:

@@ -74,7 +74,7 @@ class LiveTrial:
         return run_name(self.number)
 
 
-class TrialBook:
+class TrialRecorder:
     """Writes trials down, in the study and in our own tables; the tuner alone has one.
 
     Nothing else writes to the study meanwhile, so what was written is remembered: reading a study's

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.scheduling.asha import rungs
 from search.study.attributes import DECISIONS, REASON
-from search.study.evaluation_record import Tested, read, test_images
+from search.study.evaluation_record import EvaluationRecord, read, test_images
 from search.study.names import BASELINES
 from search.study.trials import counted, run_name, seen
 from search.study.workspace import Workspace, is_of_cifar10, space_of
@@ -22,8 +22,8 @@ from storage import study as studies
 from storage.lease import is_held
 from storage.tables import EpochRow, ModelRow
 
-State = Literal["complete", "running", "paused", "pruned", "failed"]
-STATES: tuple[State, ...] = ("complete", "running", "paused", "pruned", "failed")
+ShownState = Literal["complete", "running", "paused", "pruned", "failed"]
+STATES: tuple[ShownState, ...] = ("complete", "running", "paused", "pruned", "failed")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TrialView:
     """
 
     number: int
-    state: State
+    state: ShownState
     params: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     history: tuple[EpochRow, ...]
@@ -116,7 +116,7 @@ class Snapshot:
     cifar10: bool
     retrained: ModelRow | None
     retraining: Sequence[EpochRow]
-    tested: Tested | None
+    tested: EvaluationRecord | None
     baseline: ModelRow | None
     baseline_images: int | None
 
@@ -146,7 +146,7 @@ class Snapshot:
         """Epochs trained in all."""
         return sum(len(trial.history) for trial in self.trials)
 
-    def of_state(self, state: State) -> list[TrialView]:
+    def of_state(self, state: ShownState) -> list[TrialView]:
         """The trials in that state."""
         return [trial for trial in self.trials if trial.state == state]
 
@@ -214,7 +214,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     )
 
 
-def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> State:
+def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> ShownState:
     if trial.state is TrialState.COMPLETE:
         return "complete"
     if trial.state is TrialState.PRUNED:
@@ -225,6 +225,6 @@ def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> Stat
     return "running" if searching and seen(trial, steps).state == "running" else "paused"
 
 
-def _tested(place: Workspace, model: ModelRow) -> Tested | None:
+def _tested(place: Workspace, model: ModelRow) -> EvaluationRecord | None:
     """What was kept of the model's test, if it is the one that was handed over."""
     return read(place.layout.best(model.study), model.test_accuracy)

@@ -9,7 +9,7 @@ from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingOrder:
     """What is to be trained and handed over.
 
     Attributes:

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from models.history import EpochFigures
-from search.scheduling.asha import Seen, State
+from search.scheduling.asha import ObservedState, ObservedTrial
 from search.study.attributes import DUPLICATE, MEMORY_HAD, OWN_FAULT, RETRY_OF, UNFIT
 from storage.tables import Records
 
@@ -101,17 +101,17 @@ def lowest(trial: FrozenTrial) -> float:
     return min(filter(math.isfinite, trial.intermediate_values.values()), default=math.inf)
 
 
-def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> Seen:
+def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> ObservedTrial:
     """What a decision may know of a trial of the study; ``steps`` are the rungs it can wait at."""
     losses = tuple(loss for _, loss in sorted(trial.intermediate_values.items()))
     if trial.state is TrialState.FAIL:  # by no fault of its configuration: nothing is learned
         losses = ()
     if UNFIT in trial.user_attrs:
         losses = (*losses, math.inf)
-    state: State = "over"
+    state: ObservedState = "over"
     if trial.state is TrialState.RUNNING:
         state = "paused" if len(losses) in steps[:-1] else "running"
-    return Seen(trial.number, trial.params, losses, state)
+    return ObservedTrial(trial.number, trial.params, losses, state)
 
 
 def sample_of_pruned(trials: Sequence[FrozenTrial], count: int, seed: int) -> list[FrozenTrial]:

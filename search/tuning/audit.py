@@ -21,7 +21,7 @@ from search.scheduling.samplers import trial_seed
 from search.spaces.builtin import Space
 from search.study.provenance import document
 from search.study.trials import best_trial, lowest, run_name, sample_of_pruned, seed_number
-from search.tuning.job_runner import Crew, Task
+from search.tuning.job_runner import JobRunner, TrainingTask
 from storage.files import Layout, replacing, write_atomically
 from storage.study import MADE_WITH
 
@@ -50,7 +50,7 @@ def audit(
     space: Space,
     data: Dataset,
     *,
-    crew: Crew,
+    crew: JobRunner,
     layout: Layout,
     monitor: str,
     count: int,
@@ -79,10 +79,10 @@ def audit(
     waiting = {_run(trial): trial for trial in drawn}
     left = list(waiting.values())
 
-    def supply() -> Task | None:
+    def supply() -> TrainingTask | None:
         return _task(study, left.pop(0), space, data, layout, monitor, seed) if left else None
 
-    def ended(task: Task, history: list[EpochFigures], _end: Done | Failed) -> None:
+    def ended(task: TrainingTask, history: list[EpochFigures], _end: Done | Failed) -> None:
         trial = waiting[task.job.run]
         losses = [float(getattr(figures, monitor)) for figures in history]
         after = min(filter(math.isfinite, losses), default=lowest(trial))
@@ -135,7 +135,7 @@ def _task(
     layout: Layout,
     monitor: str,
     seed: int,
-) -> Task:
+) -> TrainingTask:
     model, training = space.specs(trial.params)
     job_seed = trial_seed(seed, seed_number(trial))
     files = layout.run(study.study_name, _run(trial))
@@ -154,4 +154,4 @@ def _task(
         checkpoint=files.checkpoint,
         monitor=monitor,
     )
-    return Task(f"trial {trial.number} audited", job)
+    return TrainingTask(f"trial {trial.number} audited", job)

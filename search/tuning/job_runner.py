@@ -24,7 +24,7 @@ from search.tuning.worker_loop import WorkerLoop
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """A training to be done: its job, and what people call it."""
 
     title: str
@@ -33,13 +33,13 @@ class Task:
 
 @dataclass
 class _Running:
-    task: Task
+    task: TrainingTask
     history: list[EpochFigures] = field(default_factory=list)
     deaths: int = 0
     reached: int = 0  # epochs at its worker's last death
 
 
-class Crew:
+class JobRunner:
     """Trains tasks on all slots of a backend, with a record of every epoch."""
 
     def __init__(self, session: Session, every_turn: Callable[[], None] = lambda: None) -> None:
@@ -56,8 +56,8 @@ class Crew:
 
     def train(
         self,
-        supply: Callable[[], Task | None],
-        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+        supply: Callable[[], TrainingTask | None],
+        ended: Callable[[TrainingTask, list[EpochFigures], Done | Failed], None],
     ) -> None:
         """Train what ``supply`` gives until it gives nothing, or the user interrupts.
 
@@ -98,7 +98,7 @@ class Crew:
         self,
         slot: int,
         message: Message,
-        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+        ended: Callable[[TrainingTask, list[EpochFigures], Done | Failed], None],
     ) -> None:
         running = self._running[slot]
         if isinstance(message, Resumed | EpochDone):
@@ -131,7 +131,7 @@ class Crew:
         slot: int,
         running: _Running,
         death: Failed,
-        ended: Callable[[Task, list[EpochFigures], Done | Failed], None],
+        ended: Callable[[TrainingTask, list[EpochFigures], Done | Failed], None],
     ) -> None:
         """Go on from the last epoch, unless the training itself is what kills its workers."""
         on_the_same = len(running.history) == running.reached

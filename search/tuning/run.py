@@ -25,7 +25,7 @@ from search.study.attributes import ORIGIN
 from search.study.workspace import Workspace, made_by, made_with, provisional_name
 from search.tuning import messages
 from search.tuning.audit import Audited, audit
-from search.tuning.job_runner import Crew
+from search.tuning.job_runner import JobRunner
 from search.tuning.observers import Observer
 from search.tuning.plan import Outcome, Plan
 from search.tuning.session import Session
@@ -128,7 +128,7 @@ def search(
                     study,
                     space,
                     data,
-                    crew=Crew(session),
+                    crew=JobRunner(session),
                     layout=place.layout,
                     monitor=settings.monitor,
                     count=settings.audit,

@@ -35,7 +35,7 @@ from search.spaces.builtin import Space
 from search.spaces.unit_cube import Params
 from search.study.attributes import DEATHS, PRUNED, RETRY_OF
 from search.study.provenance import document
-from search.study.recorder import LiveTrial, TrialBook
+from search.study.recorder import LiveTrial, TrialRecorder
 from search.study.trials import counted, never_trained, sample_of_pruned, seed_number, seen, states
 from search.tuning.observers import Observer
 from search.tuning.plan import Outcome, Plan
@@ -84,7 +84,7 @@ class Tuner:
         layout = session.place.layout
         self._logs = layout.logs(study.study_name)
         records = session.place.records
-        self._book = TrialBook(study, records, layout, monitor=plan.monitor, keep=plan.keep)
+        self._book = TrialRecorder(study, records, layout, monitor=plan.monitor, keep=plan.keep)
         self._running: dict[int, LiveTrial] = {}
         self._begun: dict[int, optuna.Trial] = {}  # by number, until a worker has them
         self._start = self._clock()

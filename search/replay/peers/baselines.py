@@ -5,11 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from search.replay.simulation import Maker, Strategy, Task, Work
+from search.replay.simulation import Maker, ReplayJob, Strategy, Task
 from search.replay.strategies import Promoting
 from search.scheduling.asha import ETA
 from search.scheduling.samplers import make_chooser
-from search.spaces.unit_cube import Coordinates
+from search.spaces.unit_cube import UnitCube
 
 
 class ThenBest:
@@ -25,7 +25,7 @@ class ThenBest:
     def __init__(self, task: Task, seed: int, budget: int, short: int) -> None:
         """Short runs of ``short`` epochs; ``budget`` epochs in all."""
         count = max(budget // 2 // short, 1)
-        coordinates = Coordinates(task.distributions)
+        coordinates = UnitCube(task.distributions)
         points = coordinates.uniform(count, np.random.default_rng(seed))
         self._configs = [coordinates.params(point) for point in points]
         self._short = short
@@ -33,11 +33,11 @@ class ThenBest:
         self._best: dict[int, float] = {}
         self._ranking: list[int] | None = None
 
-    def work(self) -> Work | None:
+    def work(self) -> ReplayJob | None:
         """The next short run; once all of them have ended, the best that was not taken yet."""
         if self._begun < len(self._configs):
             self._begun += 1
-            return Work(self._begun - 1, self._configs[self._begun - 1])
+            return ReplayJob(self._begun - 1, self._configs[self._begun - 1])
         if self._ranking is None:
             if len(self._best) < len(self._configs):
                 return None
@@ -45,7 +45,7 @@ class ThenBest:
         if not self._ranking:
             return None
         config = self._ranking.pop()
-        return Work(config, self._configs[config])
+        return ReplayJob(config, self._configs[config])
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """See Strategy."""

@@ -23,7 +23,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.replay.simulation import Maker, Strategy, Task, Work
+from search.replay.simulation import Maker, ReplayJob, Strategy, Task
 from search.spaces.unit_cube import Params
 
 LOSS = "val_loss"
@@ -58,7 +58,7 @@ class Oracle:
         self._params: list[Params] = []
         self._running: dict[int, _Running] = {}
 
-    def work(self) -> Work | None:
+    def work(self) -> ReplayJob | None:
         """Create a trial, or take a promoted one's configuration further."""
         tuner = self._tuners.pop() if self._tuners else f"tuner{len(self._running)}"
         trial = self._oracle.create_trial(tuner)
@@ -77,7 +77,7 @@ class Oracle:
         self._configs[trial.trial_id] = config
         until = values.get("tuner/epochs", self._epochs)
         self._running[config] = _Running(trial, tuner, until)
-        return Work(config, self._params[config])
+        return ReplayJob(config, self._params[config])
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """End the trial after its last epoch."""

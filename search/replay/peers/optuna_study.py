@@ -20,7 +20,7 @@ from optuna.pruners import (
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from search.replay.simulation import Maker, Strategy, Task, Work
+from search.replay.simulation import Maker, ReplayJob, Strategy, Task
 
 
 class OptunaStudy:
@@ -36,12 +36,12 @@ class OptunaStudy:
         self._trials: list[optuna.Trial] = []
         self._lowest: list[float] = []
 
-    def work(self) -> Work:
+    def work(self) -> ReplayJob:
         """Ask for a trial."""
         trial = self._study.ask(self._space)
         self._trials.append(trial)
         self._lowest.append(math.inf)
-        return Work(trial.number, trial.params)
+        return ReplayJob(trial.number, trial.params)
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """Report the loss, and tell the trial if it ends."""

@@ -19,7 +19,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.replay.simulation import Maker, Strategy, Task, Work
+from search.replay.simulation import Maker, ReplayJob, Strategy, Task
 from search.scheduling.samplers import trial_seed
 
 
@@ -33,7 +33,7 @@ class Scheduler:
         self._seed = seed
         self._trials: list[Any] = []
 
-    def work(self) -> Work | None:
+    def work(self) -> ReplayJob | None:
         """Have a trial suggested."""
         from syne_tune.backend.trial_status import Trial
 
@@ -47,7 +47,7 @@ class Scheduler:
         trial = Trial(trial_id=number, config=suggestion.config, creation_time=created)
         self._trials.append(trial)
         self._scheduler.on_trial_add(trial)
-        return Work(number, trial.config)
+        return ReplayJob(number, trial.config)
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """Report the loss."""
