@@ -1,6 +1,7 @@
 """What every test gets: an awkward temporary folder and an environment without surprises."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ for name in [name for name in os.environ if name.startswith(("TREINO_", "OPTUNA_
     del os.environ[name]
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["MPLBACKEND"] = "Agg"
+
+
+# Nor may the way in which the tests were started: nohup has SIGHUP ignored, and a shell's
+# background jobs SIGINT, in everything that is started from them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

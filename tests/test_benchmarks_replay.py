@@ -60,7 +60,9 @@ def test_a_strategys_code_is_its_own_and_that_of_the_replay(
     assert codes() == before
     assert before["kerastuner-hyperband"].startswith("keras-tuner-")
     with monkeypatch.context() as patched:
-        patched.setattr(strategies, "Promoting", decisions.Choice)  # the code of another class
+        patched.setattr(
+            strategies, "Promoting", decisions.NextTraining
+        )  # the code of another class
         after = codes()
     assert {name for name in before if after[name] != before[name]} == {
         name for name in before if name.startswith(("default", "promote", "one-", "three-"))

@@ -27,6 +27,7 @@ from search.console.text import plural
 from search.protocol import Done, EpochDone, Failed, Job, Message, Paused, Resumed, Stopped
 from search.scheduling import events, instructions
 from search.scheduling import samplers as scheduler
+from search.scheduling.asha import ObservedTrial
 from search.scheduling.events import Event
 from search.scheduling.instructions import Instruction
 from search.scheduling.limits import Limits, Stored
@@ -161,7 +162,7 @@ class Tuner:
         deaths = {t.number: t.user_attrs[DEATHS] for t in trials if DEATHS in t.user_attrs}
         unfinished = [trial for trial in trials if trial.state is TrialState.RUNNING]
         stored = Stored(
-            trials=[seen(trial, limits.rungs) for trial in trials],
+            trials=[self._whole(seen(trial, limits.rungs)) for trial in trials],
             enqueued=self._book.waiting,
             pruned=[trial.number for trial in unfinished if PRUNED in trial.user_attrs],
             deaths={n: (death["after epoch"], death["times"]) for n, death in deaths.items()},
@@ -173,6 +174,12 @@ class Tuner:
             self._state.handle(events.StopRequested(0.0))
         self._carry_out(self._state.begin())
         self._retry(trials)
+
+    def _whole(self, trial: ObservedTrial) -> ObservedTrial:
+        """A trial with its whole configuration: a tuner may have died while it drew one."""
+        if trial.state != "running" or trial.params.keys() == self._space.distributions().keys():
+            return trial
+        return replace(trial, params=self._space.suggest(self._book.handle(trial.number)))
 
     def _retry(self, trials: Sequence[FrozenTrial]) -> None:
         """Enqueue again what could not be trained, since whatever was in the way may be gone."""
