@@ -73,23 +73,40 @@ baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RU
 install: $(BIN)/installed ## Make .venv and install treino into it
 
 .PHONY: test
-test: $(BIN)/installed-dev ## Run the tests
+test: $(BIN)/installed-dev ## Run the tests, but for the stress tests
 	@$(BIN)/python -m pytest $(BESIDE) $(call given,ARGS)
 
-.PHONY: check
-check: $(BIN)/installed-dev ## Everything that CI checks
+.PHONY: test-unit
+test-unit: $(BIN)/installed-dev ## Run the tests of pure code, in under a minute
+	@$(BIN)/python -m pytest tests/unit $(BESIDE) $(call given,ARGS)
+
+.PHONY: stress
+stress: $(BIN)/installed-dev ## Run the stress tests: time, memory, a search under fire
+	@$(BIN)/python -m pytest tests/stress $(call given,ARGS)
+
+.PHONY: lint
+lint: $(BIN)/installed-dev ## Check format, style and the layers of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(BESIDE) $(call given,ARGS)
+
+.PHONY: typecheck
+typecheck: $(BIN)/installed-dev ## Check the types
+	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(BIN)/installed-dev ## Check the documentation against the code
+	@$(BIN)/python -m pytest tests/unit/test_docs.py $(call given,ARGS)
+
+.PHONY: check
+check: lint typecheck test ## Everything that CI checks
 
 .PHONY: chaos
 chaos: $(BIN)/installed-dev ## Searches under fire, memory and speed, bad input by the thousand
 	@$(BIN)/python -m benchmarks.chaos
 	@$(BIN)/python -m benchmarks.memory
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
-	@$(BIN)/python -m pytest tests/stress
+	@$(MAKE) --no-print-directory stress
 
 .PHONY: bench
 bench: $(BIN)/installed-bench ## Beside the peers: make bench DATA=DIR LCBENCH=DIR
@@ -103,6 +120,21 @@ bench: $(BIN)/installed-bench ## Beside the peers: make bench DATA=DIR LCBENCH=D
 format: $(BIN)/installed-dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: ## Pin the newest versions that fit: constraints.txt, constraints-3.10.txt
+	@for python in python3.11 python3.10; do \
+		file=$$([ $$python = python3.10 ] && echo constraints-3.10.txt || echo constraints.txt); \
+		folder=$$(mktemp -d) && $$python -m venv $$folder \
+		&& $$folder/bin/python -m pip install --quiet --disable-pip-version-check \
+			'.[dev,benchmarks,heic,postgresql]' \
+		&& $$folder/bin/python -m pip freeze --exclude treino | LC_ALL=C sort -f > $$file; \
+		rm -rf $$folder; done
+
+.PHONY: clean
+clean: ## Remove .venv and what tools have left; var/ stays
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@test -n "$(python)" || { echo "treino needs Python 3.10 to 3.13; none was found" >&2; exit 1; }

@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial
 
 from search.study.attributes import REASON
 from storage.engine import database_url, open_storage
-from tests.pictures import image_folder
+from tests.support.pictures import image_folder
 
 _SAFE = re.compile(r"^(trial-\d+: epoch \d+) is safe$", re.MULTILINE)
 _BEGUN = re.compile(r"^(trial-\d+: epoch \d+)$", re.MULTILINE)

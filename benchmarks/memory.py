@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.chaos import TREINO
-from tests.pictures import image_folder
+from tests.support.pictures import image_folder
 
 LIMIT = 1.3
 

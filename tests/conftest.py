@@ -12,7 +12,7 @@ import pytest
 import models  # noqa: F401 - before a test loads TensorFlow: it says how
 
 if TYPE_CHECKING:
-    from tests.laboratory import Lab
+    from tests.support.laboratory import Lab
 
 # A scrubbed environment: no setting of the developer's may reach a test, and no test may reach
 # the developer's cache or a network proxy.
@@ -51,8 +51,8 @@ def scrubbed_home(
 def commands_ended() -> Iterator[None]:
     """No command outlives its test: what a failed one leaves would fail the next one, too."""
     yield
-    if "tests.commands" in sys.modules:
-        sys.modules["tests.commands"].end_all()
+    if "tests.support.commands" in sys.modules:
+        sys.modules["tests.support.commands"].end_all()
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Lab":
     from data.catalog import load
     from search.figures import plots
     from search.spaces.builtin import Documents
-    from tests.laboratory import EPOCHS, Lab, Said, blank_picture
-    from tests.pictures import image_folder
+    from tests.support.laboratory import EPOCHS, Lab, Said, blank_picture
+    from tests.support.pictures import image_folder
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     monkeypatch.setattr(plots, "draw_curves", blank_picture)

@@ -1,6 +1,6 @@
 """Bad input by the thousand: each case ends well or with an error that has a name and one line.
 
-Part of ``make chaos``; ``tests/test_fuzz.py`` runs a few of each kind.
+Part of ``make chaos``; ``tests/unit/test_fuzz.py`` runs a few of each kind.
 """
 
 import tempfile

@@ -15,7 +15,7 @@ TRAIN = f"""
 import numpy as np, pathlib, sys, tempfile
 from models.spec import ModelSpec, TrainingSpec
 from models.training import fit, prepare_process
-from tests.pictures import Pictures, Sets
+from tests.support.pictures import Pictures, Sets
 prepare_process(1)
 def pictures(n):
     return Pictures(np.zeros((n, {SIDE}, {SIDE}, 3), np.uint8), np.zeros(n, np.int32), (n,))

@@ -1,0 +1,1 @@
+"""Tests with databases, Keras, processes and browsers."""

@@ -1,0 +1,90 @@
+"""What is said of a model's test: its interval, and the documents' figures where they belong."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from models.documented import DOCUMENTED, are_of_cifar10
+from search.intervals import of_share, told_share
+from search.reports import leaderboard
+from search.retraining import retrain
+from search.retraining.card import card
+from search.settings import Settings
+from search.study.evaluation_record import test_images as images_of
+from search.study.workspace import Workspace
+from search.tuning import messages
+from storage.files import RunFiles
+from storage.tables import ModelRow
+from tests.support import studies
+from tests.support.studies import COMPLETE
+
+OTHERS = ("dark", "a|b <script>", "[x](y)")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.chdir(tmp_path)
+    with Workspace.open(Settings(), write=True) as place:
+        yield place
+
+
+@settings(deadline=None)  # beside other work, too
+@given(st.integers(1, 10_000), st.data())
+def test_the_interval_of_a_share_is_the_exact_binomial_one(n: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, n))
+    expected = binomtest(hits, n).proportion_ci(0.95, method="exact")
+    assert of_share(hits / n, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_an_interval_in_words() -> None:
+    assert told_share(0.8439, 10_000) == ("0.8439 (95 % interval 0.8366 to 0.8510, 10,000 images)")
+    assert told_share(1.0, 1) == "1.0000 (95 % interval 0.0250 to 1.0000, 1 image)"
+    assert told_share(0.8439, None) == "0.8439"
+
+
+def test_the_leaderboard_has_intervals_where_the_test_was_kept(place: Workspace) -> None:
+    study, space = studies.begin(place, "full")
+    studies.add(place, study, space, [COMPLETE])
+    row = studies.hand_over(place, study, space)
+    studies.baseline(place)  # an earlier one: nothing of its test lies beside it
+    found = {r.kind: r for r in leaderboard.rows(study, place.records, place.layout)}
+    images = images_of(place.layout, row)
+    assert images is not None
+    assert found["retrain"].test_images == images
+    assert found["retrain"].test_interval == of_share(row.test_accuracy, images)
+    for kind in ("baseline", "trial", "documents"):
+        assert found[kind].test_interval is None
+    place.layout.best("full").tested.write_text("{}", encoding="utf-8")
+    assert images_of(place.layout, row) is None
+
+
+def report_of(row: ModelRow) -> retrain.Report:
+    one = retrain.Spread(0.5, None)
+    only = retrain.Retrained(0, 1, 0.5, 3, 1, 1, 0, one, one, one)
+    return retrain.Report((only,), 0, 0, None, None, (), row)
+
+
+@pytest.mark.parametrize("classes", [studies.CIFAR, OTHERS])
+def test_the_documents_figures_stand_beside_cifar10_alone(classes: tuple[str, ...]) -> None:
+    data = studies.dataset(classes, "pictures | `of` <b>")
+    cifar10 = are_of_cifar10(data.classes)
+    assert cifar10 == (classes == studies.CIFAR)
+    row = studies.model_row("s_1", "run", "retrain", "trial 0 retrained", 0.75, data)
+    files = RunFiles(Path("var"), Path("var/s/best"))
+    page = card(report_of(row), [], data, files, cifar10=cifar10)
+    line = messages.handed_over(row, 40, files.folder, cifar10=cifar10)
+    run = DOCUMENTED["run-10"]
+    base = messages.of_baseline(run, row, 40, files.folder, cifar10=cifar10)
+    interval = r"0\.7500 \(95 % interval 0\.5880 to 0\.8731, 40 images\)"
+    for text in (page, line, base):
+        assert ("0.8439" in text) == cifar10
+        assert re.search(interval, text)
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    # No name adds a column or is a tag.
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {3}
+    assert not re.search(r"(?<!\\)<", page)

@@ -1,0 +1,83 @@
+"""Pruned trials trained to their end, by real workers; and what is said of them."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from search.study.attributes import UNFIT
+from search.study.trials import sample_of_pruned
+from search.tuning.audit import Audited, told
+from storage.engine import database_url, open_storage
+from tests.support.commands import SMALL, small_place
+
+
+def pruned(number: int, **attributes: object) -> optuna.trial.FrozenTrial:
+    trial = create_trial(state=TrialState.PRUNED, user_attrs=attributes)
+    trial.number = number
+    return trial
+
+
+def test_the_sample_is_of_fit_pruned_trials_and_the_same_each_time() -> None:
+    trials = [pruned(n) for n in range(20)]
+    trials += [pruned(20, **{UNFIT: True}), create_trial(value=1.0)]
+    drawn = [trial.number for trial in sample_of_pruned(trials, 6, 0)]
+    assert len(set(drawn)) == 6
+    assert max(drawn) < 20
+    assert drawn == [trial.number for trial in sample_of_pruned(trials, 6, 0)]
+    assert drawn != [trial.number for trial in sample_of_pruned(trials, 6, 1)]
+    assert sample_of_pruned(trials, 0, 0) == []
+    assert len(sample_of_pruned(trials, 99, 0)) == 20
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        ((0.9, 0.8, 0.7), "0 of 3 pruned trials would have been better than 0.5000"),
+        ((0.9, 0.4, 0.7), "1 of 3 pruned trials would have been better than 0.5000"),
+        ((0.1,), "1 of 1 pruned trial would have been better than 0.5000"),
+    ],
+)
+def test_what_is_said(after: tuple[float, ...], said: str) -> None:
+    study = optuna.create_study()
+    study.add_trial(create_trial(value=0.5, intermediate_values={1: 0.5}))
+    lines = told(study, [Audited(n, 2, 1.0, loss) for n, loss in enumerate(after)])
+    assert lines[0].startswith(f"audit: {said}")
+    assert len(lines) == 1 + len(after)
+    # Clopper and Pearson: 1 - 0.05^(1/3) for none of three.
+    expected = {0: "at most 63 %", 1: "at most 86 %"}.get(sum(a < 0.5 for a in after))
+    assert (expected if len(after) == 3 else "at most 100 %") in lines[0].replace("%", " %", 1)
+
+
+def test_a_search_that_pruned_nothing_has_nothing_to_audit() -> None:
+    assert told(optuna.create_study(), []) == [
+        "audit: no trial was pruned, so there is nothing to see"
+    ]
+
+
+def test_an_audit_goes_on_from_where_a_trial_was_left(tmp_path: Path) -> None:
+    place = small_place(tmp_path)
+    out = place.search(
+        *SMALL,
+        *("--trials", "4", "--epochs", "6", "--workers", "1", "--keep", "1", "--audit", "1"),
+    )
+    assert "audit: " in out
+    url = database_url(str(tmp_path / "var/treino.db"))
+    study = optuna.load_study(study_name="images", storage=open_storage(url, write=False))
+    found = [Audited(**entry) for entry in study.user_attrs["audit"]]
+    assert len(found) == 1
+    log = (tmp_path / "var/images/logs/worker-0.log").read_text()
+    for audited in found:
+        trial = study.trials[audited.trial]
+        assert trial.state is TrialState.PRUNED
+        assert audited.epochs == len(trial.intermediate_values) == 2
+        assert audited.after <= audited.before == min(trial.intermediate_values.values())
+        run = f"audit-{audited.trial:05d}"
+        epochs = [line for line in log.splitlines() if line.startswith(f"{run}: epoch")]
+        assert f"{run}: epoch 1" not in epochs
+        assert f"{run}: epoch 6 is safe" in epochs
+        spec = json.loads((tmp_path / f"var/images/runs/{run}/spec.json").read_text())
+        assert spec["training"]["epochs"] == 6
+        assert not list((tmp_path / f"var/images/runs/{run}").glob("checkpoint*"))

@@ -1,0 +1,517 @@
+"""The tuner on simulated workers: a real study, real tables, made-up curves."""
+
+import math
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState
+
+from models.history import EpochFigures
+from search.figures import plots
+from search.protocol import EpochDone, Failed, Job, Message
+from search.scheduling.failures import HOPELESS
+from search.scheduling.prior import prior_of
+from search.spaces.builtin import Documents
+from search.workers.backends.simulated import Curve, SimulatedBackend
+from storage.engine import database_url, open_storage
+from storage.files import Layout
+from tests.support.laboratory import EPOCHS, RUNGS, Killed, Lab, Said, Writes, bowl, figures, told
+
+DRAW_CURVES = plots.draw_curves  # which searches in the laboratory do without
+
+
+def test_a_search_has_its_trials_and_each_has_its_best_value(lab: Lab) -> None:
+    outcome = lab.search(bowl)
+    trials = lab.trials
+    assert outcome.states == {"complete": 5}
+    assert outcome.epochs == 5 * EPOCHS
+    assert outcome.images == 5 * EPOCHS * len(lab.data.train.labels)
+    assert trials[0].params == lab.space.of_documented_run()
+    for trial in trials:
+        assert trial.state is TrialState.COMPLETE
+        assert trial.value == min(trial.intermediate_values.values())
+        assert trial.value != trial.intermediate_values[EPOCHS]
+        assert list(trial.intermediate_values) == [1, 2, 3, 4]
+        assert trial.user_attrs["best epoch"] == 3
+    assert lab.epochs == {f"trial-{n:05d}": [1, 2, 3, 4] for n in range(5)}
+
+
+def test_each_trial_shows_its_curves_and_its_spec(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots, "draw_curves", DRAW_CURVES)
+    lab.search(bowl, trials=1)
+    storage = lab.study._storage
+    found = get_all_artifact_meta(lab.trials[0], storage=storage)
+    assert {artifact.filename for artifact in found} == {"curves.png", "spec.json"}
+    for artifact in found:
+        assert (lab.var / "artifacts" / artifact.artifact_id).stat().st_size > 100
+
+
+def test_without_the_documented_run_the_first_trial_is_the_samplers(lab: Lab) -> None:
+    lab.search(bowl, trials=1, documented=False)
+    assert lab.trials[0].params != lab.space.of_documented_run()
+
+
+def test_trials_are_a_total_and_the_search_goes_on_with_new_configurations(lab: Lab) -> None:
+    lab.search(bowl, trials=2)
+    assert lab.search(bowl, trials=2).epochs == 0
+    lab.search(bowl, trials=5)
+    params = [tuple(trial.params.items()) for trial in lab.trials]
+    assert len(set(params)) == len(params) == 5
+
+
+@pytest.mark.parametrize(
+    ("sampler", "pruner", "seed"), [("tpe", "none", 2**32), ("gp", "promote", 2**63 - 1)]
+)
+def test_any_seed_that_the_settings_allow_searches(
+    lab: Lab, sampler: str, pruner: str, seed: int
+) -> None:
+    outcome = lab.search(bowl, trials=2, sampler=sampler, pruner=pruner, seed=seed)
+    assert outcome.states == {"complete": 2}
+
+
+def interrupting(after: int, how: int = signal.SIGINT) -> Callable[[Job], Sequence[EpochFigures]]:
+    """The bowl, with a signal when that many epochs have been looked at."""
+    asked = iter(range(10**6))
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        if next(asked) == after:
+            os.kill(os.getpid(), how)
+        return bowl(job)
+
+    return curve
+
+
+@pytest.mark.parametrize(
+    ("after", "sampler", "pruner"),
+    [
+        (1, "tpe", "none"),
+        (6, "tpe", "median"),
+        (17, "tpe", "halving"),
+        (23, "tpe", "hyperband"),
+        (12, "gp", "none"),
+        (25, "gp", "promote"),
+        (38, "gp", "promote"),
+        (25, "tpe", "promote"),
+        (25, "random", "promote"),
+    ],
+)
+def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
+    lab: Lab, tmp_path: Path, after: int, sampler: str, pruner: str
+) -> None:
+    if pruner == "promote":
+        lab.space = Documents(RUNGS[-1], 32)
+    other = Lab(lab.data, tmp_path / "var undisturbed", lab.space, Said())
+    other.search(bowl, trials=8, sampler=sampler, pruner=pruner)
+    backend = SimulatedBackend(1, interrupting(after))
+    first = lab.search(bowl, trials=8, sampler=sampler, pruner=pruner, backend=backend)
+    assert set(first.states) - {"complete", "pruned"} or sum(first.states.values()) < 8
+    again = SimulatedBackend(1, bowl)
+    again._epochs = backend._epochs  # the checkpoints, which on a disk outlive the process
+    lab.search(bowl, trials=8, sampler=sampler, pruner=pruner, backend=again)
+    assert told(lab.trials) == told(other.trials)
+    assert lab.epochs == other.epochs
+
+
+@pytest.mark.parametrize("after", [3, 11, 30])
+def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
+    lab: Lab, tmp_path: Path, after: int
+) -> None:
+    lab.space = Documents(20, 32)
+    lab.prior = prior_of("auto", lab.space.distributions())
+    other = replace(lab, var=tmp_path / "var undisturbed")
+    search = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
+    other.search(bowl, **search)
+    decisions = [d for trial in other.trials for d in trial.user_attrs.get("decisions", [])]
+    assert (
+        "after epoch 2: trained on, expected to do well by what was recorded on digits" in decisions
+    )
+    backend = SimulatedBackend(1, interrupting(after))
+    lab.search(bowl, **search, backend=backend)
+    again = SimulatedBackend(1, bowl)
+    again._epochs = backend._epochs  # the checkpoints
+    lab.search(bowl, **search, backend=again)
+    assert told(lab.trials) == told(other.trials)
+
+
+def test_what_was_begun_goes_on_where_a_worker_has_less_room_now(lab: Lab) -> None:
+    lab.space = Documents(RUNGS[-1], 32)
+    backend = SimulatedBackend(1, interrupting(10))
+    lab.search(bowl, trials=6, sampler="gp", pruner="promote", backend=backend)
+    begun = {trial.number for trial in lab.trials if trial.intermediate_values}
+    assert any(trial.state is TrialState.RUNNING for trial in lab.trials)
+    lab.memory = 1
+    again = SimulatedBackend(1, bowl)
+    again._epochs = backend._epochs  # the checkpoints
+    outcome = lab.search(bowl, trials=6, sampler="gp", pruner="promote", backend=again)
+    assert set(outcome.states) == {"complete", "pruned"}
+    for trial in lab.trials:
+        refused = str(trial.user_attrs.get("reason")).startswith("needs about")
+        assert refused is (trial.number not in begun)
+
+
+def test_an_interrupted_trial_is_paused_not_told(lab: Lab) -> None:
+    outcome = lab.search(bowl, backend=SimulatedBackend(1, interrupting(6)))
+    assert outcome.states["paused"] == 1
+    assert any("paused after epoch" in line for line in lab.said.lines)
+    assert TrialState.RUNNING in {trial.state for trial in lab.trials}
+
+
+@pytest.mark.parametrize("pruner", ["none", "promote"])
+def test_a_search_whose_time_is_up_gets_on_by_an_epoch(lab: Lab, pruner: str) -> None:
+    outcome = lab.search(bowl, pruner=pruner, timeout=1e-9, workers=2)
+    assert (outcome.epochs, outcome.trained) == (1, True)
+    assert [len(trial.intermediate_values) for trial in lab.trials] == [1]
+    assert lab.search(bowl, trials=5).states == {"complete": 5}
+
+
+@pytest.mark.parametrize("pruner", ["none", "promote"])
+def test_no_epoch_is_begun_that_would_end_too_late(lab: Lab, pruner: str) -> None:
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        slow = [replace(each, seconds=1e4) for each in bowl(job)]
+        return slow if job.run == "trial-00001" else bowl(job)
+
+    outcome = lab.search(curve, pruner=pruner, sampler="random", timeout=1e3, workers=2)
+    # How long its epochs take, the first one tells; what is left of all is taken up again.
+    assert len(lab.trials) > 1
+    slow = lab.trials[1]
+    assert slow.state is TrialState.RUNNING
+    assert list(slow.intermediate_values) == [1]
+    assert "pruned" not in outcome.states
+    assert lab.search(bowl, pruner=pruner, sampler="random").states == {"complete": 5}
+
+
+def test_a_pruned_trial_says_why(lab: Lab) -> None:
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        good = job.run < "trial-00005"
+        return [figures(e, 1.0 if good else 9.0) for e in range(1, EPOCHS + 1)]
+
+    outcome = lab.search(curve, trials=6, pruner="median")
+    pruned = lab.trials[5]
+    assert outcome.states == {"complete": 5, "pruned": 1}
+    assert pruned.state is TrialState.PRUNED
+    assert pruned.user_attrs["reason"] == "pruned by median after epoch 3 of 4: val_loss 9.0000"
+    assert lab.epochs["trial-00005"] == [1, 2, 3]
+
+
+def test_a_decision_to_prune_outlives_the_tuner(lab: Lab) -> None:
+    lab.search(bowl, backend=SimulatedBackend(1, interrupting(6)))
+    storage = open_storage(database_url(str(lab.var / "treino.db")), write=True)
+    study = optuna.load_study(study_name="lab", storage=storage)
+    running = next(t for t in study.get_trials() if t.state is TrialState.RUNNING)
+    optuna.Trial(study, running._trial_id).set_user_attr("pruned", "by a tuner that died")
+    lab.search(bowl)
+    trial = lab.trials[running.number]
+    assert trial.state is TrialState.PRUNED
+    assert trial.user_attrs["reason"] == "by a tuner that died"
+    assert trial.intermediate_values == running.intermediate_values
+
+
+def test_epochs_that_only_the_checkpoint_knows_are_recorded(lab: Lab) -> None:
+    backend = SimulatedBackend(1, bowl)
+    backend._epochs["trial-00000"] = 2
+    lab.search(bowl, trials=1, backend=backend)
+    assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
+    assert list(lab.trials[0].intermediate_values) == [1, 2, 3, 4]
+
+
+def failing(steps: Iterator[Failed | None]) -> Curve:
+    """The bowl, where each look may find the next epoch broken."""
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        broken = next(steps, None)
+        return bowl(job) if broken is None else [*bowl(job)[:2], broken, broken]
+
+    return curve
+
+
+def test_a_worker_that_dies_costs_the_trial_nothing(lab: Lab) -> None:
+    died = Failed("died", "its worker process died: SIGKILL")
+    deaths = SimulatedBackend(1, bowl)
+    looks = 0
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        nonlocal looks
+        looks += 1
+        return [*bowl(job)[:2], died, died] if looks < 12 else bowl(job)
+
+    deaths._curve = curve
+    outcome = lab.search(bowl, trials=1, backend=deaths)
+    assert outcome.states == {"complete": 1}
+    assert lab.trials[0].user_attrs["worker deaths"]["after epoch"] == 2
+    assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
+    assert any("going on from its last epoch" in line for line in lab.said.lines)
+
+
+def test_a_trial_that_kills_its_worker_three_times_has_failed(lab: Lab) -> None:
+    died = Failed("died", "its worker process died: SIGSEGV")
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        return [figures(1, 1.0), *[died] * 3] if job.run == "trial-00001" else bowl(job)
+
+    outcome = lab.search(curve, trials=3)
+    assert outcome.states == {"complete": 2, "fail": 1}
+    failed = lab.trials[1]
+    assert failed.state is TrialState.FAIL
+    assert failed.user_attrs["reason"] == died.reason
+    assert failed.user_attrs["worker deaths"] == {"after epoch": 1, "times": 3}
+
+
+def test_a_trial_that_gets_on_between_deaths_is_not_failed(lab: Lab) -> None:
+    died = Failed("died", "its worker process died: SIGKILL")
+    steps: list[EpochFigures | Failed] = []
+    for epoch in range(1, EPOCHS + 1):
+        steps += [died, figures(epoch, 1.0)]
+
+    class Mending(SimulatedBackend):
+        """Each epoch kills its worker once."""
+
+        def _train(self, slot: int, job: Job) -> None:
+            step = steps.pop(0)
+            if isinstance(step, EpochFigures):
+                self._epochs[job.run] = step.epoch
+                last = self._is_over(job)
+                self._outbox.append((slot, EpochDone(step, last=last)))
+            else:
+                self._outbox.append((slot, step))
+
+    curve = [figures(epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
+    outcome = lab.search(bowl, trials=1, backend=Mending(1, lambda _: curve))
+    assert outcome.states == {"complete": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("diverged", TrialState.PRUNED),
+        ("memory", TrialState.PRUNED),
+        ("error", TrialState.FAIL),
+    ],
+)
+def test_a_broken_trial_has_a_state_and_a_reason_and_the_search_goes_on(
+    lab: Lab, kind: str, state: TrialState
+) -> None:
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        return [Failed(kind, "because")] * 4 if job.run == "trial-00001" else bowl(job)
+
+    lab.search(curve, trials=3)
+    assert lab.trials[1].state is state
+    assert lab.trials[1].user_attrs["reason"] == "because"
+    assert lab.trials[2].state is TrialState.COMPLETE
+
+
+def test_a_search_in_which_every_trial_fails_at_once_stops(lab: Lab) -> None:
+    outcome = lab.search(lambda _: [Failed("error", "no such layer")] * 4, trials=30)
+    assert outcome.states == {"fail": HOPELESS}
+    said = "5 trials in a row failed before their first epoch, the last one: no such layer; see "
+    assert outcome.trouble == said + str(Layout(lab.var).logs("lab"))
+    assert not outcome.trained
+
+
+def test_a_slow_first_epoch_is_waited_for_before_a_search_is_hopeless(lab: Lab) -> None:
+    class Slow(SimulatedBackend):
+        """The first slot's epochs take as long as nine trials that fail."""
+
+        ended = 0
+
+        def wait(self, timeout: float) -> list[tuple[int, Message]]:
+            while self.ended < 9 and any(slot for slot, _ in self._outbox):
+                if self._outbox[0][0] or not isinstance(self._outbox[0][1], EpochDone):
+                    break
+                self._outbox.rotate(-1)
+            messages = super().wait(timeout)
+            self.ended += sum(isinstance(message, Failed) for _, message in messages)
+            return messages
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        number = int(job.run.rpartition("-")[2])
+        return [Failed("error", "no such layer")] * 4 if 0 < number < 10 else bowl(job)
+
+    outcome = lab.search(curve, trials=13, backend=Slow(4, curve))
+    assert outcome.states == {"fail": 9, "complete": 4}
+    assert not outcome.trouble
+
+
+@pytest.mark.parametrize("good", [[figures(1, 1.0)], [Failed("diverged", "val_loss is nan")]])
+def test_failures_that_are_not_all_at_once_stop_nothing(
+    lab: Lab, good: list[EpochFigures | Failed]
+) -> None:
+    """Four fail at once, one gets further or diverges, and so on."""
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        number = int(job.run.rpartition("-")[2])
+        first = good if number % HOPELESS == 0 else []
+        return [*first, *[Failed("error", "no such layer")] * 4]
+
+    outcome = lab.search(curve, trials=2 * HOPELESS + 1)
+    assert not outcome.trouble
+    assert sum(outcome.states.values()) == 2 * HOPELESS + 1
+
+
+def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab) -> None:
+    writes, before_second = Writes(), []
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        if job.run == "trial-00001":
+            before_second.append(writes.done)
+        return bowl(job)
+
+    lab.search(curve, trials=2, writes=writes)
+    begun = before_second[0]  # the trial was drawn, enqueued and begun by the last few writes
+    for last in range(begun - 6, begun + 2):
+        again = Lab(lab.data, lab.var.with_name(f"killed-{last}"), lab.space, Said())
+        backend = SimulatedBackend(1, bowl)
+        with pytest.raises(Killed):
+            again.search(bowl, trials=2, backend=backend, writes=Writes(last))
+        again.search(bowl, trials=2, backend=backend)
+        assert told(again.trials) == told(lab.trials), f"killed at write {last}"
+
+
+def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> None:
+    lab.space = Documents(RUNGS[-1], 32)
+    outcome = lab.search(bowl, trials=12, sampler="gp", pruner="promote")
+    assert outcome.states == {"complete": 4, "pruned": 8}
+    assert outcome.epochs == 4 * 9 + 8 * 3
+    values = [min(trial.intermediate_values.values()) for trial in lab.trials]
+    for trial, value in zip(lab.trials, values, strict=True):
+        assert lab.epochs[f"trial-{trial.number:05d}"] == list(trial.intermediate_values)
+        if trial.state is TrialState.COMPLETE:
+            assert trial.value == value
+            assert trial.user_attrs["decisions"][-1].startswith("after epoch 3: trained on, expec")
+        else:
+            assert list(trial.intermediate_values) == [1, 2, 3]
+            assert trial.user_attrs["decisions"][0].startswith("after epoch 3: paused, rank ")
+            assert trial.user_attrs["reason"].startswith("not promoted beyond epoch 3 of 9: ")
+            assert trial.user_attrs["reason"].endswith("; 6 epochs saved")
+    complete = [v for t, v in zip(lab.trials, values, strict=True) if t.value is not None]
+    assert min(values) == min(complete)
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+def test_several_workers_promote_together(lab: Lab, sampler: str) -> None:
+    lab.space = Documents(RUNGS[-1], 32)
+    outcome = lab.search(bowl, trials=14, sampler=sampler, pruner="promote", workers=4)
+    assert sum(outcome.states.values()) == 14
+    assert outcome.states["complete"] >= 5
+    assert outcome.epochs == sum(len(epochs) for epochs in lab.epochs.values())
+
+
+def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> None:
+    lab.space = Documents(RUNGS[-1], 32)
+
+    def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
+        at.search(bowl, trials=4, sampler="gp", pruner="promote", backend=backend, writes=writes)
+
+    writes = Writes()
+    search(lab, SimulatedBackend(1, bowl), writes)
+    for last in range(30, writes.done, 37):  # a prime: it meets every kind of write
+        again = Lab(lab.data, lab.var.with_name(f"killed-{last}"), lab.space, Said())
+        backend = SimulatedBackend(1, bowl)
+        with pytest.raises(Killed):
+            search(again, backend, Writes(last))
+        survivor = SimulatedBackend(1, bowl)
+        survivor._epochs = backend._epochs  # the checkpoints
+        search(again, survivor)
+        assert told(again.trials) == told(lab.trials), f"killed at write {last}"
+
+
+def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -> None:
+    lab.space = Documents(RUNGS[-1], 32)
+    outcome = lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote")
+    assert outcome.epochs == 20
+    assert "paused" not in outcome.states
+    reasons = {t.user_attrs["reason"] for t in lab.trials if t.state is TrialState.PRUNED}
+    assert "the budget of 20 epochs was used up" in reasons
+    assert lab.said.last is not None
+    assert (lab.said.last.done, lab.said.last.total, lab.said.last.what) == (20, 20, "epochs")
+    assert lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote").epochs == 0
+    assert lab.search(bowl, trials=None, budget=26, sampler="gp", pruner="promote").epochs == 6
+
+
+def test_a_search_that_has_come_to_a_stop_ends_if_it_is_to(lab: Lab) -> None:
+    lab.space = Documents(1, 32)
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        loss = max(1.0 - int(job.run[-5:]) / 10, 0.7)
+        return [replace(figures(1, loss), seconds=600.0)]
+
+    outcome = lab.search(curve, trials=20, stop_when_flat=True)
+    # Six epochs an hour: flat when S² / (S + 6) has come to 4, the epoch of the last gain.
+    assert outcome.states == {"complete": 8}
+    assert "the search was flat (another hour, about 6 epochs: 0.7000 to " in outcome.flat
+    assert outcome.flat in "".join(lab.said.lines)
+    assert lab.search(curve, trials=20).states == {"complete": 20}
+
+
+def test_the_chooser_learns_that_a_configuration_diverges(lab: Lab) -> None:
+    lab.space = Documents(RUNGS[-1], 32)
+
+    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
+        if job.training.learning_rate > 1e-3:
+            return [Failed("diverged", "val_loss is nan after epoch 1")] * 9
+        return bowl(job)
+
+    lab.search(curve, trials=20, sampler="gp", pruner="promote")
+    diverged = [t for t in lab.trials if t.user_attrs.get("unfit")]
+    assert all(t.state is TrialState.PRUNED for t in diverged)
+    late = [t for t in diverged if t.number >= 10]
+    assert len(late) < len(diverged) - len(late)
+
+
+def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(lab: Lab) -> None:
+    documented = lab.space.of_documented_run() or {}
+
+    class Tiny(Documents):
+        def distributions(self):
+            all_ = super().distributions()
+            fixed = {name: CategoricalDistribution((value,)) for name, value in documented.items()}
+            return {**fixed, "batch_size": all_["batch_size"]}
+
+    lab.space = Tiny(EPOCHS, 32)
+    outcome = lab.search(bowl, trials=50)
+    complete = [t for t in lab.trials if t.state is TrialState.COMPLETE]
+    assert sorted(trial.params["batch_size"] for trial in complete) == [32, 64, 128, 256]
+    assert outcome.states == {"complete": 4}
+    assert any("no untried configuration left" in line for line in lab.said.lines)
+    assert all(
+        t.state is TrialState.COMPLETE or "duplicate of trial" in t.user_attrs for t in lab.trials
+    )
+
+
+def test_several_workers_share_the_trials(lab: Lab) -> None:
+    outcome = lab.search(bowl, trials=10, workers=4)
+    assert outcome.states == {"complete": 10}
+    assert all(epochs == [1, 2, 3, 4] for epochs in lab.epochs.values())
+
+
+def test_only_the_best_keep_their_checkpoints(lab: Lab) -> None:
+    layout = Layout(lab.var)
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        job.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        for name in ("checkpoint.npz", "checkpoint.npz.previous"):
+            job.checkpoint.with_name(name).touch()
+        return bowl(job)
+
+    lab.search(curve, trials=6, keep=2)
+    best = sorted(lab.trials, key=lambda t: t.value or math.inf)[:2]
+    kept = {n for n in range(6) if layout.run("lab", f"trial-{n:05d}").checkpoint.exists()}
+    assert kept == {trial.number for trial in best}
+    assert not list(lab.var.rglob("checkpoint.npz.previous"))
+
+
+def test_the_display_hears_how_far_the_search_is(lab: Lab) -> None:
+    lab.search(bowl, trials=3)
+    assert lab.said.last is not None
+    assert (lab.said.last.done, lab.said.last.total) == (3, 3)
+    assert lab.said.last.best.startswith("best: ")
+    first = next(line for line in lab.said.lines if "complete" in line)
+    assert first.startswith("trial 0: complete")

@@ -1,0 +1,264 @@
+"""Worker processes for real: they train, they die, they are replaced, they leave with the tuner."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.catalog import load
+from data.dataset import Dataset
+from search import processes
+from search.protocol import (
+    Done,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    Paused,
+    Resumed,
+    Stopped,
+    Verdict,
+)
+from search.workers.backends import local
+from search.workers.backends.base import Backend
+from search.workers.backends.local import LocalBackend, Slot
+from search.workers.backends.simulated import SimulatedBackend
+from tests.support.laboratory import figures
+from tests.support.pictures import image_folder
+from tests.support.workers import job, pid, watch
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("data")
+    return load(str(image_folder(folder / "images")), image_size=8, cache=folder / "cache").dataset
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module", params=["local", "simulated"])
+def backend(request: pytest.FixtureRequest, logs: Path) -> Iterator[Backend]:
+    """Both backends keep one contract; processes stay from test to test, as in a search."""
+    if request.param == "local":
+        with LocalBackend([Slot(threads=1), Slot(threads=1)], logs) as backend:
+            yield backend
+    else:
+        curve = [figures(epoch, 1.0) for epoch in range(1, 100)]
+        with SimulatedBackend(2, lambda job: curve[: job.training.epochs]) as backend:
+            yield backend
+
+
+def epochs(messages: list[Message]) -> list[int]:
+    return [message.figures.epoch for message in messages if isinstance(message, EpochDone)]
+
+
+class TestContract:
+    """What every backend guarantees."""
+
+    def test_jobs_say_where_they_start_then_each_epoch_then_their_end_two_at_once(
+        self, backend: Backend, data: Dataset, tmp_path: Path
+    ) -> None:
+        jobs = [job(data, tmp_path, run) for run in ("one", "two")]
+        heard: dict[int, list[Message]] = {0: [], 1: []}
+
+        def keep(slot: int, message: Message) -> Verdict:
+            heard[slot].append(message)
+            return Verdict.GO_ON
+
+        for slot in (0, 1):
+            backend.start(slot, jobs[slot])
+        ends = watch(backend, (0, 1), keep)[-1:]
+        for messages in heard.values():
+            assert isinstance(messages[0], Resumed)
+            assert messages[0].history == ()
+            assert epochs(messages) == [1, 2, 3]
+            assert [m.last for m in messages[1:] if isinstance(m, EpochDone)] == [
+                *(False, False, True)
+            ]
+        assert ends == [Done()]
+        backend.start(0, jobs[0])  # a job that was over is over
+        again = watch(backend)
+        assert isinstance(again[0], Resumed)
+        assert again[0].last
+        assert [known.epoch for known in again[0].history] == [1, 2, 3]
+        assert again[1:] == [Done()]
+
+    def test_a_verdict_ends_a_job_which_goes_on_elsewhere_or_is_refused_at_its_start(
+        self, backend: Backend, data: Dataset, tmp_path: Path
+    ) -> None:
+        started = job(data, tmp_path, "paused", epochs=4)
+
+        def after(number: int, verdict: Verdict) -> Callable[[int, Message], Verdict]:
+            def answer(slot: int, message: Message) -> Verdict:
+                now = isinstance(message, EpochDone) and message.figures.epoch == number
+                return verdict if now else Verdict.GO_ON
+
+            return answer
+
+        backend.start(0, started)
+        heard = watch(backend, answer=after(1, Verdict.PAUSE))
+        assert epochs(heard) == [1]
+        assert heard[-1] == Paused()
+        backend.start(0, started)
+        refused = watch(backend, answer=lambda *_: Verdict.PAUSE)
+        assert [type(message) for message in refused] == [Resumed, Paused]
+        backend.start(1, started)  # another worker takes it up
+        heard = watch(backend, (1,), after(3, Verdict.STOP))
+        assert isinstance(heard[0], Resumed)
+        assert [known.epoch for known in heard[0].history] == [1]
+        assert epochs(heard) == [2, 3]
+        assert heard[-1] == Stopped()
+
+    def test_a_killed_job_ends_as_died_and_the_slot_is_free(
+        self, backend: Backend, data: Dataset, tmp_path: Path
+    ) -> None:
+        killed = job(data, tmp_path, "killed")
+
+        def kill(slot: int, message: Message) -> Verdict | None:
+            if isinstance(message, EpochDone):
+                backend.kill(slot, "for the test")
+                return None
+            return Verdict.GO_ON
+
+        backend.start(0, killed)
+        end = watch(backend, answer=kill)[-1]
+        assert isinstance(end, Failed)
+        assert end.kind == "died"
+        backend.start(0, killed)
+        heard = watch(backend)
+        assert isinstance(heard[0], Resumed)
+        assert [known.epoch for known in heard[0].history] == [1]
+        assert epochs(heard) == [2, 3]
+
+
+def test_a_worker_that_dies_is_noticed_at_once_with_the_signal(
+    data: Dataset, logs: Path, tmp_path: Path
+) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+        moment = 0.0
+        for number in (signal.SIGKILL, signal.SIGSEGV):
+
+            def strike(slot: int, message: Message, number: signal.Signals = number) -> None:
+                nonlocal moment
+                moment = time.monotonic()
+                os.kill(pid(backend), number)
+
+            backend.start(0, job(data, tmp_path, "struck"))
+            end = watch(backend, answer=strike)[-1]
+            assert time.monotonic() - moment < 1.0
+            assert isinstance(end, Failed)
+            assert end.kind == "died"
+            assert number.name in end.reason
+
+
+@pytest.mark.skipif(not processes._FORKS, reason="workers are not forked here")
+def test_the_death_of_the_server_that_forks_workers_is_that_of_its_workers(
+    data: Dataset, logs: Path, tmp_path: Path
+) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+
+        def strike(slot: int, message: Message) -> None:
+            worker = psutil.Process(pid(backend))
+            server = worker.parent()
+            assert server is not None
+            assert server.parent() == psutil.Process()
+            server.kill()
+
+        backend.start(0, job(data, tmp_path, "orphan"))
+        end = watch(backend, answer=strike)[-1]
+        assert isinstance(end, Failed)
+        assert end.kind == "died"
+        backend.start(0, job(data, tmp_path, "orphan"))
+        assert isinstance(watch(backend)[-1], Done)
+
+
+def test_what_breaks_a_training_is_its_end_and_not_the_workers(
+    data: Dataset, logs: Path, tmp_path: Path
+) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+
+        def end_of(broken: Job) -> Message:
+            backend.start(0, broken)
+            return watch(backend)[-1]
+
+        mistyped = end_of(replace(job(data, tmp_path, "typo"), monitor="val_los"))
+        worker = pid(backend)
+        assert mistyped == Failed("error", mistyped.reason)
+        assert "'val_los'" in mistyped.reason
+        assert "val_loss" in mistyped.reason
+        gone = end_of(replace(job(data, tmp_path, "gone"), data=tmp_path / "nowhere"))
+        assert gone == Failed("surroundings", gone.reason)
+        assert str(tmp_path / "nowhere") in gone.reason
+        assert isinstance(end_of(job(data, tmp_path, "well", epochs=1)), Done)
+        assert pid(backend) == worker
+
+
+def test_a_handed_over_model_is_tested(data: Dataset, logs: Path, tmp_path: Path) -> None:
+    with LocalBackend([Slot(threads=1)], logs) as backend:
+        backend.start(0, replace(job(data, tmp_path, "over"), hand_over=tmp_path / "model.keras"))
+        end = watch(backend)[-1]
+    assert isinstance(end, Done)
+    assert end.test is not None
+    assert sum(map(sum, end.test.confusion)) == len(data.test.labels)
+    right = sum(end.test.confusion[n][n] for n in range(3))
+    assert end.test.accuracy == pytest.approx(right / len(data.test.labels))
+    assert (tmp_path / "model.keras").stat().st_size > 0
+
+
+def test_a_worker_that_has_grown_is_replaced_and_a_log_that_has_gives_way(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "logs" / "worker-0.log"
+    said.parent.mkdir()
+    said.write_bytes(b"." * (local.MOST_LOG + 1))
+    with LocalBackend([Slot(threads=1)], said.parent) as backend:
+        pids = []
+        for growth in (100.0, 100.0, 0.5):
+            monkeypatch.setattr(local, "GROWTH", growth)
+            backend.start(0, job(data, tmp_path, f"{len(pids)}"))
+            pids.append(pid(backend))
+            assert watch(backend, answer=lambda *_: Verdict.PAUSE)[-1] == Paused()
+    assert pids[0] == pids[1] != pids[2]
+    assert said.with_name("worker-0.old.log").stat().st_size == local.MOST_LOG + 1
+    assert said.stat().st_size < local.MOST_LOG
+
+
+def test_workers_leave_when_their_tuner_is_killed(
+    data: Dataset, logs: Path, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from pathlib import Path
+from search.workers.backends.local import LocalBackend, Slot
+from data.dataset import Dataset
+from search.protocol import EpochDone, Verdict
+from tests.support.workers import job, pid
+backend = LocalBackend([Slot(threads=1)], Path(sys.argv[1]))
+backend.start(0, job(Dataset.open(Path(sys.argv[2])), Path(sys.argv[3]), "orphan", epochs=10**5))
+while True:
+    for slot, message in backend.wait(1.0):
+        backend.answer(slot, Verdict.GO_ON)
+        if isinstance(message, EpochDone):
+            print(pid(backend), flush=True)
+"""
+    tuner = subprocess.Popen(
+        [sys.executable, "-c", code, str(logs), str(data.path), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert tuner.stdout is not None
+    worker = psutil.Process(int(tuner.stdout.readline()))
+    tuner.kill()
+    tuner.wait()
+    tuner.stdout.close()
+    worker.wait(timeout=5)  # raises if it is still there

@@ -1,0 +1,102 @@
+"""The benchmark of replays goes on where it was, and knows what is out of date."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import decisions
+from benchmarks import replay as bench
+from search.replay import simulation, strategies
+from search.replay.comparison import Result
+from search.replay.peers import GROUPS
+from search.scheduling import curves, samplers
+from search.scheduling.asha import STARTUP
+from search.scheduling.curves import LEAST
+from tests.support.recorded import EPOCHS, curve, made
+
+ROW = {"strategy": "random", "code": "optuna-5", "task": "3945", "seed": 0, "workers": 1}
+
+
+def test_a_ledger_goes_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "bench" / "replay.jsonl"
+    ledger = bench.Ledger(path)
+    assert ledger.get(ROW) is None
+    ledger.add(ROW, [0.5, 0.25])
+    with path.open("a") as file:
+        file.write('\n{"strategy": "ran')
+    again = bench.Ledger(path)
+    assert again.get(ROW) == [0.5, 0.25]
+    assert again.get({**ROW, "code": "optuna-6"}) is None
+    again.add({**ROW, "seed": 1}, [0.125])
+    assert bench.Ledger(path).get({**ROW, "seed": 1}) == [0.125]
+
+
+def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "cifar10.json"
+    names = []
+    for count in (LEAST, LEAST + 1):
+        curves.write(made(tuple(curve(seed) for seed in range(count))), file)
+        found = bench.suites(None, (), [file])
+        assert list(found) == [f"Curves of {file}"]
+        ((name, make),) = found[f"Curves of {file}"].items()
+        assert make().epochs == EPOCHS
+        names.append(name)
+    assert names[0] != names[1]
+
+
+def codes() -> dict[str, str]:
+    """Of every strategy whose package CI has."""
+    return {
+        n: bench.code_of(n, make)
+        for n, make in GROUPS["all"].items()
+        if not n.startswith("synetune")
+    }
+
+
+def test_a_strategys_code_is_its_own_and_that_of_the_replay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = codes()
+    assert codes() == before
+    assert before["kerastuner-hyperband"].startswith("keras-tuner-")
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            strategies, "Promoting", decisions.NextTraining
+        )  # the code of another class
+        after = codes()
+    assert {name for name in before if after[name] != before[name]} == {
+        name for name in before if name.startswith(("default", "promote", "one-", "three-"))
+    }
+    monkeypatch.setattr(simulation, "simulate", decisions.train)
+    assert all(after != before[name] for name, after in codes().items())
+
+
+def test_the_code_of_treinos_own_is_all_that_decides() -> None:
+    names = {module.__name__ for module in bench._reached(samplers)}
+    assert {
+        "search.scheduling.samplers",
+        "search.scheduling.asha",
+        "search.scheduling.gaussian_process",
+        "search.spaces.unit_cube",
+    } <= names
+
+
+def test_the_report_says_where_the_default_falls_short() -> None:
+    regret = {"default": 0.3, "random": 0.6, "optuna-tpe": 0.4, "three-epochs-then-best": 0.2}
+    results = [Result(n, 4, b, r, 0.01) for n, r in regret.items() for b in (3, 5, 10, 20, 40)]
+    text = bench.report(results, dict.fromkeys(((name, 4) for name in regret), 8))
+    assert "## 4 workers" in text
+    assert "| default | 8 | .300 ± .010 |" in text
+    short = "- 3x: .300, ABOVE three-epochs-then-best's .200, ABOVE 0.7 of optuna-tpe's .400"
+    assert short in text.splitlines()
+
+
+def test_decisions_are_timed_on_a_search_as_it_would_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = decisions.history(30)
+    assert sorted({len(trial.losses) for trial in seen}) == list(decisions.STEPS[:4])
+    monkeypatch.setattr(decisions, "TRIALS", (2 * STARTUP,))
+    monkeypatch.setattr(decisions, "DECISIONS", 3)
+    decisions.main()
+    assert "a decision after 20 trials: " in capsys.readouterr().out
