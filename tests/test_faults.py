@@ -154,7 +154,7 @@ def test_networks_too_large_are_not_trained_until_they_may_be(place: Place) -> N
         assert "parameters, more than 1,000" in trial.user_attrs["reason"]
         assert trial.intermediate_values == {}
     out = place.search(*arguments)
-    assert "trying again 2 trials that never trained" in out
+    assert "retrying 2 trials that never trained" in out
     assert "2 trials: 2 complete" in out
 
 

@@ -236,7 +236,7 @@ def test_a_settings_file_as_editors_save_it_is_read(
 def test_without_a_file_there_are_no_defaults_and_a_folder_is_none(tmp_path: Path) -> None:
     assert from_file(tmp_path, ["search"]) == {"search": {}}
     (tmp_path / FILE).mkdir()
-    with pytest.raises(SettingsError, match=r"treino\.toml: expected a file"):
+    with pytest.raises(SettingsError, match=r"treino\.toml: cannot read the file"):
         from_file(tmp_path, ["search"])
 
 
