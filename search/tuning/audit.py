@@ -111,7 +111,7 @@ def told(study: optuna.Study, found: Sequence[Audited]) -> list[str]:
     limit = most_of_share(len(wrong), len(found))
     first = (
         f"audit: {len(wrong)} of {plural(len(found), 'pruned trial')} would have been better than "
-        f"{lowest(best):.4f}, the best trial; upper limit for all pruned trials: {limit:.0%} (95 %)"
+        f"{lowest(best):.4f}, the best trial; at most {limit:.0%} of all pruned trials (95 %)"
     )
     return [first, *map(_line, found)]
 
