@@ -37,10 +37,12 @@ def claims(
     from search.study.workspace import Workspace, data_of, space_of
     from storage.files import folder_to_write
 
-    known = {claim.name: claim for claim in CLAIMS}
+    claims_by_name = {claim.name: claim for claim in CLAIMS}
     for name in names or ():
-        if name not in known:
-            raise SettingsError(f"unknown claim {name!r}; expected one of {', '.join(known)}")
+        if name not in claims_by_name:
+            raise SettingsError(
+                f"unknown claim {name!r}; expected one of {', '.join(claims_by_name)}"
+            )
     if (names or settings.settle_epochs is not None) and not settle:
         raise SettingsError("names of claims and --budget-epochs require --settle")
     interruption = None
@@ -55,7 +57,7 @@ def claims(
                 study,
                 space_of(study),
                 data,
-                claims=[known[name] for name in names or known],
+                claims=[claims_by_name[name] for name in names or claims_by_name],
                 workers=settings.workers,
                 epochs=settings.settle_epochs,
                 aside=as_json,
@@ -65,7 +67,7 @@ def claims(
                 failed = pairs.failed
         view = pairing.view_of(study, place.records)
         verdicts = judge(view)
-        files = {name: place.layout.claims(study.study_name, name) for name in known}
+        files = {name: place.layout.claims(study.study_name, name) for name in claims_by_name}
         own = next(iter(files.values())).parent
         folder = out or folder_to_write(own)
         say_where(folder, out or own)

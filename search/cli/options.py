@@ -126,11 +126,11 @@ def told_sources(context: typer.Context, names: tuple[str, ...]) -> str:
 
 def misspelt() -> list[str]:
     """A warning for each ``TREINO_*`` variable that belongs to no setting."""
-    known = [variable_of(f.name) for f in fields(Settings)]
+    variables = [variable_of(f.name) for f in fields(Settings)]
     lines = []
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+        if name.startswith(PREFIX) and name not in variables:
+            near = difflib.get_close_matches(name, variables, 1)
             hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists the settings"
             lines.append(f"treino: warning: {printable(name)} is not a setting; {hint}")
     return lines

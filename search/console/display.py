@@ -181,12 +181,12 @@ class LiveDisplay(Display):
             )
         if self._overall is not None:
             o = self._overall
-            left = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
+            remaining = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
             table.add_row(
                 Text(f"all {o.what}", style="bold"),
                 ProgressBar(total=o.total, completed=o.done, width=BAR),
                 Text(f"{o.done}/{o.total}"),
-                Text(o.best + left if o.best else left.removeprefix(", ")),
+                Text(o.best + remaining if o.best else remaining.removeprefix(", ")),
             )
             if o.next_hour:
                 table.add_row(Text("next hour", style="dim"), "", "", Text(o.next_hour))

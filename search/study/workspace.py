@@ -84,9 +84,9 @@ class Workspace:
 
     def as_studied(self, settings: Settings, data: Dataset) -> Dataset:
         """The images with the fingerprint under which the named, or any, study has them."""
-        made = studies.made_studies(self.storage)
-        names = made.keys() & {settings.study} if settings.study else made.keys()
-        return as_made(data, {studies.fingerprint_of(made[name].made_with) for name in names})
+        existing = studies.made_studies(self.storage)
+        names = existing.keys() & {settings.study} if settings.study else existing.keys()
+        return as_made(data, {studies.fingerprint_of(existing[name].made_with) for name in names})
 
     def study_name(self, settings: Settings, made: Mapping[str, str], ending: str = "") -> str:
         """Name of the study of a search: as set by the user, or derived from the images.
