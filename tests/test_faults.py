@@ -148,7 +148,7 @@ def test_a_finished_study_is_still_good_when_its_files_are_gone(searched: Place)
 def test_networks_too_large_are_not_trained_until_they_may_be(place: Place) -> None:
     arguments = (*ARGUMENTS, "--trials", "2", "--epochs", "1")
     told = place.search(*arguments, "--max-params", "1000", code=1)
-    assert "no trial of study 'images' has completed an epoch; last failure: " in told
+    assert "no trial of study 'images' has completed an epoch; last reason: " in told
     for trial in place.trials:
         assert trial.state is TrialState.PRUNED
         assert "parameters, more than 1,000" in trial.user_attrs["reason"]

@@ -95,7 +95,7 @@ def untrained(study: optuna.Study) -> str:
     """One line for a search in which no trial has completed an epoch, with the last reason."""
     trials = reversed(counted(study.get_trials(deepcopy=False)))
     reason = next((t.user_attrs[REASON] for t in trials if REASON in t.user_attrs), "")
-    why = f"last failure: {reason}" if reason else "there was not enough time"
+    why = f"last reason: {reason}" if reason else "there was not enough time"
     return f"no trial of study {study.study_name!r} has completed an epoch; {why}"
 
 
