@@ -1,27 +1,27 @@
-# What treino does, by one word each. The first call makes .venv and installs into it, once.
-# Settings: make search DATA=digits TRIALS=6 EPOCHS=3. Anything else: ARGS="--keep 3 --seed 7".
-# Only variables on make's command line count: clusters, IDEs and shells export DATA, STORAGE, PORT
-# and SEED for purposes of their own. Settings in the environment are called TREINO_*.
+# Shortcuts for treino's commands. The first call creates .venv and installs treino into it.
+# Settings: make search DATA=digits TRIALS=6 EPOCHS=3. Other options: ARGS="--keep 3 --seed 7".
+# Only variables on make's command line count, because clusters, IDEs and shells export DATA,
+# STORAGE, PORT and SEED for other purposes. To use the environment, set TREINO_* variables.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# A variable's value, if it was given on the command line.
+# Value of a variable that is set on the command line; else empty.
 given = $(if $(filter command,$(origin $(1))),$($(1)))
 
-# The newest Python of those supported. A name that a version manager answers for may still not
-# run, so each is tried.
+# The first supported Python that runs. A version manager may provide a name that does not run, so
+# each one is tried.
 python = $(or $(call given,PYTHON),$(shell for python in python3.11 python3.12 python3.13 python3.10 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& { echo $$python; break; }; done))
 CONSTRAINTS = $(shell $(python) -c 'import sys; print("constraints-3.10.txt" if sys.version_info < (3, 11) else "constraints.txt")')
-# With an NVIDIA GPU, TensorFlow comes with its CUDA packages.
+# With an NVIDIA GPU, install TensorFlow with its CUDA packages.
 EXTRAS := $(if $(shell command -v nvidia-smi 2>/dev/null),[gpu],)
 
-# Paths below are relative, because make cannot handle spaces in those it has to compare.
+# Paths below are relative, because make cannot compare paths with spaces.
 BIN := .venv/bin
-# Not as a flag: a URL may hold a password, and flags are for all to see.
+# Not passed as a flag: a URL may contain a password, and flags are visible in process lists.
 ifneq ($(call given,STORAGE),)
 export TREINO_STORAGE := $(STORAGE)
 endif
@@ -33,7 +33,7 @@ SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag
 	$(call flag,TIMEOUT,timeout) $(call flag,PRUNER,pruner) $(call flag,SAMPLER,sampler) \
 	$(call flag,PRIOR,prior) $(call flag,SPACE,space)
 
-# Test files beside one another, a process a core: most of them wait for processes of their own.
+# Run test files in parallel, one process per core: most tests wait for their own processes.
 BESIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help
@@ -41,11 +41,11 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 .PHONY: search
-search: $(BIN)/installed ## Run a study, or go on with it
+search: $(BIN)/installed ## Run a study, or resume it
 	@$(BIN)/treino search $(DATA_FLAGS) $(STUDY_FLAGS) $(SEARCH_FLAGS) $(call given,ARGS)
 
 .PHONY: retrain-best
-retrain-best: $(BIN)/installed ## Train the study's best trial in full and hand it over
+retrain-best: $(BIN)/installed ## Train the best trial in full and deliver the model
 	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: dashboard
@@ -57,11 +57,11 @@ leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in 
 	@$(BIN)/treino leaderboard $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: claims
-claims: $(BIN)/installed ## Put the documents' claims to the test: make claims ARGS=--settle
+claims: $(BIN)/installed ## Test the documents' claims: make claims ARGS=--settle
 	@$(BIN)/treino claims $(STUDY_FLAGS) $(call flag,WORKERS,workers) $(call given,ARGS)
 
 .PHONY: report
-report: $(BIN)/installed ## Write a page about the study: what is best, why, what to try next
+report: $(BIN)/installed ## Write a page about the study: best trial, parameters, next steps
 	@$(BIN)/treino report $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: baseline
@@ -70,7 +70,7 @@ baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RU
 		$(call flag,EPOCHS,epochs) $(call given,ARGS)
 
 .PHONY: install
-install: $(BIN)/installed ## Make .venv and install treino into it
+install: $(BIN)/installed ## Create .venv and install treino into it
 
 .PHONY: test
 test: $(BIN)/installed-dev ## Run the tests, but for the stress tests
@@ -99,20 +99,20 @@ docs: $(BIN)/installed-dev ## Check the documentation against the code
 	@$(BIN)/python -m pytest tests/unit/test_docs.py $(call given,ARGS)
 
 .PHONY: check
-check: lint typecheck test ## Everything that CI checks
+check: lint typecheck test ## Run all checks of CI
 
 .PHONY: chaos
-chaos: $(BIN)/installed-dev ## Searches under fire, memory and speed, bad input by the thousand
+chaos: $(BIN)/installed-dev ## Run the stress tests: killed processes, memory, invalid input
 	@$(BIN)/python -m benchmarks.chaos
 	@$(BIN)/python -m benchmarks.memory
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
 	@$(MAKE) --no-print-directory stress
 
 .PHONY: bench
-bench: $(BIN)/installed-bench ## Beside the peers: make bench DATA=DIR LCBENCH=DIR
+bench: $(BIN)/installed-bench ## Compare with peers: make bench DATA=DIR LCBENCH=DIR
 	@$(BIN)/python -m benchmarks.decisions
 	@$(if $(call given,DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(call given,DATA)) \
-		$(call flag,IMAGES,images),echo "no images a second: give DATA=DIR")
+		$(call flag,IMAGES,images),echo "throughput is not measured: set DATA=DIR to measure it")
 	@$(BIN)/python -m benchmarks.replay --curves $(wildcard benchmarks/*.json) \
 		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(call given,ARGS)
 
@@ -137,12 +137,12 @@ clean: ## Remove .venv and what tools have left; var/ stays
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@test -n "$(python)" || { echo "treino needs Python 3.10 to 3.13; none was found" >&2; exit 1; }
-	@echo "making .venv with $(python)"
+	@test -n "$(python)" || { echo "treino requires Python 3.10 to 3.13, and none was found" >&2; exit 1; }
+	@echo "creating .venv with $(python)"
 	@$(python) -m venv .venv
 
 $(BIN)/installed: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
-	@echo "installing treino and what it needs (once; TensorFlow is large)"
+	@echo "installing treino and its dependencies (once; TensorFlow is large)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CONSTRAINTS) --editable '.$(EXTRAS)'
 	@touch $@

@@ -1,7 +1,7 @@
-"""The command ``treino``: runs our own code, whatever the environment says to Python.
+"""Entry point of the command ``treino``. Runs treino's own code in any Python environment.
 
-PYTHONPATH comes before installed packages, and our packages have names that others use, too
-(data, models). This module's name is its own: it sees to the paths before it imports any of them.
+PYTHONPATH comes before installed packages, and treino's packages have common names (data, models).
+This module has a unique name, and sets the import paths before it imports any of them.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-# Variables of Python's that change how it writes, not what it runs.
+# Python variables that do not change which code runs.
 _HARMLESS = {
     *("PYTHONCOERCECLOCALE", "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONHASHSEED"),
     *("PYTHONIOENCODING", "PYTHONNOUSERSITE", "PYTHONPYCACHEPREFIX", "PYTHONSAFEPATH"),
@@ -22,7 +22,7 @@ def main() -> None:
     """Run the command line."""
     _leave_at_ctrl_c()
     set_up()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # as search/treino blocked it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by search/treino
     from search.cli import app
     from search.console import outputs
 
@@ -30,13 +30,13 @@ def main() -> None:
     try:
         app.main()
     finally:
-        _leave_at_ctrl_c()  # while libraries put themselves away
+        _leave_at_ctrl_c()  # during the clean-up of libraries
 
 
 def set_up() -> None:
-    """See to it that this process, and those it starts, import our own code and run it as it is.
+    """Make this process and its child processes import treino's own code, unmodified.
 
-    May start this program again.
+    May restart this program.
     """
     harmful = [
         name
@@ -53,7 +53,7 @@ def set_up() -> None:
 
 
 def _leave_at_ctrl_c() -> None:
-    """Let Ctrl-C end the process without a word, unless it is ignored: nothing is at work yet."""
+    """Let Ctrl-C end the process silently, unless it is ignored, because no work is running."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
 
@@ -63,7 +63,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def _start_again() -> None:
-    """Start as a Python that ignores its variables, and so do the processes that it starts."""
+    """Restart with a Python that ignores its variables, also in child processes."""
     flags = ["-E"]
     if sys.version_info >= (3, 11):
         flags.append("-P")
@@ -74,12 +74,12 @@ def _start_again() -> None:
     if os.environ.get("PYTHONUNBUFFERED"):
         flags.append("-u")
     flags += ["-X", f"utf8={sys.flags.utf8_mode}"]
-    os.execv(sys.executable, [sys.executable, *flags, *sys.argv])  # noqa: S606 - this program itself
+    os.execv(sys.executable, [sys.executable, *flags, *sys.argv])  # noqa: S606 - restarts this program
 
 
 def _add_paths_of_user() -> None:
-    """Put PYTHONPATH last, for the user's own networks; ours and what we need come before."""
+    """Append PYTHONPATH, for the user's own networks, after treino and its dependencies."""
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    # An editable installation finds our packages only after all of sys.path.
+    # An editable installation finds treino's packages only after all of sys.path.
     sys.path.append(str(Path(__file__).parent))
     sys.path += [folder for folder in named if folder]

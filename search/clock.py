@@ -1,23 +1,23 @@
-"""Seconds that this process ran: what a search measures time by."""
+"""A clock of the time that this process has run; searches measure time with it."""
 
 import time
 from collections.abc import Callable
 
-LONGEST_TURN = 10.0  # seconds between two readings of a clock that may be work; more is suspension
+LONGEST_TURN = 10.0  # maximum seconds of work between two readings; the rest is suspension
 
 
 class Clock:
-    """Seconds that this process ran, as far as it can tell. A loop reads it every turn.
+    """Estimated seconds that this process has run. A loop reads it every turn.
 
-    While the process is stopped (Ctrl-Z) or the machine sleeps, no reading is made. Between two
-    readings ``LONGEST_TURN`` seconds count at the most; the rest was suspension. A worker that was
-    suspended as well has lost no more than that of the time it is given.
+    The clock is not read while the process is stopped (Ctrl-Z) or the machine sleeps. At most
+    ``LONGEST_TURN`` seconds count between two readings; the rest is suspension. A worker that was
+    suspended too loses at most that much of its allowed time.
 
     Attributes:
         suspended: Seconds that were not counted.
 
     Args:
-        now: The clock to read: it never jumps back.
+        now: A monotonic clock.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

@@ -1,40 +1,40 @@
-"""What can go wrong on the way to a model, and the exit code of each.
+"""Errors of treino and their exit codes.
 
     Exception
-    ├── TreinoError            search: settings, the study, the trainings
-    │   ├── SettingsError      a setting out of its range, or two that do not go together
-    │   ├── NothingToTrainError  no trial to retrain, no configuration left to try
-    │   └── TrainingFailedError  a training outside the study that could not be ended
+    ├── TreinoError            search: settings, studies, trainings
+    │   ├── SettingsError      a setting out of range, or settings that conflict
+    │   ├── NothingToTrainError  no trial to retrain, no untried configuration
+    │   └── TrainingFailedError  a training outside the study that could not finish
     ├── DashboardError         search.reports.dashboard: an address that cannot be served
-    ├── DataError              data: images that cannot be had or cannot be used
-    ├── StorageError           storage: the database, the study in it, the files under var/
-    │   └── LeaseHeld          another tuner works on the study
-    ├── SpecError              models.spec: a network or a training that cannot be
-    ├── CheckpointError        models.checkpoint: a training's saved state is of another network
+    ├── DataError              data: images that are not available or not usable
+    ├── StorageError           storage: the database, its studies, the files under var/
+    │   └── LeaseHeld          another tuner is running on the study
+    ├── SpecError              models.spec: an invalid network or training
+    ├── CheckpointError        models.checkpoint: a checkpoint of another network
     └── DivergedError          models.callbacks: val_loss became NaN or infinite
 
-The packages below search import nothing of ours, so each has a root of its own. The command
-line turns every one into one line on stderr: it says what was expected, what came, what to do.
+The packages below search cannot import this module, so each has its own root. The command line
+prints each error as one line on stderr: what was expected, what was found, what to do.
 """
 
 EXIT_ERROR = 1
-"""The work could not be done: the line on stderr says why."""
+"""The work could not be done. The line on stderr says why."""
 
 EXIT_USAGE = 2
-"""The command was given something it does not take."""
+"""Invalid arguments or settings."""
 
 
 class TreinoError(Exception):
-    """A fault to tell the user in one line."""
+    """An error to report to the user in one line."""
 
 
 class SettingsError(TreinoError):
-    """A setting out of its range, or two that do not go together."""
+    """A setting is out of range, or settings conflict."""
 
 
 class NothingToTrainError(TreinoError):
-    """There is no trial to retrain, or no configuration left that was not trained."""
+    """There is no trial to retrain, or no untried configuration."""
 
 
 class TrainingFailedError(TreinoError):
-    """A training outside the study could not be brought to its end."""
+    """A training outside the study could not finish."""

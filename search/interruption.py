@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: once to save and leave, twice to leave at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: once to save and exit, twice to exit immediately."""
 
 import os
 import signal
@@ -7,15 +7,14 @@ from types import FrameType, TracebackType
 
 from search.clock import Clock
 
-GRACE = 30.0  # seconds that workers get to end their epoch; the epoch before is safe anyway
+GRACE = 30.0  # seconds for workers to complete their epoch; earlier epochs are saved
 
 
 class Interruption:
     """Whether, and how urgently, the user wants the work to stop.
 
-    As a context manager, in the main thread, it takes SIGINT, SIGTERM and SIGHUP over. It only
-    notes them: the loop that does the work asks. A SIGHUP that the shell had ignored (nohup) stays
-    ignored.
+    Use it as a context manager in the main thread. It handles SIGINT, SIGTERM and SIGHUP, but only
+    records them; the main loop checks for them. An ignored SIGHUP (nohup) stays ignored.
     """
 
     def __init__(self) -> None:
@@ -26,18 +25,18 @@ class Interruption:
 
     @property
     def asked(self) -> bool:
-        """Start nothing new; save and leave."""
+        """Whether to stop: start nothing new, save and exit."""
         return bool(self._signals)
 
     @property
     def now(self) -> bool:
-        """Wait for nothing any more: asked twice, or the grace is over. Asked each turn."""
+        """Whether to stop without waiting: after two signals or ``GRACE``. Read it each turn."""
         now = self._clock()
         return len(self._signals) > 1 or (self.asked and now - self._since > GRACE)
 
     @property
     def exit_code(self) -> int:
-        """By convention 128 and the number of the signal; 0 if there was none."""
+        """128 plus the number of the signal, by convention; 0 if there was none."""
         return 128 + self._signals[0] if self._signals else 0
 
     def __enter__(self) -> "Interruption":
@@ -53,21 +52,21 @@ class Interruption:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave us
+            signal.signal(number, handler)  # type: ignore[arg-type]  # as returned by signal()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self._signals:
             self._since = self._clock()
         elif number == signal.SIGHUP:
-            return  # the kernel and the shell both send it, and systemd after a SIGTERM
+            return  # both the kernel and the shell send it, and systemd sends it after SIGTERM
         self._signals.append(number)
 
 
 class CtrlC:
-    """Ends a command without a traceback, wherever Ctrl-C comes, before and after its work proper.
+    """Ends a command without a traceback at Ctrl-C, also during imports and clean-up.
 
-    As a context manager, in the main thread. What imports, clears away or catches everything may
-    turn a KeyboardInterrupt into another error: whether it ``came`` is noted.
+    Use it as a context manager in the main thread. Imports, clean-up and broad handlers may turn a
+    KeyboardInterrupt into another error, so ``came`` records whether there was one.
     """
 
     EXIT = 128 + signal.SIGINT
@@ -90,14 +89,14 @@ class CtrlC:
         trace: TracebackType | None,
     ) -> None:
         sys.unraisablehook = self._unraisable
-        signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]  # what getsignal() gave us
+        signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]  # as returned by getsignal()
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         self.came = True
         raise KeyboardInterrupt
 
     def _leave(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        """Where it was raised, nothing can be raised: it would be lost, and told of at length."""
+        """Exit on a KeyboardInterrupt that cannot be raised; Python would print and ignore it."""
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
             os._exit(self.EXIT)
         self._unraisable(unraisable)

@@ -1,8 +1,8 @@
-"""Processes that use TensorFlow, started without importing it again each time.
+"""Start processes that use TensorFlow without importing it again each time.
 
-Importing TensorFlow takes seconds and hundreds of megabytes. On Linux a server does it once, and
-every process is forked from it: a new one is there at once, and shares that memory. TensorFlow
-survives a fork as long as it has computed nothing, and the server never does.
+Importing TensorFlow takes seconds and hundreds of megabytes. On Linux, a server imports it once,
+and all processes are forked from the server: they start at once and share its memory. TensorFlow
+survives a fork as long as it has computed nothing, and the server never computes.
 """
 
 import atexit
@@ -26,21 +26,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-# Apple's frameworks do not survive a fork. And the server looks for modules in the working
-# directory first, where a folder named data is most likely one of images; only from Python 3.11 on
-# can it be told not to.
+# Apple's frameworks do not survive a fork. The server searches the working directory for modules
+# first, where a folder named data most likely contains images; only Python 3.11 and later can
+# prevent that.
 _FORKS = sys.platform == "linux" and sys.version_info >= (3, 11)
 _fork = multiprocessing.get_context("forkserver") if _FORKS else None
 _spawn = multiprocessing.get_context("spawn")
-_LONGEST_FOLDER = 60  # bytes: a folder and a socket of Python's own are named below it
+_LONGEST_FOLDER = 60  # bytes; Python appends the names of a folder and a socket
 
 
 def preload() -> None:
-    """Begin the import that processes will share; returns at once."""
+    """Start the import that processes will share. Returns at once."""
     if not _FORKS:
         return
     forkserver.set_forkserver_preload(["search.workers.preload"])
-    # Without a folder for its socket there is no server, and processes import for themselves.
+    # Without a folder for its socket the server cannot start, and each process imports by itself.
     with suppress(OSError), _outputs_closed(), _environment(), _no_signals():
         _have_short_temporary_folder()
         forkserver.ensure_running()
@@ -49,15 +49,15 @@ def preload() -> None:
 def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = False) -> BaseProcess:
     """Start a process that ends with this one.
 
-    What signals to the group mean (Ctrl-C, SIGTERM, a terminal that closes), this process decides.
-    They do not reach the one that is started.
+    Signals to the process group (Ctrl-C, SIGTERM, a closed terminal) do not reach the new process;
+    this process handles them.
 
     Args:
-        target: What runs in it.
-        args: Its arguments.
-        name: Of the process.
-        afresh: Whether it imports everything itself, as one that is to use a GPU does: nothing
-            of CUDA is to be shared.
+        target: Function to run in the process.
+        args: Arguments of the function.
+        name: Name of the process.
+        afresh: Whether the process imports everything itself. Required for processes that use a
+            GPU, because CUDA state must not be shared.
     """
     _kill_at_exit()
     with _environment(), _no_signals():
@@ -66,7 +66,7 @@ def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = Fal
             try:
                 process.start()
             except (EOFError, OSError):
-                pass  # the server died: what it died of shows in a process with a log of its own
+                pass  # the server died; a process with its own log will show the cause
             else:
                 return process
         process = _spawn.Process(target=target, args=args, name=name, daemon=True)
@@ -75,9 +75,9 @@ def start(target: Callable[..., None], *args: Any, name: str, afresh: bool = Fal
 
 
 def print_to(log: Path, *, append: bool) -> None:
-    """Have what this process prints, and what libraries print in it, written to ``log``.
+    """Redirect the output of this process, including that of libraries, to ``log``.
 
-    A log is not worth a training: where it cannot be written, what is printed is lost.
+    If the log cannot be written, the output is lost, but training continues.
     """
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -94,11 +94,11 @@ def print_to(log: Path, *, append: bool) -> None:
 
 
 class _Log(io.FileIO):
-    """A file that takes everything, and loses what the disk has no room for."""
+    """A file that ignores write errors, such as those of a full disk."""
 
     @classmethod
     def text(cls, descriptor: int) -> io.TextIOWrapper:
-        """A stream of text to an open file; no text fails to be encoded."""
+        """A text stream to an open file. It can encode any text."""
         return io.TextIOWrapper(
             io.BufferedWriter(cls(descriptor, "wb", closefd=False)),
             encoding="utf-8",
@@ -115,7 +115,7 @@ class _Log(io.FileIO):
 
 
 def leave_with_parent() -> None:
-    """End this process, whatever it is doing, as soon as the one that started it has ended."""
+    """End this process as soon as its parent has ended, whatever it is doing."""
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -128,7 +128,7 @@ def _leave_with_parent() -> None:
 
 @cache
 def _kill_at_exit() -> None:
-    """Kill what is left of the processes when this one exits: SIGTERM would not reach them."""
+    """Kill the remaining processes when this one exits, because they block SIGTERM."""
     atexit.register(_kill)
 
 
@@ -138,24 +138,24 @@ def _kill() -> None:
 
 
 def _have_short_temporary_folder() -> None:
-    """See to it that the server's socket fits into the 108 (macOS: 104) bytes of its address.
+    """Make the path of the server's socket fit into its 108 bytes (macOS: 104).
 
-    Schedulers of clusters give jobs a TMPDIR with a long name.
+    Cluster schedulers give jobs a TMPDIR with a long name.
     """
     if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
         return
     before = tempfile.tempdir
-    tempfile.tempdir = "/tmp"  # noqa: S108 - a folder of its own is made in it
+    tempfile.tempdir = "/tmp"  # noqa: S108 - used for a private folder in it
     try:
-        multiprocessing.util.get_temp_dir()  # makes it, and keeps to it
+        multiprocessing.util.get_temp_dir()  # creates the folder and remembers it
     finally:
         tempfile.tempdir = before
 
 
 @contextmanager
 def _no_signals() -> Iterator[None]:
-    """Blocked signals stay blocked in the processes started here; ours come when this is over."""
-    _start_tracker()  # it would unblock them when it starts
+    """Block signals for processes started here; this process receives its own afterwards."""
+    _start_tracker()  # first, because starting it would unblock them
     signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
@@ -166,13 +166,13 @@ def _no_signals() -> Iterator[None]:
 
 @cache
 def _start_tracker() -> None:
-    """Start Python's own process that clears away what others leave: a server, as ours is.
+    """Start Python's resource tracker, which cleans up after other processes.
 
-    It must find Python's modules, not files of those names in the working folder.
+    It must import Python's modules, not files with the same names in the working folder.
     """
     here = os.open(".", os.O_RDONLY)
     try:
-        if sys.version_info < (3, 11):  # which knows no PYTHONSAFEPATH
+        if sys.version_info < (3, 11):  # without PYTHONSAFEPATH
             os.chdir("/")
         with _outputs_closed(), _environment():
             multiprocessing.resource_tracker.ensure_running()
@@ -183,7 +183,7 @@ def _start_tracker() -> None:
 
 @contextmanager
 def _outputs_closed() -> Iterator[None]:
-    """The server keeps the outputs it is given: no terminal to write to, no pipe to hold open."""
+    """Start the server without this process's outputs, so that it does not hold a pipe open."""
     null = os.open(os.devnull, os.O_RDWR)
     before = [os.dup(output) for output in (1, 2)]
     try:
@@ -199,9 +199,9 @@ def _outputs_closed() -> Iterator[None]:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """What TensorFlow reads when it is imported, and Python when it starts."""
+    """Set the variables that TensorFlow reads at import and Python reads at start."""
     ours = {
-        "CUDA_VISIBLE_DEVICES": "",  # a process that is to use a GPU sets it itself
+        "CUDA_VISIBLE_DEVICES": "",  # a process that uses a GPU sets it itself
         "PYTHONSAFEPATH": "1",
     }
     before = {name: os.environ.get(name) for name in ours}

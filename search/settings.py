@@ -1,8 +1,8 @@
-"""Every setting of treino, in one table: name, default, help.
+"""All settings of treino: name, default and help text.
 
-A setting comes from its flag, else from its ``TREINO_*`` variable, else from ``treino.toml`` in
-the working folder, else it has its default (search/cli/options.py). docs/settings.md shows this
-table; a test compares them.
+A setting is read from its flag, its ``TREINO_*`` variable, ``treino.toml`` in the working folder
+or its default, in this order (search/cli/options.py). docs/settings.md shows this table; a test
+compares the two.
 """
 
 from dataclasses import dataclass, field, fields
@@ -11,18 +11,18 @@ from typing import Any
 from models.history import MOST_EPOCHS, REPORTED
 from search.errors import SettingsError
 
-# What training reports and a study can minimise. A monitor that nothing reports would silently
-# never prune.
+# Figures that training reports and a study can minimize. With a monitor that is not reported,
+# nothing would ever be pruned.
 MONITORS = tuple(name for name in REPORTED if name.endswith("loss"))
 
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("promote", "median", "hyperband", "halving", "none")
-TRIALS = 30  # of a search that is given no other limit
+TRIALS = 30  # default of a search without another limit
 SPACES = ("documents", "extended")
 PRECISIONS = ("float32", "bfloat16")
 
-MOST = 2**63 - 1  # a whole number that every database takes
-LONGEST = 1e9  # seconds, 30 years: clocks and queues take no more than about ten times that
+MOST = 2**63 - 1  # the largest integer that every database accepts
+LONGEST = 1e9  # seconds, 30 years; clocks and queues accept up to about ten times that
 
 PREFIX = "TREINO_"
 FILE = "treino.toml"
@@ -34,113 +34,120 @@ def _setting(default: Any, text: str, flag: str | None = None) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings; a command uses those it names."""
+    """The settings. Each command uses the ones it names."""
 
     data: str = _setting(
-        "auto", "Images: auto, cifar10, digits, fashion-mnist, or a folder of images."
+        "auto", "Data set: auto, cifar10, digits, fashion-mnist, or a folder of images."
     )
-    image_size: int = _setting(32, "Side in pixels to which images are resized.")
-    skip_bad_images: bool = _setting(False, "Leave unreadable images out instead of refusing them.")
+    image_size: int = _setting(32, "Image height and width in pixels, after resizing.")
+    skip_bad_images: bool = _setting(False, "Skip unreadable images instead of failing.")
     images: int | None = _setting(
         None,
-        "Training images to use, a seeded part of each class; validation and test images in "
-        "proportion [default: all].",
+        "Number of training images to use, drawn from each class with the seed; validation and "
+        "test images in proportion [default: all].",
     )
     study: str | None = _setting(
-        None, "Name of the study [default: search: what DATA says; elsewhere: the newest study]."
+        None,
+        "Name of the study [default: for search and record, derived from the data; otherwise, the "
+        "study whose trials started last].",
     )
-    storage: str = _setting("var/treino.db", "Database: a SQLite file or any SQLAlchemy URL.")
+    storage: str = _setting("var/treino.db", "Database: a SQLite file or a SQLAlchemy URL.")
     trials: int | None = _setting(
         None,
-        f"Trials the study is to have in all [default: {TRIALS}, or no limit with another budget].",
+        "Total number of trials in the study "
+        f"[default: {TRIALS}, or no limit if another budget is set].",
     )
     budget_epochs: int | None = _setting(
-        None, "Epochs the study's trials are to have in all [default: no limit]."
+        None, "Total number of epochs over all trials of the study [default: no limit]."
     )
-    epochs: int = _setting(20, "The most epochs a trial trains.")
+    epochs: int = _setting(20, "Maximum number of epochs per trial.")
     workers: int = _setting(
-        0, "Worker processes; 0: up to four a GPU, as many as have room, or else one a core."
+        0,
+        "Number of worker processes; 0: up to four per GPU, or one per core without a GPU, as far "
+        "as memory allows.",
     )
     timeout: float | None = _setting(
         None,
-        "Seconds after which the search pauses; no epoch but the first is begun that is expected "
-        "to end later [default: none].",
+        "Time limit in seconds, after which the search pauses; except for the first, no epoch "
+        "starts that is expected to end later [default: no limit].",
     )
     stop_when_flat: bool = _setting(
-        False, "End when another hour is likely to lower the loss by less than 1 %."
+        False,
+        "End the search when another hour is expected to lower the loss by less than 1 %.",
     )
-    sampler: str = _setting("gp", "How configurations are proposed: gp, tpe or random.")
+    sampler: str = _setting("gp", "Method that proposes configurations: gp, tpe or random.")
     prior: str = _setting(
         "auto",
-        "What gp knows before the first trial: auto, how the documents' space did on other images; "
-        "none; or a file as treino record writes.",
+        "Warm start of the gp sampler: auto (recorded trainings on digits, for the documents "
+        "space), none, or a file written by treino record.",
     )
     pruner: str = _setting(
         "promote",
-        "What is done about bad trials: promote pauses all and takes up the promising; "
-        "median, hyperband or halving end them early; none.",
+        "Pruning strategy: promote (pause all trials and resume the most promising); median, "
+        "hyperband or halving (end bad trials early); or none.",
     )
     space: str = _setting(
         "documents",
-        "The search space: documents; extended, which holds it; ranges of your own, space.toml; "
-        "or networks of your own, file.py:build.",
+        "Search space: documents, extended (contains documents), a file of your own ranges "
+        "(space.toml), or your own networks (file.py:build).",
     )
-    monitor: str = _setting("val_loss", "The figure that is minimised.")
+    monitor: str = _setting("val_loss", "Figure to minimize.")
     train_order: str = _setting(
-        "together", "together: all training images shuffled; folders: one folder after the other."
+        "together",
+        "Order of training images: together (all shuffled) or folders (one folder after the "
+        "other).",
     )
     augment: bool = _setting(
         False,
-        "Flip and shift training images at random: against the documents' rules, whose title says "
-        "without data augmentation.",
+        "Flip and shift training images at random. The documents' networks are trained without "
+        "data augmentation.",
     )
     precision: str = _setting(
-        "float32", "Arithmetic: float32, or bfloat16 for processors that have it."
+        "float32", "Floating-point format: float32, or bfloat16 on hardware that supports it."
     )
-    early_stopping: bool = _setting(
-        True, "Whether a trial ends after 10 epochs without a better val_loss."
-    )
+    early_stopping: bool = _setting(True, "End a trial after 10 epochs without a lower val_loss.")
     documented: bool = _setting(
-        True, "Whether a new study starts with the space's known configurations, run 10 first."
+        True, "Start a new study with the known configurations of the space, run 10 first."
     )
-    seed: int = _setting(0, "Decides the trials' configurations, weights and order of images.")
-    keep: int = _setting(5, "Finished trials that keep their checkpoint: the best ones.")
+    seed: int = _setting(
+        0, "Random seed of configurations, initial weights, image order and data split."
+    )
+    keep: int = _setting(5, "Number of finished trials that keep their checkpoint, best first.")
     audit: int = _setting(
-        0, "Pruned trials that are trained to their end after the search, to see if it was right."
+        0,
+        "Number of pruned trials to train to their end after the search, to check whether pruning "
+        "them was right.",
     )
     max_params: int = _setting(
-        100_000_000, "Networks with more weights are proposed but not trained."
+        100_000_000, "Maximum number of weights; larger networks are not trained."
     )
-    retrain_epochs: int = _setting(
-        100, "The most epochs that retrain-best trains.", flag="--epochs"
-    )
+    retrain_epochs: int = _setting(100, "Maximum number of epochs per retraining.", flag="--epochs")
     baseline_epochs: int | None = _setting(
-        None, "The most epochs that baseline trains [default: the run's own].", flag="--epochs"
+        None, "Maximum number of epochs [default: as in the run].", flag="--epochs"
     )
     settle_epochs: int | None = _setting(
         None,
-        "Epochs that the paired trainings of claims --settle are to have in all "
-        "[default: no limit].",
+        "Total number of epochs over all paired trainings of claims --settle [default: no limit].",
         flag="--budget-epochs",
     )
-    host: str = _setting("127.0.0.1", "Address that the dashboard listens on.")
-    port: int = _setting(8080, "Port that the dashboard listens on; 0: any free one.")
-    writable: bool = _setting(False, "Let the dashboard change and delete studies.")
+    host: str = _setting("127.0.0.1", "Address the dashboard listens on.")
+    port: int = _setting(8080, "Port the dashboard listens on; 0: any free port.")
+    writable: bool = _setting(False, "Allow changing and deleting studies in the dashboard.")
     allow_host: tuple[str, ...] = _setting(
         (),
-        "A further name that the dashboard answers to: of a proxy, or of the machine that "
-        "publishes its port; may be given again, or several by commas.",
+        "Additional host name the dashboard accepts, such as a proxy's; repeat it, or separate "
+        "several with commas.",
     )
 
     def __post_init__(self) -> None:
-        """Refuse what no command could use.
+        """Reject values that no command can use.
 
         Raises:
-            SettingsError: A value is out of its range; the message names flag and value.
+            SettingsError: A value is out of range. The message names flag and value.
         """
         for name in ("data", "study", "prior", "space", "host"):
             if "\0" in (getattr(self, name) or ""):
-                raise SettingsError(f"{flag_of(name)}: expected a text without NUL")
+                raise SettingsError(f"{flag_of(name)}: expected text without NUL")
         if self.study is not None and not _is_unicode(self.study):
             raise SettingsError(f"--study {self.study!r}: expected a name in UTF-8")
         self._in_range(0, "seed", "workers", "keep", "audit", "port")
@@ -179,7 +186,7 @@ class Settings:
 
     @property
     def trials_wanted(self) -> int | None:
-        """Trials the study is to have; None where epochs or time are the only limit."""
+        """Total number of trials; None if epochs or time are the only limit."""
         limited = self.budget_epochs is not None or self.timeout is not None
         return self.trials if self.trials is not None or limited else TRIALS
 
@@ -198,17 +205,17 @@ class Settings:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text is one: bytes that are not, of a name or an argument, are lone surrogates."""
+    """Whether a text is valid Unicode. Undecodable bytes of an argument are lone surrogates."""
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def is_own(space: str) -> bool:
-    """Whether a space is the user's own: ranges in a TOML file, or a function in Python."""
+    """Whether a space is the user's own: ranges in a TOML file, or a Python function."""
     return space.endswith(".toml") or is_code(space)
 
 
 def is_code(space: str) -> bool:
-    """Whether a space is a function of the user's: file.py:build, or module:build."""
+    """Whether a space is a user's Python function: file.py:build or module:build."""
     place, _, function = space.rpartition(":")
     return bool(place) and function.isidentifier()
 

@@ -1,6 +1,6 @@
-"""The command line: its commands, and how each ends.
+"""The command line: commands and exit codes.
 
-Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
+Importing this module does not import TensorFlow or Optuna, so `treino --help` is fast.
 """
 
 import sys
@@ -31,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Search for a good image classifier, look at the search, train its best in full.",
+    help="Search hyperparameters of image classifiers, and train the best one in full.",
 )
 for name, command in {
     "search": search,
@@ -51,9 +51,9 @@ for name, command in {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; every fault that has a name becomes one line on stderr."""
+    """Run the command line. Every known error becomes one line on stderr."""
     with CtrlC() as ctrl_c:
-        if arguments is None:  # the program itself, not a call from another
+        if arguments is None:  # run as a program, not called from Python
             in_utf8()
         take_any_text()
         try:
@@ -62,22 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = BROKEN_PIPE
         except OutputError as error:
             drop()
-            code = fault(f"standard output cannot be written: {error.strerror}", EXIT_ERROR)
+            code = fault(f"cannot write to standard output: {error.strerror}", EXIT_ERROR)
         except BaseException:
             if not ctrl_c.came:
                 raise
             code = CtrlC.EXIT
-    sys.exit(CtrlC.EXIT if ctrl_c.came and code else code)  # a server's end by Ctrl-C is a good one
+    # A server that ends by Ctrl-C exits with 0.
+    sys.exit(CtrlC.EXIT if ctrl_c.came and code else code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     command = typer.main.get_command(app)
-    # Typer brings its own copy of click's exceptions and exports only some of them.
+    # Typer has its own copy of click's exceptions and exports only some of them.
     usage_error: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
     try:
         Path.cwd()
     except OSError as error:
-        return fault(f"the working folder cannot be used: {error.strerror}", EXIT_ERROR)
+        return fault(f"cannot use the working folder: {error.strerror}", EXIT_ERROR)
     try:
         names = [
             info.name or str(info.callback and info.callback.__name__)
@@ -105,12 +106,12 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether an error is one of those in the tree of search/errors.py.
+    """Whether an error is in the tree of search/errors.py.
 
-    The packages below search are only imported once a command needs them: what was not imported
-    cannot have raised it.
+    Commands import the lower packages only when they need them. A module that is not imported
+    cannot have raised the error.
     """
-    places = {
+    error_types = {
         "data.dataset": "DataError",
         "storage.engine": "StorageError",
         "models.spec": "SpecError",
@@ -118,6 +119,6 @@ def _is_ours(error: Exception) -> bool:
     }
     return any(
         isinstance(error, getattr(sys.modules[module], name))
-        for module, name in places.items()
+        for module, name in error_types.items()
         if module in sys.modules
     )

@@ -12,6 +12,7 @@ from search.console.terminal import (
     print_json,
     progress_bar,
 )
+from search.console.text import plural
 from search.errors import SettingsError, TreinoError
 from search.settings import Settings
 
@@ -20,15 +21,15 @@ from search.settings import Settings
 def claims(
     settings: Settings,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Claims to settle, by name; all by default.")
+        list[str] | None, typer.Argument(help="Names of the claims to settle [default: all].")
     ] = None,
     settle: Annotated[
-        bool, typer.Option("--settle", help="First train the pairs that the claims lack.")
+        bool, typer.Option("--settle", help="Train the missing pairs first.")
     ] = False,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put the documents' claims to the test: verdicts, figures, and what would settle them."""
+    """Test the documents' claims: verdicts, figures, and trainings that would settle them."""
     from search.claims import pairing, plots, text
     from search.claims.catalog import CLAIMS
     from search.claims.collect import settler
@@ -36,12 +37,14 @@ def claims(
     from search.study.workspace import Workspace, data_of, space_of
     from storage.files import folder_to_write
 
-    known = {claim.name: claim for claim in CLAIMS}
+    claims_by_name = {claim.name: claim for claim in CLAIMS}
     for name in names or ():
-        if name not in known:
-            raise SettingsError(f"no claim {name!r}; there are: {', '.join(known)}")
+        if name not in claims_by_name:
+            raise SettingsError(
+                f"unknown claim {name!r}; expected one of {', '.join(claims_by_name)}"
+            )
     if (names or settings.settle_epochs is not None) and not settle:
-        raise SettingsError("names of claims and --budget-epochs go with --settle")
+        raise SettingsError("names of claims and --budget-epochs require --settle")
     interruption = None
     failed: list[str] = []
     with Workspace.open(settings, write=settle) as place:
@@ -54,17 +57,17 @@ def claims(
                 study,
                 space_of(study),
                 data,
-                claims=[known[name] for name in names or known],
+                claims=[claims_by_name[name] for name in names or claims_by_name],
                 workers=settings.workers,
                 epochs=settings.settle_epochs,
                 aside=as_json,
-            ) as work:
-                interruption = work.session.interruption
-                work.run()
-                failed = work.failed
+            ) as pairs:
+                interruption = pairs.session.interruption
+                pairs.run()
+                failed = pairs.failed
         view = pairing.view_of(study, place.records)
         verdicts = judge(view)
-        files = {name: place.layout.claims(study.study_name, name) for name in known}
+        files = {name: place.layout.claims(study.study_name, name) for name in claims_by_name}
         own = next(iter(files.values())).parent
         folder = out or folder_to_write(own)
         say_where(folder, out or own)
@@ -72,8 +75,7 @@ def claims(
     for verdict in verdicts:
         plots.draw(verdict, view, files[verdict.claim.name])
     if as_json:
-        found = [v.to_dict() | {"figure": str(files[v.claim.name])} for v in verdicts]
-        print_json(found)
+        print_json([v.to_dict() | {"figure": str(files[v.claim.name])} for v in verdicts])
     else:
         screen = console()
         for line in text.paragraphs(verdicts, view, files):
@@ -81,6 +83,8 @@ def claims(
     if interruption is not None:
         leave_if_interrupted(interruption)
     if failed:
+        be = "is" if len(failed) == 1 else "are"
         raise TreinoError(
-            f"{len(failed)} trainings failed, so their pairs are missing; the first: {failed[0]}"
+            f"{plural(len(failed), 'training')} failed and {be} missing from the pairs; "
+            f"first failure: {failed[0]}"
         )

@@ -1,4 +1,4 @@
-"""What several commands share: parameters, and where their files are."""
+"""Parameters that several commands share, and a warning about the output folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +11,12 @@ from search.console.terminal import (
 )
 
 DATA = ("data", "image_size", "skip_bad_images", "images", "seed")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
-Out = Annotated[
-    Path | None, typer.Option(help="Folder to write to [default: in the study's folder].")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
+Out = Annotated[Path | None, typer.Option(help="Output folder [default: in the study's folder].")]
 
 
 def say_where(folder: Path, wanted: Path) -> None:
-    """Say why files are in another folder than people expect, if they are."""
+    """Warn if files are not in the expected folder, and say why."""
     if folder != wanted:
-        line = f"{wanted} may not be written: the files are in {folder}; --out names another"
+        line = f"{wanted} is not writable: files are in {folder}; use --out to choose a folder"
         aside(f"treino: warning: {printable(line)}")

@@ -1,6 +1,6 @@
-"""How settings reach a command: as its options, from ``TREINO_*`` variables, from ``treino.toml``.
+"""Read settings from options, ``TREINO_*`` variables and ``treino.toml``.
 
-Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
+Importing this module does not import TensorFlow or Optuna, so `treino --help` is fast.
 """
 
 import difflib
@@ -26,28 +26,28 @@ else:
 
 _EXPECTED = {
     bool: "true or false",
-    int: "a whole number",
+    int: "an integer",
     float: "a number",
-    str: "a text in quotes",
-    tuple: "a list of texts",
+    str: "a quoted string",
+    tuple: "a list of strings",
 }
 
 
 class Commands(TyperGroup):
-    """The commands, each listed with the first paragraph of its help, whole."""
+    """The group of commands. Its list shows the whole first paragraph of each command's help."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list; click's own cuts every line off at the terminal's width."""
-        told = [(name, inspect.cleandoc(c.help or "")) for name, c in self.commands.items()]
+        """Write the list. Click's own list truncates lines at the terminal's width."""
+        helps = [(name, inspect.cleandoc(c.help or "")) for name, c in self.commands.items()]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text.partition("\n\n")[0]) for name, text in told])
+            formatter.write_dl([(name, text.partition("\n\n")[0]) for name, text in helps])
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the named settings as options, and call it with a Settings.
+    """Add the named settings to a command as options, and call it with a Settings.
 
-    The command's first parameter takes the Settings; its further ones stay its own. Which settings
-    come from the environment or from the file is told on standard error.
+    The command's first parameter receives the Settings; the others remain options of the command.
+    Settings from the environment or the file are listed on standard error.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +59,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         for name in names:
             flag = flag_of(name)
             flags = [f"{flag}/--no-{flag[2:]}"] if hints[name] is bool else [flag]
-            several = _kind(hints[name]) is tuple
+            multiple = _kind(hints[name]) is tuple
             option = typer.Option(
                 *flags,
                 envvar=variable_of(name),
@@ -71,8 +71,8 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
                 inspect.Parameter(
                     name,
                     inspect.Parameter.KEYWORD_ONLY,
-                    default=None if several else table[name].default,
-                    annotation=Annotated[list[str] | None if several else hints[name], option],
+                    default=None if multiple else table[name].default,
+                    annotation=Annotated[list[str] | None if multiple else hints[name], option],
                 )
             )
         context = inspect.Parameter(
@@ -80,23 +80,23 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         )
 
         def run(context: typer.Context, **values: Any) -> None:
-            told = told_sources(context, names)
-            given = {name: values.pop(name) for name in names}
+            sources = told_sources(context, names)
+            options = {name: values.pop(name) for name in names}
             for name in names:
                 if _kind(hints[name]) is tuple:
-                    given[name] = _by_commas(given[name] or ())
+                    options[name] = _split_commas(options[name] or ())
             try:
-                settings = Settings(**given)
+                settings = Settings(**options)
             except SettingsError as error:
-                raise SettingsError(f"{error} ({told})" if told else str(error)) from error
-            for line in (*misspelt(), told):
+                raise SettingsError(f"{error} ({sources})" if sources else str(error)) from error
+            for line in (*misspelt(), sources):
                 if line:
                     aside(line)
             command(settings, **values)
 
         run.__name__ = command.__name__
         run.__doc__ = command.__doc__
-        run.__signature__ = inspect.Signature([*parameters, context])  # type: ignore[attr-defined]  # what Typer reads
+        run.__signature__ = inspect.Signature([*parameters, context])  # type: ignore[attr-defined]  # read by Typer
         run.__annotations__ = {p.name: p.annotation for p in (*parameters, context)}
         return run
 
@@ -104,9 +104,9 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
 
 def told_sources(context: typer.Context, names: tuple[str, ...]) -> str:
-    """Which of the settings come from the environment and from the file; empty where none do.
+    """List the settings that come from the environment or the file; empty if there are none.
 
-    A shell or a file nobody thinks of any more must not steer a command without a word.
+    A forgotten variable or file must not change a command silently.
     """
     by_variable, by_file = [], []
     for name in names:
@@ -125,33 +125,31 @@ def told_sources(context: typer.Context, names: tuple[str, ...]) -> str:
 
 
 def misspelt() -> list[str]:
-    """A warning for each variable that looks like a setting's and is none."""
-    known = [variable_of(f.name) for f in fields(Settings)]
+    """A warning for each ``TREINO_*`` variable that belongs to no setting."""
+    variables = [variable_of(f.name) for f in fields(Settings)]
     lines = []
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+        if name.startswith(PREFIX) and name not in variables:
+            near = difflib.get_close_matches(name, variables, 1)
             hint = f"did you mean {near[0]}?" if near else "docs/settings.md lists the settings"
-            lines.append(
-                f"treino: warning: {printable(name)} is the variable of no setting; {hint}"
-            )
+            lines.append(f"treino: warning: {printable(name)} is not a setting; {hint}")
     return lines
 
 
 def explained(error: Any) -> str:
-    """What is wrong with a command line, and where the value comes from if not from there."""
+    """Message of a usage error, with the source of the value if it is not the command line."""
     message: str = error.format_message()
     context, parameter = (getattr(error, name, None) for name in ("ctx", "param"))
-    told = told_sources(context, (parameter.name,)) if context and parameter else ""
-    return f"{message} ({told})" if told else message
+    source = told_sources(context, (parameter.name,)) if context and parameter else ""
+    return f"{message} ({source})" if source else message
 
 
 def from_file(folder: Path, commands: list[str]) -> dict[str, dict[str, Any]]:
-    """The defaults that ``treino.toml`` in a folder gives each command; none without the file.
+    """Defaults of each command from ``treino.toml`` in a folder; empty if there is no file.
 
     Raises:
-        SettingsError: The file cannot be read, is no TOML, names an unknown setting, or gives one
-            a value of another type.
+        SettingsError: The file cannot be read, is not TOML, has an unknown setting, or has a value
+            of the wrong type.
     """
     values = _checked(_content(folder / FILE))
     return {command: dict(values) for command in commands}
@@ -163,18 +161,18 @@ def _content(file: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise SettingsError(f"{FILE}: expected a file to read: {error.strerror}") from error
+        raise SettingsError(f"{FILE}: cannot read the file: {error.strerror}") from error
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SettingsError(f"{FILE}: line {line} is not UTF-8: save the file as UTF-8") from error
-    except (ValueError, RecursionError) as error:  # no TOML, or a number or nesting without end
+    except (ValueError, RecursionError) as error:  # not TOML, or a number or nesting too large
         raise SettingsError(f"{FILE}: {error}") from error
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as a command line takes them; texts are left for it to understand."""
+    """Values with their names and types checked. The command line parses strings."""
     hints = get_type_hints(Settings)
     checked = {}
     for name, value in values.items():
@@ -202,12 +200,12 @@ def _fits(value: object, kind: type) -> bool:
 
 
 def _kind(hint: Any) -> type:
-    """bool, int, float, str or tuple, of which a setting is, optional or not."""
+    """Type of a setting (bool, int, float, str or tuple) from its hint, optional or not."""
     kind: type = get_origin(hint) or hint
     return kind if kind in _EXPECTED else next(p for p in get_args(hint) if p in _EXPECTED)
 
 
-def _by_commas(values: Any) -> tuple[str, ...]:
+def _split_commas(values: Any) -> tuple[str, ...]:
     parts = (part.strip() for value in values for part in value.split(","))
     return tuple(part for part in parts if part)
 

@@ -18,45 +18,46 @@ from search.settings import Settings
 @with_settings("study", "storage", "workers")
 def replay(
     settings: Settings,
-    lcbench: Annotated[
-        Path | None, typer.Option(help="Folder with the surrogate of LCBench.")
-    ] = None,
+    lcbench: Annotated[Path | None, typer.Option(help="Folder with the LCBench surrogate.")] = None,
     curves: Annotated[
-        list[Path] | None, typer.Option(help="File of recorded curves; may be given again.")
+        list[Path] | None,
+        typer.Option(help="File of recorded learning curves; repeat for several."),
     ] = None,
-    tasks: Annotated[str, typer.Option(help="Tasks of LCBench, by commas.")] = "",
+    tasks: Annotated[str, typer.Option(help="LCBench tasks, separated by commas.")] = "",
     strategies: Annotated[
-        str, typer.Option(help="Ways to search, by commas; own, peers or all of them.")
+        str, typer.Option(help="Strategies, separated by commas, or own, peers or all.")
     ] = "own",
-    seeds: Annotated[int, typer.Option(help="Seeds of each on each task.", min=1, max=100_000)] = 4,
+    seeds: Annotated[
+        int, typer.Option(help="Seeds per strategy and task.", min=1, max=100_000)
+    ] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Compare ways to search on learning curves that are known, with simulated workers.
+    """Compare search strategies on recorded learning curves, with simulated workers.
 
-    On LCBench, on files of recorded curves, or else on the whole trainings of a study.
+    The curves come from LCBench, from files, or else from the full trainings of a study.
     """
-    from search.replay import task_sources as known
+    from search.replay import task_sources
     from search.replay.comparison import compare, printed
     from search.replay.peers import chosen
     from search.workers.hardware import cores
 
-    wanted = chosen(strategies)
+    compared = chosen(strategies)
     if lcbench is not None and curves:
-        raise SettingsError("--lcbench and --curves: expected one of them")
+        raise SettingsError("--lcbench and --curves: expected only one of them")
     if tasks and lcbench is None:
-        raise SettingsError(f"--tasks {tasks}: expected --lcbench with it, whose tasks they are")
+        raise SettingsError(f"--tasks {tasks}: requires --lcbench")
     if lcbench is not None:
-        where = known.of_lcbench(lcbench, tasks.split(",") if tasks else ())
+        sources = task_sources.of_lcbench(lcbench, tasks.split(",") if tasks else ())
     elif curves:
-        where = known.of_files(curves)
+        sources = task_sources.of_files(curves)
     else:
-        where = known.of_study(settings)
-    total = len(wanted) * len(where) * seeds
+        sources = task_sources.of_study(settings)
+    total = len(compared) * len(sources) * seeds
     with progress_bar() as progress:
         finished = iter(range(1, total + 1))
         results = compare(
-            where,
-            wanted,
+            sources,
+            compared,
             seeds=seeds,
             workers=settings.workers or 1,
             processes=cores(),

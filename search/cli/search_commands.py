@@ -37,7 +37,7 @@ from search.settings import Settings
     *("documented", "keep", "audit", "max_params"),
 )
 def search(settings: Settings) -> None:
-    """Run a study, or go on with it, until it has its trials or its budget."""
+    """Run a study, or resume it, until it reaches its number of trials or its budget."""
     data = load_images(settings).dataset
     from search.reports import dashboard_notes
     from search.study.workspace import Workspace
@@ -48,18 +48,18 @@ def search(settings: Settings) -> None:
         searched = launch.search(
             place, settings, data, observers=[dashboard_notes.DashboardNotes()]
         )
-        asked = searched.interruption.asked
+        interrupted = searched.interruption.asked
         study, outcome = searched.study, searched.outcome
-        for line in messages.closing(study, outcome, place.layout, interrupted=asked):
+        for line in messages.closing(study, outcome, place.layout, interrupted=interrupted):
             say(line)
         if searched.audited is not None:
             for line in audit.told(study, searched.audited):
                 say(line)
-        elif settings.audit and not asked and not outcome.trouble:
-            say("audit: no time left for it; a longer --timeout, or none, makes room")
+        elif settings.audit and not interrupted and not outcome.trouble:
+            say("audit: skipped, no time left; use a longer --timeout, or none")
         untrained = messages.untrained(study)
     if outcome.trouble:
-        raise TreinoError(f"the search had to stop: {outcome.trouble}")
+        raise TreinoError(f"search stopped: {outcome.trouble}")
     leave_if_interrupted(searched.interruption)
     if not outcome.trained:
         raise TreinoError(untrained)
@@ -70,12 +70,12 @@ def search(settings: Settings) -> None:
 )
 def record(
     settings: Settings,
-    configurations: Annotated[int, typer.Option(help="How many to train.", min=1)] = 60,
+    configurations: Annotated[int, typer.Option(help="Number of configurations.", min=1)] = 60,
     out: Annotated[
-        Path | None, typer.Option(help="File of the curves [default: in the study's folder].")
+        Path | None, typer.Option(help="Output file [default: in the study's folder].")
     ] = None,
 ) -> None:
-    """Train configurations drawn at random, each in full, and keep their curves for replays."""
+    """Train random configurations in full, and store their learning curves for replays."""
     data = load_images(settings).dataset
     from search.reports import dashboard_notes
     from search.scheduling import curves
@@ -97,15 +97,15 @@ def record(
         searched = launch.search(
             place, settings, data, ending="-curves", observers=[dashboard_notes.DashboardNotes()]
         )
-        found = recorded_curves.of_study(searched.study, place.records)
-        if found is not None:
+        recorded = recorded_curves.of_study(searched.study, place.records)
+        if recorded is not None:
             file = out or place.layout.curves(searched.study.study_name)
-            curves.write(found, file)
-            done = len(found.configurations)
+            curves.write(recorded, file)
+            done = len(recorded.configurations)
             say(f"{done} of {configurations} configurations recorded in {file}")
         untrained = messages.untrained(searched.study)
     if searched.outcome.trouble:
-        raise TreinoError(f"the recording had to stop: {searched.outcome.trouble}")
+        raise TreinoError(f"recording stopped: {searched.outcome.trouble}")
     leave_if_interrupted(searched.interruption)
     if not searched.outcome.trained:
         raise TreinoError(untrained)

@@ -22,14 +22,14 @@ from search.settings import Settings
 @with_settings(*DATA, "storage", "train_order", "baseline_epochs")
 def baseline(
     settings: Settings,
-    run: Annotated[str, typer.Argument(help="A run of the documents: run-1, run-4, …, run-10.")],
+    run: Annotated[str, typer.Argument(help="Run of the documents: run-1, run-4, …, run-10.")],
     as_json: AsJson = False,
 ) -> None:
-    """Train one of the documents' runs as it stands, and put it on the leaderboard."""
+    """Train one of the documents' runs unchanged, and add it to the leaderboard."""
     from models.documented import DOCUMENTED, are_of_cifar10
 
     if run not in DOCUMENTED:
-        raise SettingsError(f"no documented run {run!r}; there are: {', '.join(DOCUMENTED)}")
+        raise SettingsError(f"unknown run {run!r}; expected one of {', '.join(DOCUMENTED)}")
     data = load_images(settings, as_json=as_json).dataset
     from search.retraining.delivery import workshop
     from search.scheduling.samplers import training_seed
@@ -58,12 +58,12 @@ def baseline(
     ):
         files = place.layout.run(BASELINES, order.run(data))
         row = shop.make(order, data, files)
-        trained = history(place.records, BASELINES, order.run(data))
+        epochs = history(place.records, BASELINES, order.run(data))
     images, cifar10 = len(data.test.labels), are_of_cifar10(data.classes)
     if row is not None and as_json:
-        print_json(messages.as_values(row, images) | {"history": [e.to_dict() for e in trained]})
+        print_json(messages.as_values(row, images) | {"history": [e.to_dict() for e in epochs]})
     elif row is not None:
-        for line in messages.beside(documented, trained) if cifar10 else ():
+        for line in messages.beside(documented, epochs) if cifar10 else ():
             say(line)
         say(messages.of_baseline(documented, row, images, files.folder, cifar10=cifar10))
     leave_if_interrupted(interruption, as_json=as_json)
@@ -72,11 +72,11 @@ def baseline(
 @with_settings("study", "storage", "workers", "retrain_epochs")
 def retrain_best(
     settings: Settings,
-    top: Annotated[int, typer.Option(help="How many of the best trials to train.", min=1)] = 1,
-    seeds: Annotated[int, typer.Option(help="Seeds to train each with.", min=1, max=1000)] = 1,
+    top: Annotated[int, typer.Option(help="Number of best trials to train.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds per trial.", min=1, max=1000)] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Train the study's best trials in full, compare them, and hand the best model over."""
+    """Train the best trials of the study in full, compare them, and deliver the best model."""
     from search.reports import dashboard_notes
     from search.retraining import retrain
     from search.retraining.delivery import workshop

@@ -1,4 +1,4 @@
-"""`treino leaderboard`, `report`, `dashboard`, `data` and `studies`: what only reads."""
+"""`treino leaderboard`, `report`, `dashboard`, `data` and `studies`: commands that only read."""
 
 from dataclasses import asdict
 
@@ -16,25 +16,25 @@ from search.settings import Settings
 
 @with_settings("study", "storage")
 def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
-    """Show trials, baselines, retrained models and the documents' figures in one table."""
+    """Print trials, baselines, retrained models and the documents' figures in one table."""
     from search.reports import leaderboard as board
     from search.study.workspace import Workspace
 
     with Workspace.open(settings, write=False) as place:
         study = place.study(settings.study) if settings.study else place.newest_study()
         title = f"study {study.study_name}" if study else "baselines"
-        found = board.rows(study, place.records, place.layout)
-    if not found:
-        raise TreinoError("nothing was trained yet: run `make search` first")
+        rows = board.rows(study, place.records, place.layout)
+    if not rows:
+        raise TreinoError("nothing has been trained yet: run `make search` first")
     if as_json:
-        print_json([asdict(row) for row in found])
+        print_json([asdict(row) for row in rows])
         return
-    console().print(board.table(found, title))
+    console().print(board.table(rows, title))
 
 
 @with_settings("study", "storage")
 def report(settings: Settings, out: Out = None) -> None:
-    """Write a page about the study, with its figures: what is best, why, what to try next."""
+    """Write a page about the study with figures: best trial, parameters, next steps."""
     from search.reports import report
     from search.study.workspace import Workspace
     from search.workers.hardware import cores
@@ -43,12 +43,12 @@ def report(settings: Settings, out: Out = None) -> None:
         study = place.study(settings.study)
         path = report.write(place, study, cores(), out)
         say_where(path.parent, out or place.layout.report(study.study_name))
-    say(f"report: {path} (figures beside it as PNG and SVG)")
+    say(f"report: {path} (figures as PNG and SVG in the same folder)")
 
 
 @with_settings("storage", "host", "port", "writable", "allow_host")
 def dashboard(settings: Settings) -> None:
-    """Show the studies in optuna-dashboard, on this machine alone and read-only."""
+    """Show the studies in optuna-dashboard: by default on this machine only, and read-only."""
     from search.reports.dashboard import serve
     from search.study.workspace import Workspace
 
@@ -66,7 +66,7 @@ def dashboard(settings: Settings) -> None:
 
 @with_settings(*DATA)
 def show_data(settings: Settings, as_json: AsJson = False) -> None:
-    """Say which images a search would use, and what is wrong with them."""
+    """List the images a search would use, and the problems with them."""
     data = load_images(settings, as_json=as_json).dataset
     from search.reports import listings
 
@@ -84,10 +84,10 @@ def studies(settings: Settings, as_json: AsJson = False) -> None:
     from storage.study import summaries
 
     with Workspace.open(settings, write=False) as place:
-        found = summaries(place.storage)
-    if not found:
-        raise TreinoError("there is no study yet: run `make search` first")
+        rows = summaries(place.storage)
+    if not rows:
+        raise TreinoError("there are no studies yet: run `make search` first")
     if as_json:
-        print_json([asdict(row) for row in found])
+        print_json([asdict(row) for row in rows])
     else:
-        console().print(listings.table_of_studies(found))
+        console().print(listings.table_of_studies(rows))

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a live table on a terminal, plain lines elsewhere."""
+"""Progress display: a live table on a terminal, plain lines elsewhere."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from search.console.terminal import console
 from search.console.text import duration
 
 D = TypeVar("D", bound="Display")
-BAR = 10  # columns of a bar: with it, a row fits into 80
+BAR = 10  # width of a progress bar, so that a row fits into 80 columns
 
 
 @dataclass
 class JobView:
-    """What is known of the job in a slot."""
+    """Progress of the job in a slot."""
 
     title: str
     epochs: int
@@ -32,15 +32,15 @@ class JobView:
 
 @dataclass(frozen=True)
 class Overall:
-    """How far the whole work has come.
+    """Progress of the whole run.
 
     Attributes:
-        done: Trials (or epochs) ended.
-        total: How many are wanted.
+        done: Number of trials (or epochs) that have ended.
+        total: Total number of them.
         what: What is counted.
-        best: The best trial so far, in a few words; empty while there is none.
-        seconds_left: Estimate of the time still needed; None while it cannot be told.
-        next_hour: What another hour is likely to bring; empty while it cannot be told.
+        best: The best trial so far, as text; empty if there is none.
+        seconds_left: Estimate of the remaining time; None if there is none.
+        next_hour: What another hour is likely to bring; empty if there is no estimate.
     """
 
     done: int
@@ -52,27 +52,27 @@ class Overall:
 
 
 class Display(ABC):
-    """Where a run tells what it does. A context manager, used from one thread."""
+    """Shows the progress of a run. A context manager, for use from one thread."""
 
     @abstractmethod
     def say(self, line: str) -> None:
-        """A line to keep."""
+        """Show a permanent line."""
 
     @abstractmethod
     def job_started(self, slot: int, title: str, epochs: int) -> None:
-        """A slot begins or takes up a training of at most ``epochs`` epochs."""
+        """Show that a slot starts or resumes a training of at most ``epochs`` epochs."""
 
     @abstractmethod
     def job_at(self, slot: int, figures: EpochFigures) -> None:
-        """The slot's training has ended an epoch."""
+        """Show an epoch that the slot's training has completed."""
 
     @abstractmethod
     def job_ended(self, slot: int, line: str) -> None:
-        """The slot is free again; ``line`` says how its training ended."""
+        """Show that the slot is free; ``line`` says how its training ended."""
 
     @abstractmethod
     def overall(self, overall: Overall) -> None:
-        """How far the work has come."""
+        """Show the progress of the whole run."""
 
     def __enter__(self: D) -> D:
         return self
@@ -83,11 +83,11 @@ class Display(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to put away."""
+        """Nothing to clean up."""
 
 
 class PlainDisplay(Display):
-    """A line for everything that happens, for logs and pipes."""
+    """Prints one line per event, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -98,7 +98,7 @@ class PlainDisplay(Display):
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def job_started(self, slot: int, title: str, epochs: int) -> None:
-        """Print what starts."""
+        """Print that the job has started."""
         self._jobs[slot] = JobView(title, epochs)
         self.say(f"{title}: started")
 
@@ -108,16 +108,16 @@ class PlainDisplay(Display):
         self.say(f"{job.title}: epoch {figures.epoch}/{job.epochs}  {_figures(figures)}")
 
     def job_ended(self, slot: int, line: str) -> None:
-        """Print how it ended."""
+        """Print how the job ended."""
         self._jobs.pop(slot, None)
         self.say(line)
 
     def overall(self, overall: Overall) -> None:
-        """Nothing: the lines tell it."""
+        """Print nothing: the lines show the progress."""
 
 
 class LiveDisplay(Display):
-    """A table that stays at the foot of the terminal; ended trials scroll by above it."""
+    """A table at the bottom of the terminal. Lines about ended trials scroll above it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -135,7 +135,7 @@ class LiveDisplay(Display):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take the table away; the lines stay."""
+        """Remove the table; the lines remain."""
         self._live.__exit__(kind, error, trace)
 
     def say(self, line: str) -> None:
@@ -143,24 +143,24 @@ class LiveDisplay(Display):
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def job_started(self, slot: int, title: str, epochs: int) -> None:
-        """Give the slot a row."""
+        """Add a row for the slot."""
         self._jobs[slot] = JobView(title, epochs)
         self._refresh()
 
     def job_at(self, slot: int, figures: EpochFigures) -> None:
-        """Move the slot's row on."""
+        """Update the slot's row."""
         job = self._jobs[slot]
         job.done, job.figures = figures.epoch, figures
         self._refresh()
 
     def job_ended(self, slot: int, line: str) -> None:
-        """Take the row away and print how the training ended."""
+        """Remove the row and print how the training ended."""
         self._jobs.pop(slot, None)
         self.say(line)
         self._refresh()
 
     def overall(self, overall: Overall) -> None:
-        """Show it in the last row."""
+        """Update the last row."""
         if overall != self._overall:
             self._overall = overall
             self._refresh()
@@ -181,12 +181,12 @@ class LiveDisplay(Display):
             )
         if self._overall is not None:
             o = self._overall
-            left = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
+            remaining = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"
             table.add_row(
                 Text(f"all {o.what}", style="bold"),
                 ProgressBar(total=o.total, completed=o.done, width=BAR),
                 Text(f"{o.done}/{o.total}"),
-                Text(o.best + left if o.best else left.removeprefix(", ")),
+                Text(o.best + remaining if o.best else remaining.removeprefix(", ")),
             )
             if o.next_hour:
                 table.add_row(Text("next hour", style="dim"), "", "", Text(o.next_hour))
@@ -194,9 +194,9 @@ class LiveDisplay(Display):
 
 
 def make_display(*, aside: bool = False) -> Display:
-    """The display that fits what standard output is; ``aside``, what standard error is.
+    """The display that suits standard output, or standard error with ``aside``.
 
-    What it shows is of work that goes on when nobody can see it any more.
+    The work that it shows continues if the output is closed.
     """
     outlive_readers()
     screen = console(stderr=aside)

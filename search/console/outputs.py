@@ -1,7 +1,7 @@
-"""Standard output and error that may end before the work does.
+"""Standard output and error that survive a closed terminal, a broken pipe or a full disk.
 
-A terminal is closed, the reader of a pipe leaves, a disk is full: writing fails then, in whatever
-prints. Work goes on without being seen; what only prints has nothing left to do.
+In these cases every write fails. Commands that train continue without output; commands that only
+print end.
 """
 
 import errno
@@ -13,20 +13,20 @@ from typing import IO, Any
 _TERMINAL_GONE = {errno.EIO, errno.ENXIO}
 _GONE = _TERMINAL_GONE | {errno.EPIPE}
 BROKEN_PIPE = 141
-"""Exit code of a program that a broken pipe ends, as the shell sees it."""
+"""Exit code after a broken pipe, as seen by the shell."""
 
 
 class OutputError(OSError):
-    """Standard output cannot be written, though there is somebody to read it: a full disk."""
+    """Standard output has a reader but cannot be written, for example because of a full disk."""
 
 
 class _Output(io.FileIO):
-    """A file whose failures to be written to do not always matter."""
+    """A file whose write errors are ignored when its output is not needed."""
 
-    needed = True  # whether nothing but the output is wanted of this process
+    needed = True  # whether the output is the only purpose of this process
 
     def write(self, content: Any, /) -> int:
-        """Write what the system takes at once, or let it go."""
+        """Write what the system accepts at once, or discard it if the output is gone."""
         try:
             return super().write(content)
         except OSError as error:
@@ -40,9 +40,9 @@ class _Output(io.FileIO):
 
 
 def outlive_terminal() -> None:
-    """Let standard output survive the loss of its terminal, and standard error any loss.
+    """Make standard output survive the loss of its terminal, and standard error any loss.
 
-    Descriptors that are closed are opened: a database must not get their numbers.
+    Closed descriptors are opened on the null device, so that a database cannot get their numbers.
     """
     for number in range(3):
         try:
@@ -55,12 +55,12 @@ def outlive_terminal() -> None:
 
 
 def outlive_readers() -> None:
-    """Let nothing that becomes of standard output end this process any more."""
+    """Ignore all write errors of standard output from now on."""
     _dispensable(sys.stdout)
 
 
 def flushed(code: int) -> int:
-    """The exit code of a command that ended with ``code``, once all it printed is written."""
+    """Flush standard output; return ``code``, or the code of a broken pipe."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -70,7 +70,7 @@ def flushed(code: int) -> int:
 
 
 def drop() -> None:
-    """Let go of what standard output could not take, so that the end does not try again."""
+    """Discard what standard output could not write, so that Python's exit does not try again."""
     _to_nowhere(1)
 
 
@@ -93,7 +93,7 @@ def _dispensable(stream: IO[str]) -> None:
 
 
 def _to_nowhere(number: int) -> None:
-    """Let a descriptor, and the processes that inherit it, write to the null device."""
+    """Redirect a descriptor to the null device, also for processes that inherit it."""
     null = os.open(os.devnull, os.O_RDWR)
     if null != number:
         os.dup2(null, number)

@@ -1,8 +1,8 @@
-"""What all commands share: how they load images, speak and leave.
+"""Helpers that all commands share: load images, print, exit.
 
-Results go to standard output, what goes wrong to standard error.
+Results go to standard output; errors and warnings go to standard error.
 
-Importing this module imports neither TensorFlow nor Optuna: `treino --help` answers at once.
+Importing this module does not import TensorFlow or Optuna, so `treino --help` is fast.
 """
 
 import io
@@ -30,48 +30,48 @@ if TYPE_CHECKING:
 
 
 def in_utf8() -> None:
-    """Start the program again in Python's UTF-8 mode, where the locale's encoding is another.
+    """Restart the program in Python's UTF-8 mode if the locale has another encoding.
 
-    Names of files, arguments and text are then the same whatever the locale: in a plain C locale
-    Python could otherwise not even open a folder by the name that it has in the study.
+    File names, arguments and text then do not depend on the locale. Otherwise, in a plain C locale,
+    Python could not even open a folder by the name stored in the study.
     """
     if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode:
         return
-    environment = os.environ | {"PYTHONUTF8": "1"}  # for the processes that it starts
-    if sys.stdout is not None:  # what the terminal takes stays what it was
+    environment = os.environ | {"PYTHONUTF8": "1"}  # for child processes
+    if sys.stdout is not None:  # keep the terminal's encoding
         environment.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
-    # By the flag, because Python may have been told to ignore variables; of two, the first counts.
+    # A flag, because Python may ignore variables. Of two such flags, the first one counts.
     arguments = [sys.executable, "-X", "utf8=1", *sys.orig_argv[1:]]
-    os.execve(sys.executable, arguments, environment)  # noqa: S606 - this program itself
+    os.execve(sys.executable, arguments, environment)  # noqa: S606 - restarts this program
 
 
 def take_any_text() -> None:
-    """Let the standard streams print every text: what their encoding lacks is escaped.
+    """Let the standard streams print any text, with escapes for characters they cannot encode.
 
-    A line that cannot be shown as it is must not end a program that has trained for hours.
+    A line that cannot be encoded must not end a program that has trained for hours.
     """
-    # A Python that was told to ignore variables does not read this one, which changes nothing else.
-    asked = os.environ.get("PYTHONIOENCODING", "") if sys.flags.ignore_environment else ""
-    encoding = asked.partition(":")[0]
+    # With flag -E Python ignores this variable, too; it affects nothing but the encoding.
+    variable = os.environ.get("PYTHONIOENCODING", "") if sys.flags.ignore_environment else ""
+    encoding = variable.partition(":")[0]
     for stream in (sys.stdout, sys.stderr):
         if encoding and isinstance(stream, io.TextIOWrapper):
             with suppress(LookupError):
                 stream.reconfigure(encoding=encoding)
-        # Another handler was asked for by name, and fails as little.
+        # Keep any other handler: the user chose it, and it does not fail.
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def fault(message: str, code: int) -> int:
-    """Say in one line what went wrong; returns the exit code that goes with it."""
+    """Print an error as one line, and return the exit code."""
     aside(f"treino: {printable(' '.join(message.split()))}")
     return code
 
 
 def print_json(value: Any) -> None:
-    """A value as JSON, in ASCII, so that no name and no terminal can break it.
+    """Print a value as ASCII-only JSON, so that names and terminals cannot break it.
 
-    Times are in ISO 8601, with their zone; NaN and infinity, which JSON lacks, are null.
+    Times are in ISO 8601 with their time zone. NaN and infinity are not JSON, so they become null.
     """
     text = json.dumps(value, default=datetime.isoformat)
     finite = json.loads(text, parse_constant=lambda _: None)
@@ -79,10 +79,10 @@ def print_json(value: Any) -> None:
 
 
 def printable(text: str | Path) -> str:
-    """A text or a path for one line, whatever is in it.
+    """Any text or path as a single safe line.
 
-    Escaped is what would move the cursor, end the line or turn the direction of the rest, and
-    bytes that are no text; joined emoji and scripts of all kinds stay as they are.
+    Control characters, line breaks, direction marks and undecodable bytes are escaped. Joined
+    emoji and all scripts are unchanged.
     """
     return "".join(c if _is_plain(c) else repr(c)[1:-1] for c in str(text))
 
@@ -93,9 +93,9 @@ def _is_plain(character: str) -> bool:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console that shows every text as it is: no markup, no emoji names, nothing highlighted.
+    """A console without markup, emoji names and highlighting.
 
-    Names of classes, studies and files come from outside; `[bold]x` and `:cat:` are names too.
+    Classes, studies and files may have any name, including `[bold]x` and `:cat:`.
     """
     from rich.console import Console
 
@@ -103,18 +103,18 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def leave_if_interrupted(interruption: "Interruption", *, as_json: bool = False) -> None:
-    """Leave with the exit code of an interruption, if there was one.
+    """Exit with the code of an interruption, if there was one.
 
     Raises:
-        typer.Exit: There was.
+        typer.Exit: The user interrupted.
     """
     if interruption.asked:
-        say("interrupted; everything is saved: the same command goes on", as_json=as_json)
+        say("interrupted; everything is saved: run the same command to resume", as_json=as_json)
         raise typer.Exit(interruption.exit_code)
 
 
 def say(line: str, *, as_json: bool = False) -> None:
-    """Print a line for people: aside, where standard output is for JSON alone."""
+    """Print a message to standard output, or to standard error with ``--json``."""
     if as_json:
         aside(line)
     else:
@@ -122,12 +122,12 @@ def say(line: str, *, as_json: bool = False) -> None:
 
 
 def aside(line: str) -> None:
-    """Print a line for people on standard error, where no result is."""
+    """Print a message to standard error."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def load_images(settings: Settings, *, as_json: bool = False) -> "Choice":
-    """The images that the settings name; says which they are, and what is wrong with them."""
+    """Load the images of the settings, and print their source and their warnings."""
     from data.catalog import load
 
     with progress_bar() as progress:
@@ -147,7 +147,7 @@ def load_images(settings: Settings, *, as_json: bool = False) -> "Choice":
 
 @contextmanager
 def progress_bar() -> "Iterator[Progress]":
-    """A bar on the terminal for what takes long with the images; nothing elsewhere."""
+    """A progress bar on the terminal for slow work; shows nothing elsewhere."""
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 

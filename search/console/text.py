@@ -1,8 +1,8 @@
-"""Counts and lengths of time in words."""
+"""Format counts and durations."""
 
 
 def duration(seconds: float) -> str:
-    """A length of time in words: 42 s, 3 min 5 s, 2 h 10 min."""
+    """A duration: 42 s, 3 min 5 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,13 +1,13 @@
-"""Names of what a trial or a study carries in the database, where the dashboard shows it."""
+"""Names of the trial and study attributes in the database. The dashboard shows them."""
 
 REASON = "reason"
 PRUNED = "pruned"
 DUPLICATE = "duplicate of trial"
 DECISIONS = "decisions"
 UNFIT = "unfit"
-MEMORY = "forecast"  # of the study: what the chooser learned
+MEMORY = "forecast"  # study attribute: what the chooser has learned
 DEATHS = "worker deaths"
-RETRY_OF = "retry of trial"  # number of the trial that was never trained, which this one replaces
+RETRY_OF = "retry of trial"  # number of the untrained trial that this one replaces
 OWN_FAULT = "own code failed"  # the trial failed in the user's code, not in the environment
-MEMORY_HAD = "worker memory"  # bytes that a worker had, where the trial ran out of them
-ORIGIN = "origin"  # where the configuration of an enqueued trial comes from
+MEMORY_HAD = "worker memory"  # bytes of a worker's memory when the trial ran out of it
+ORIGIN = "origin"  # source of an enqueued trial's configuration

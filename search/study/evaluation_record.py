@@ -1,4 +1,4 @@
-"""How a handed-over model did on the test images, kept beside it with the images it got wrong."""
+"""Test results of a delivered model, stored beside it with its most confident mistakes."""
 
 import base64
 import io
@@ -21,17 +21,17 @@ from storage.tables import ModelRow
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LARGEST = 96  # pixels that an image is kept with, a side
+_LARGEST = 96  # maximum height and width of a stored image, in pixels
 _COLUMNS = 4
 
 
 class Wrong(Spec):
-    """A wrongly classified image.
+    """A misclassified image.
 
     Attributes:
-        truth: Its class.
-        predicted: The class it was taken for.
-        probability: What the model gave that class, 0 to 1.
+        truth: True class.
+        predicted: Predicted class.
+        probability: Probability that the model gave the predicted class, 0 to 1.
         png: The image as a small PNG, in base64.
     """
 
@@ -48,14 +48,14 @@ class Wrong(Spec):
 
 
 class EvaluationRecord(Spec):
-    """How a model did on the test images.
+    """Results of a model on the test images.
 
     Attributes:
         loss: Mean cross-entropy, in nats.
-        accuracy: Share classified correctly, 0 to 1.
-        classes: Their names.
-        confusion: Counts; rows are true classes, columns predicted ones.
-        mistakes: The wrongly classified images that it was surest of, surest first.
+        accuracy: Share of correctly classified images, 0 to 1.
+        classes: Names of the classes.
+        confusion: Counts; rows are true classes, columns are predicted classes.
+        mistakes: The most confidently misclassified images, most confident first.
     """
 
     loss: float
@@ -66,7 +66,7 @@ class EvaluationRecord(Spec):
 
     @classmethod
     def of(cls, figures: TestFigures, data: Dataset) -> "EvaluationRecord":
-        """What a worker found on the test images of ``data``."""
+        """The record of a worker's results on the test images of ``data``."""
         return cls(
             loss=figures.loss,
             accuracy=figures.accuracy,
@@ -85,12 +85,12 @@ class EvaluationRecord(Spec):
 
     @property
     def images(self) -> int:
-        """How many test images there were."""
+        """Number of test images."""
         return sum(map(sum, self.confusion))
 
 
 def read(files: RunFiles, accuracy: float) -> EvaluationRecord | None:
-    """What was kept of the test of a model with that accuracy; None if gone or of another."""
+    """The stored test results of a model; None if missing or with another accuracy."""
     try:
         tested = EvaluationRecord.from_json(files.tested.read_bytes())
     except (OSError, SpecError, StorageError):
@@ -99,14 +99,14 @@ def read(files: RunFiles, accuracy: float) -> EvaluationRecord | None:
 
 
 def test_images(layout: Layout, model: ModelRow) -> int | None:
-    """On how many images a model was tested; None if that was not kept."""
-    places = (layout.run(model.study, model.run), layout.best(model.study))
-    kept = (read(files, model.test_accuracy) for files in places)
-    return next((tested.images for tested in kept if tested is not None), None)
+    """Number of images a model was tested on; None if that is not stored."""
+    folders = (layout.run(model.study, model.run), layout.best(model.study))
+    records = (read(files, model.test_accuracy) for files in folders)
+    return next((record.images for record in records if record is not None), None)
 
 
 def mistakes_figure(tested: EvaluationRecord, title: str) -> "Figure":
-    """The wrongly classified images, each with what it is and what it was taken for."""
+    """The misclassified images, each with its true and its predicted class."""
     count = len(tested.mistakes)
     rows = max(1, math.ceil(count / _COLUMNS))
     figure = plots.new_figure(4.8, 0.5 + 1.6 * rows)
@@ -130,10 +130,10 @@ def mistakes_figure(tested: EvaluationRecord, title: str) -> "Figure":
 
 
 def draw_mistakes(tested: EvaluationRecord, path: Path, title: str) -> None:
-    """Draw the wrongly classified images as a PNG.
+    """Draw the misclassified images as a PNG.
 
     Raises:
-        StorageError: The picture cannot be written.
+        StorageError: The file cannot be written.
     """
     subtitle = f"{plots.shortened(title, 50)}: most confidently wrong"
     plots.save(mistakes_figure(tested, subtitle), path)

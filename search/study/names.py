@@ -1,7 +1,7 @@
-"""Which study a search is about, where the user did not name one.
+"""Derive the name of a search's study, if the user did not give one.
 
-The same images belong to the same study, under whatever path they are found today. A name that
-is derived from a path is never a reason to refuse: another is derived.
+The same images belong to the same study, whatever their path. If a name derived from a path is
+invalid or taken, another name is derived.
 """
 
 import os
@@ -16,20 +16,20 @@ from storage.engine import StorageError
 from storage.files import checked_name
 from storage.study import MadeStudy, fingerprint_of
 
-BASELINES = "baselines"  # where trainings of documented runs belong: to no study, but to their data
-ANY = "images"  # where a path says nothing
+BASELINES = "baselines"  # the "study" of documented runs, which belong to data and not to a study
+ANY = "images"  # for paths without a usable name
 
 _LONGEST = 60  # characters of a derived name
 _NUMBER = re.compile(r"v?\d+(\.\d+)*", re.IGNORECASE)
-_SHORT = 6  # digits of a fingerprint that tell images apart in a name
+_SHORT = 6  # minimum digits of a fingerprint in a name
 
 
 def plain_name(data: str, ending: str = "") -> str:
-    """A valid name after a data set's name or path: its last parts that say something.
+    """A valid name from a data set's name or path: the last meaningful parts of the path.
 
-    A version belongs to what it is a version of: ``birds/versions/2`` is ``birds-2``.
+    Version numbers are appended to the name before them: ``birds/versions/2`` is ``birds-2``.
     """
-    path = Path(os.path.abspath(located(data)))  # noqa: PTH100 - of links, too, as they are named
+    path = Path(os.path.abspath(located(data)))  # noqa: PTH100 - links keep their own names
     versions: list[str] = []
     for part in reversed(path.parts[1:]):
         if _NUMBER.fullmatch(part):
@@ -45,15 +45,15 @@ def plain_name(data: str, ending: str = "") -> str:
 def derived_name(
     data: str, made_with: Mapping[str, str], there: Mapping[str, MadeStudy], ending: str = ""
 ) -> str:
-    """The study that a search of ``data`` is about.
+    """The name of the study for a search of ``data``.
 
-    The one that an earlier search of these images made, if there is one; else a new one.
+    It is the study of an earlier search of these images, if there is one; else a new study.
 
     Args:
-        data: A data set's name or path, as the user gave it.
+        data: A data set's name or path, as entered by the user.
         made_with: What makes the trials of the search comparable.
-        there: The studies there are, the oldest first.
-        ending: Of the name.
+        there: The existing studies, oldest first.
+        ending: Suffix of the name.
     """
     fingerprint = fingerprint_of(made_with)
     names = list(_names(data, fingerprint, ending))
@@ -61,17 +61,17 @@ def derived_name(
         if name in there and _images_of(there[name]) == fingerprint:
             return name
     for name, study in reversed(list(there.items())):
-        # Called after where the images were. What the user named stays what it was named for.
-        places = study.places
-        called = study.derived or any(name in _names(at, fingerprint, ending) for at in places)
-        if called and study.comparable_with(made_with):
+        # The study's name comes from an earlier path. Studies that the user named are not reused.
+        paths = study.places
+        derived = study.derived or any(name in _names(at, fingerprint, ending) for at in paths)
+        if derived and study.comparable_with(made_with):
             return name
     free = [name for name in names[1:] if name not in there or there[name].empty]
     return free[0] if free else names[-1]
 
 
 def _names(data: str, fingerprint: str, ending: str) -> Iterator[str]:
-    """Names that searches of a path may have given their study, the first by earlier versions."""
+    """Names that searches of a path may have derived. Earlier versions derived the first one."""
     yield _valid(f"{Path(data).name or ANY}{ending}") or plain_name(data, ending)
     yield plain_name(data, ending)
     plain = plain_name(data)
@@ -84,7 +84,7 @@ def _images_of(study: MadeStudy) -> str:
 
 
 def _cleaned(text: str) -> str:
-    """A text without what may not be in a name."""
+    """A text without the characters that a name may not have."""
     text = unicodedata.normalize("NFC", text)
     shown = "".join(c if unicodedata.category(c)[0] not in "CZ" else " " for c in text)
     shown = re.sub(r"[/\\]|\.{2,}", "-", " ".join(shown.split()))
@@ -94,7 +94,7 @@ def _cleaned(text: str) -> str:
 
 
 def _valid(name: str) -> str:
-    """``name`` if a study may be called that, else nothing."""
+    """``name`` if it is a valid study name, else an empty text."""
     with suppress(StorageError):
         if name.casefold() != BASELINES:
             return checked_name(name)

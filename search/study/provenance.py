@@ -1,4 +1,4 @@
-"""What made a result: versions, commit, spec, seed and data, in one document beside it."""
+"""Provenance of a result: versions, commit, spec, seed and data, in one document beside it."""
 
 import json
 import platform
@@ -16,23 +16,23 @@ PACKAGES = ("tensorflow", "keras", "optuna", "numpy")
 
 @cache
 def versions() -> dict[str, str]:
-    """What this process runs: Python, the packages that decide results, our own commit."""
-    found = {name: version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **found, "treino": _commit()}
+    """Versions of Python and of the packages that affect results, and treino's commit."""
+    packages = {name: version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **packages, "treino": _commit()}
 
 
 def document(
     model: ModelSpec | OwnSpec, training: TrainingSpec, seed: int, data: Dataset, own: str = ""
 ) -> str:
-    """What a network was trained with, as JSON text: enough to train it again.
+    """Spec, seed, data and versions of a training as JSON text, enough to train it again.
 
     Args:
         model: The network.
-        training: How it was trained; of a network of the user's own that came compiled, without
-            its optimiser and loss.
-        seed: The training's seed.
+        training: The training. For a compiled network of the user's own, it lacks optimizer and
+            loss.
+        seed: Seed of the training.
         data: The images.
-        own: How a network of the user's own was trained and is loaded, as JSON text.
+        own: How a network of the user's own is trained and loaded, as JSON text.
     """
     content: dict[str, Any] = {
         "model": model.model_dump(mode="json"),
@@ -52,7 +52,7 @@ def document(
 
 
 def _commit() -> str:
-    """The git commit of this code, with a + where it was changed since; its version elsewhere."""
+    """The git commit of this code, with a + if it has changes; without git, its version."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607

@@ -16,7 +16,7 @@ from storage.tables import EpochRow, Records
 
 
 def of_study(study: optuna.Study, records: Records) -> Curves | None:
-    """The curves of a study's trials that were trained to their end, or diverged; None if none."""
+    """The learning curves of the complete or diverged trials of a study; None if there are none."""
     epochs = records.epochs_of_study(study.study_name)
     trials = [trial for trial in counted(study.get_trials(deepcopy=False)) if _is_whole(trial)]
     if not trials:

@@ -1,4 +1,4 @@
-"""Writes trials down, in the study and in our own tables; the tuner alone has a recorder."""
+"""Record trials in the study and in treino's tables. Only the tuner has a recorder."""
 
 import math
 from collections import deque
@@ -36,17 +36,17 @@ from storage.tables import Records
 
 @dataclass
 class LiveTrial:
-    """An unfinished trial of the study, with what it stands for.
+    """An unfinished trial of the study, with its network and training.
 
     Attributes:
         trial: Optuna's handle.
-        params: Its configuration.
-        model: Its network.
+        params: Configuration.
+        model: Network.
         training: How the network is trained.
-        seed: The training's seed.
-        parameters: Number of weights; 0 until it is known of a network of the user's own.
-        history: Its epochs so far.
-        reported: Epochs that the study knows.
+        seed: Seed of the training.
+        parameters: Number of weights; 0 while unknown for a network of the user's own.
+        history: Epochs so far.
+        reported: Epochs reported to the study.
     """
 
     trial: optuna.Trial
@@ -59,8 +59,8 @@ class LiveTrial:
     reported: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Remember which epochs the study knows."""
-        frozen = self.trial.storage.get_trial(self.trial._trial_id)  # noqa: SLF001 - nobody else tells it
+        """Load the epochs that are reported to the study."""
+        frozen = self.trial.storage.get_trial(self.trial._trial_id)  # noqa: SLF001 - no public API
         self.reported = set(frozen.intermediate_values)
 
     @property
@@ -70,21 +70,21 @@ class LiveTrial:
 
     @property
     def run(self) -> str:
-        """What its training is called in our tables and folders."""
+        """Name of its training in treino's tables and folders."""
         return run_name(self.number)
 
 
 class TrialRecorder:
-    """Writes trials down, in the study and in our own tables; the tuner alone has one.
+    """Records trials in the study and in treino's tables. Only the tuner has one.
 
-    Nothing else writes to the study meanwhile, so what was written is remembered: reading a study's
-    trials takes longer the more of them are paused.
+    Nothing else writes to the study meanwhile, so the recorder caches what it has written: reading
+    a study takes longer the more trials are paused.
     """
 
     def __init__(
         self, study: optuna.Study, records: Records, layout: Layout, *, monitor: str, keep: int
     ) -> None:
-        """Write about ``study``; the best ``keep`` finished trials keep their checkpoints."""
+        """Record trials of ``study``. The best ``keep`` finished trials keep their checkpoints."""
         self._study = study
         self._records = records
         self._layout = layout
@@ -92,15 +92,15 @@ class TrialRecorder:
         self._keep = keep
         self._ids: dict[int, int] = {}  # Optuna's, by number
         self._waiting: deque[int] = deque()
-        self._retries: set[int] = set()  # numbers whose replacement waits
-        self._count = 0  # of the study's trials, when they were adopted and retried
+        self._retries: set[int] = set()  # numbers of trials with an enqueued replacement
+        self._count = 0  # number of trials in the study, when they were adopted and retried
         self._values: list[float] = []  # of the complete trials
         self._memory: Mapping[str, Any] | None = study.user_attrs.get(MEMORY)
 
     def adopt(self) -> list[FrozenTrial]:
-        """The study's trials as ``counted`` gives them."""
+        """Load the study's trials; returns those of ``counted``."""
         trials = self._study.get_trials(deepcopy=False)
-        self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - nobody else tells it
+        self._ids = {trial.number: trial._trial_id for trial in trials}  # noqa: SLF001 - no public API
         complete = (t for t in trials if t.state is TrialState.COMPLETE)
         self._values = [lowest(trial) for trial in complete]
         waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
@@ -110,12 +110,12 @@ class TrialRecorder:
         return counted(trials)
 
     def retry(self, trial: FrozenTrial) -> bool:
-        """Enqueue the configuration of a trial that was never trained; the new one replaces it.
+        """Enqueue the configuration of a trial that never trained. The new trial replaces it.
 
-        It is trained as the first trial would have been: with that one's seed.
+        The new trial trains with the seed of the first one.
 
         Returns:
-            Whether it was enqueued now; an earlier tuner may have done so.
+            Whether it was enqueued now; False if an earlier tuner has done so.
         """
         if seed_number(trial) in self._retries:  # enqueued by an earlier tuner
             return False
@@ -127,7 +127,7 @@ class TrialRecorder:
 
     @property
     def memory(self) -> Mapping[str, Any] | None:
-        """What the search's chooser learned, as an earlier tuner left it or this one set it."""
+        """What the search's chooser has learned, set by this or an earlier tuner."""
         return self._memory
 
     @memory.setter
@@ -138,22 +138,22 @@ class TrialRecorder:
 
     @property
     def waiting(self) -> int:
-        """How many trials are enqueued that nobody has begun."""
+        """Number of enqueued trials that have not begun."""
         return len(self._waiting)
 
     def take_waiting(self) -> optuna.Trial:
         """Begin the trial that was enqueued first."""
         trial = self._study.ask()
-        self._ids[trial.number] = trial._trial_id  # noqa: SLF001 - nobody else tells it
+        self._ids[trial.number] = trial._trial_id  # noqa: SLF001 - no public API
         self._waiting.remove(trial.number)
         return trial
 
     def begin(self, params: Params, distributions: Mapping[str, BaseDistribution]) -> optuna.Trial:
-        """Begin a trial of a configuration: one write, so that it is there whole or not at all."""
+        """Begin a trial of a configuration, with a single write so that it is never partial."""
         template = create_trial(
             state=TrialState.RUNNING, params=dict(params), distributions=dict(distributions)
         )
-        storage, study = self._study._storage, self._study._study_id  # noqa: SLF001 - add_trial says no number
+        storage, study = self._study._storage, self._study._study_id  # noqa: SLF001 - add_trial returns no number
         identity = storage.create_new_trial(study, template_trial=template)
         trial = optuna.Trial(self._study, identity)
         self._ids[trial.number] = identity
@@ -164,30 +164,30 @@ class TrialRecorder:
         return optuna.Trial(self._study, self._ids[number])
 
     def frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        """A trial as the study now has it."""
-        return trial.storage.get_trial(trial._trial_id)  # noqa: SLF001 - nobody else tells it
+        """A trial as currently stored in the study."""
+        return trial.storage.get_trial(trial._trial_id)  # noqa: SLF001 - no public API
 
     def refuse_duplicate(self, trial: optuna.Trial, first: int) -> None:
-        """End a trial whose configuration is that of trial ``first``."""
+        """End a trial with the same configuration as trial ``first``."""
         trial.set_user_attr(DUPLICATE, first)
         self._study.tell(trial, state=TrialState.FAIL)
 
     def refuse_unfit(self, trial: optuna.Trial, reason: str) -> None:
-        """End a trial that there is no room for; PRUNED, so that samplers learn from it."""
+        """End a trial that is too large, as PRUNED so that samplers learn from it."""
         trial.set_user_attr(UNFIT, value=True)
         trial.set_user_attr(REASON, reason)
         self._study.tell(trial, state=TrialState.PRUNED)
 
     def paths(self, live: LiveTrial) -> RunFiles:
-        """Where the trial's files are."""
+        """Paths of the trial's files."""
         return self._layout.run(self._study.study_name, live.run)
 
     def judged(self, figures: EpochFigures) -> float:
-        """The figure that the study judges by."""
+        """The figure that the study minimizes."""
         return float(getattr(figures, self._monitor))
 
     def note(self, live: LiveTrial, figures: EpochFigures) -> None:
-        """Record and report an epoch, once, however often it is told."""
+        """Record an epoch, and report it to the study once, even if called again."""
         live.history.append(figures)
         self._records.record_epoch(self._study.study_name, live.run, figures.to_dict())
         if figures.epoch not in live.reported:
@@ -195,9 +195,9 @@ class TrialRecorder:
             live.reported.add(figures.epoch)
 
     def decide_pruned(self, live: LiveTrial, pruner: str) -> None:
-        """Write down that the trial is pruned, and why.
+        """Store that the trial is pruned, and why.
 
-        Before it is acted on: a decision outlives the tuner that made it.
+        Called before the decision takes effect, so that it survives the tuner's death.
         """
         figures = live.history[-1]
         live.trial.set_user_attr(
@@ -207,31 +207,31 @@ class TrialRecorder:
         )
 
     def decided(self, live: LiveTrial, decision: str) -> None:
-        """Add to the list of what was decided about the trial, and why."""
+        """Append a decision about the trial, with its reason."""
         before = live.trial.user_attrs.get(DECISIONS, [])
-        if decision not in before[-1:]:  # told again by a tuner that was killed in between
+        if decision not in before[-1:]:  # repeated if a tuner was killed in between
             live.trial.set_user_attr(DECISIONS, [*before, decision])
 
     def unfit(self, live: LiveTrial, memory: int | None = None) -> None:
-        """Note that the configuration is no good: it diverged, or ran out of ``memory`` bytes."""
+        """Mark the configuration as bad: it diverged, or ran out of ``memory`` bytes."""
         live.trial.set_user_attr(UNFIT, value=True)
         if memory is not None:
             live.trial.set_user_attr(MEMORY_HAD, memory)
 
     def own_fault(self, live: LiveTrial) -> None:
-        """Note that the trial failed in the user's code: perhaps its configuration is why."""
+        """Mark the trial as failed in the user's code, perhaps because of its configuration."""
         live.trial.set_user_attr(OWN_FAULT, value=True)
 
     def note_death(self, live: LiveTrial, epoch: int, times: int) -> None:
-        """Note how often the trial's worker has died after this same epoch."""
+        """Store how often the trial's worker has died after the same epoch."""
         live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": times})
 
     def recall(self, live: LiveTrial) -> None:
-        """Give the trial the history that our tables have of it."""
+        """Load the trial's history from treino's tables."""
         live.history = history(self._records, self._study.study_name, live.run)
 
     def end(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
-        """End the trial in the study, with what people want to know of it."""
+        """End the trial in the study, with a summary in its attributes."""
         best = best_epoch(live.history)
         attributes: dict[str, Any] = {
             "parameters": live.parameters,
@@ -246,18 +246,18 @@ class TrialRecorder:
             live.trial.set_user_attr(key, value)
         value = None
         if state is TrialState.COMPLETE:
-            judged = (self.judged(figures) for figures in live.history)
-            value = min(figure for figure in judged if math.isfinite(figure))
+            losses = (self.judged(figures) for figures in live.history)
+            value = min(filter(math.isfinite, losses))
             self._values.append(value)
         self._upload(live, state, with_model=value in sorted(self._values)[: self._keep])
         self._study.tell(live.trial, value, state=state)
-        # What waits for ``tidy`` fills the disk: no more of it than may be kept.
+        # Remove here what ``tidy`` would remove in any case, to save disk space.
         self.paths(live).remove_checkpoint(but_the_newest=self._keep > 0)
 
     def _upload(self, live: LiveTrial, state: TrialState, *, with_model: bool) -> None:
-        """Keep spec, picture of the curves and model where the dashboard shows them.
+        """Store spec, figure of the curves and model as artifacts for the dashboard.
 
-        The model only of a trial that is among the best when it ends: they get ever fewer.
+        Store the model only if the trial is among the best when it ends, which becomes rare.
         """
         paths = self.paths(live)
         store = FileSystemArtifactStore(self._layout.artifacts)
@@ -275,18 +275,18 @@ class TrialRecorder:
                     artifact_store=store,
                     file_path=str(file),
                     study_or_trial=live.trial,
-                    storage=self._study._storage,  # noqa: SLF001 - the one that the study uses
+                    storage=self._study._storage,  # noqa: SLF001 - the storage of the study
                 )
         except OSError as error:
             raise StorageError(
-                f"cannot keep artifacts in {self._layout.artifacts}: {error.strerror or error}"
+                f"cannot store artifacts in {self._layout.artifacts}: {error.strerror or error}"
             ) from error
-        paths.model.unlink(missing_ok=True)  # kept there, or not worth it
+        paths.model.unlink(missing_ok=True)  # stored as an artifact, or not among the best
 
     def tidy(self, spared: Collection[int] = ()) -> None:
-        """Bound the space: only the best finished trials, and the unfinished, keep theirs.
+        """Limit disk usage: remove checkpoints of finished trials that are not among the best.
 
-        So do the trials of the numbers ``spared``.
+        The trials with the numbers ``spared`` keep theirs, too.
         """
         finished = [t for t in self._study.get_trials(deepcopy=False) if t.state.is_finished()]
         for rank, trial in enumerate(sorted(finished, key=lowest)):

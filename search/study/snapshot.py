@@ -1,4 +1,4 @@
-"""A study as it stands at one moment: what a report or a note is made from. Only reads."""
+"""Read-only snapshot of a study, the source of reports and notes."""
 
 import json
 import math
@@ -28,17 +28,17 @@ STATES: tuple[ShownState, ...] = ("complete", "running", "paused", "pruned", "fa
 
 @dataclass(frozen=True)
 class TrialView:
-    """A trial that was begun.
+    """A trial that has begun.
 
     Attributes:
-        number: Its number in the study.
-        state: What has become of it.
-        params: Its configuration.
-        distributions: The range of each parameter.
-        history: Its epochs.
-        monitor: The figure that is minimised.
+        number: Number in the study.
+        state: Current state.
+        params: Configuration.
+        distributions: Range of each parameter.
+        history: Epochs.
+        monitor: The figure to minimize.
         reason: Why it ended early or failed; empty if it did not.
-        decisions: What was decided about it on the way.
+        decisions: Decisions about it, in order.
     """
 
     number: int
@@ -51,25 +51,25 @@ class TrialView:
     decisions: tuple[str, ...]
 
     def judged(self, figures: EpochRow) -> float:
-        """The figure that is minimised."""
+        """The figure to minimize."""
         return float(getattr(figures, self.monitor))
 
     @cached_property
     def best(self) -> EpochRow | None:
-        """The epoch with the lowest such figure; None while none is finite."""
+        """The epoch with the lowest such figure; None if none is finite."""
         finite = [figures for figures in self.history if math.isfinite(self.judged(figures))]
         return min(finite, key=self.judged, default=None)
 
     @property
     def value(self) -> float:
-        """That lowest figure; infinite while there is none, and where the trial failed."""
+        """The lowest such figure; infinite if there is none or the trial failed."""
         if self.best is None or self.state == "failed":
             return math.inf
         return self.judged(self.best)
 
     @property
     def name(self) -> str:
-        """What it is and what became of it, in a line."""
+        """Number, state and best epoch in one line."""
         text = f"trial {self.number}, {self.state}"
         if self.best is not None:
             text += (
@@ -80,7 +80,7 @@ class TrialView:
 
     @property
     def story(self) -> str:
-        """`name`, and below it why."""
+        """`name`, with decisions and reason on the lines below."""
         return "\n".join((self.name, *self.decisions, *filter(None, [self.reason])))
 
 
@@ -89,20 +89,20 @@ class Snapshot:
     """A study at one moment.
 
     Attributes:
-        study: Its name.
-        moment: When it was looked at.
-        searching: Whether a tuner was at work on it.
-        made_with: What makes its trials comparable.
-        made_by: How it was searched, once for each time that was different: settings, versions.
-        trials: Those that were begun, duplicates left out, in order.
+        study: Name of the study.
+        moment: Time of the snapshot.
+        searching: Whether a search was running.
+        made_with: What makes the trials comparable.
+        made_by: Settings and versions of the searches, one entry for each change.
+        trials: Trials that have begun, without duplicates, in order.
         order: Trial number and epoch of every epoch, in the order they were trained.
-        documented: The documents' run 10 as a configuration of its space, if it is one.
-        cifar10: Whether the documents' figures belong beside the study's.
-        retrained: The model that was handed over last, if there is one.
-        retraining: Its epochs.
-        tested: How it did on the test images, if that was kept.
-        baseline: The documents' run 10, trained here on the same images, if it was.
-        baseline_images: On how many images it was tested, if that was kept.
+        documented: The documents' run 10 as a configuration of the space, if it contains run 10.
+        cifar10: Whether the documents' figures are comparable with the study's.
+        retrained: The model that was delivered last, if any.
+        retraining: Epochs of that model.
+        tested: Test results of that model, if stored.
+        baseline: The documents' run 10 trained here on the same images, if any.
+        baseline_images: Number of images the baseline was tested on, if stored.
     """
 
     study: str
@@ -122,12 +122,12 @@ class Snapshot:
 
     @property
     def monitor(self) -> str:
-        """The figure that is minimised."""
+        """The figure to minimize."""
         return self.made_with["monitor"]
 
     @property
     def epochs(self) -> int:
-        """The most epochs a trial trains."""
+        """Maximum number of epochs per trial."""
         return int(self.made_with["epochs"])
 
     @property
@@ -137,13 +137,13 @@ class Snapshot:
 
     @cached_property
     def best(self) -> TrialView | None:
-        """The trial with the lowest figure at any of its epochs; None while there is none."""
+        """The trial with the lowest figure at any of its epochs; None if there is none."""
         best = min(self.trials, key=lambda trial: trial.value, default=None)
         return best if best is not None and math.isfinite(best.value) else None
 
     @cached_property
     def spent(self) -> int:
-        """Epochs trained in all."""
+        """Total number of epochs trained."""
         return sum(len(trial.history) for trial in self.trials)
 
     def of_state(self, state: ShownState) -> list[TrialView]:
@@ -159,12 +159,12 @@ class Snapshot:
 
 
 def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None) -> Snapshot:
-    """Look at a study, without changing it.
+    """Take a snapshot of a study, without changing it.
 
     Args:
-        place: Where it lies.
+        place: Database, tables and files.
         study: The study.
-        searching: Whether a tuner is at work on it; None to find out.
+        searching: Whether a search is running; None to find out.
 
     Raises:
         StorageError: The database does not answer.
@@ -177,10 +177,10 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     epochs = place.records.epochs_of_study(name)
     steps = rungs(int(with_["epochs"]))
     models = place.records.models()
-    # Of several the one that was handed over; the last one if that cannot be told any more.
+    # Of several models the delivered one, or the last one if the delivered one is unknown.
     retrains = [m for m in reversed(models) if m.study == name and m.kind == "retrain"]
-    handed_over = (model for model in retrains if _tested(place, model) is not None)
-    retrained = next(handed_over, retrains[0] if retrains else None)
+    delivered = (model for model in retrains if _tested(place, model) is not None)
+    retrained = next(delivered, retrains[0] if retrains else None)
     baselines = [m for m in models if m.study == BASELINES and m.run.startswith("run-10-")]
     fingerprint = with_["data"].rpartition(" ")[2]
     baseline = next((m for m in reversed(baselines) if m.fingerprint == fingerprint), None)
@@ -221,10 +221,10 @@ def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> Show
         return "pruned"
     if trial.state is TrialState.FAIL:
         return "failed"
-    # Without a tuner nothing runs; with one, what stands at a rung waits there.
+    # Without a search no trial runs. During a search, a trial at a rung is paused.
     return "running" if searching and seen(trial, steps).state == "running" else "paused"
 
 
 def _tested(place: Workspace, model: ModelRow) -> EvaluationRecord | None:
-    """What was kept of the model's test, if it is the one that was handed over."""
+    """Stored test results of the model, if it is the delivered one."""
     return read(place.layout.best(model.study), model.test_accuracy)

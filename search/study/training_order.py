@@ -1,4 +1,4 @@
-"""What is to be trained outside the study: the retrained best, a baseline, a pair's training."""
+"""Order of a training outside the study: a retrained trial, a baseline or a paired training."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
 @dataclass(frozen=True)
 class TrainingOrder:
-    """What is to be trained and handed over.
+    """A network to train and store.
 
     Attributes:
-        study: Study (or, for a baseline, data) that it belongs to.
-        kind: What it is.
-        name: What it is called: the documented run, or the trial it comes from.
-        title: What people read.
+        study: Study (or, for a baseline, data) that the training belongs to.
+        kind: Kind of the training.
+        name: Name of the documented run, or of the trial it comes from.
+        title: Title for display.
         model: The network.
         training: How to train it.
-        seed: Of the training.
+        seed: Seed of the training.
         trial: The trial it comes from, if any.
     """
 
@@ -33,6 +33,6 @@ class TrainingOrder:
     trial: int | None = None
 
     def run(self, data: Dataset) -> str:
-        """Name of the training: another one as soon as anything about it is another."""
+        """Name of the training. It changes with the network, training, seed or images."""
         what = (self.model.to_json(), self.training.to_json(), str(self.seed), data.fingerprint)
         return f"{self.name}-{hashlib.sha256(chr(10).join(what).encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""What a study holds of its trials: which count, which are best, which may be retried."""
+"""Trials of a study: which count, which is best, which can be retried."""
 
 import math
 from collections import Counter
@@ -14,23 +14,24 @@ from search.scheduling.asha import ObservedState, ObservedTrial
 from search.study.attributes import DUPLICATE, MEMORY_HAD, OWN_FAULT, RETRY_OF, UNFIT
 from storage.tables import Records
 
-MORE_MEMORY = 1.25  # times as much as a worker had: what it ran out of is then tried again
+MORE_MEMORY = 1.25  # factor of worker memory above which a trial that ran out of it is retried
 
 
 def history(records: Records, study: str, run: str) -> list[EpochFigures]:
-    """The figures that our tables have of a training."""
+    """The epochs of a training in treino's tables."""
     return [EpochFigures(**asdict(row)) for row in records.epochs(study, run)]
 
 
 def run_name(number: int) -> str:
-    """What a trial's training is called in our tables and folders."""
+    """Name of a trial's training in treino's tables and folders."""
     return f"trial-{number:05d}"
 
 
 def counted(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that count to a study's total, in order.
+    """The trials that count towards a study's total, in order.
 
-    Trials that were begun, but for duplicates and for those that a later one has replaced.
+    These are all trials that have begun, without duplicates and without trials that a retry has
+    replaced.
     """
     begun = [
         t for t in trials if t.state is not TrialState.WAITING and DUPLICATE not in t.user_attrs
@@ -45,15 +46,15 @@ def seed_number(trial: FrozenTrial | optuna.Trial) -> int:
 
 
 def never_trained(trials: Sequence[FrozenTrial], memory: int | None = None) -> list[FrozenTrial]:
-    """Trials of ``counted`` that ended before their first epoch, and may be trained yet.
+    """Trials of ``counted`` that ended before their first epoch and can be retried.
 
-    They failed, because workers died or could not train at all, or there was no room for them.
-    What ran out of memory may be trained where a worker now has more. What failed in the user's
-    code while a later trial got along with it would fail again.
+    They failed because workers died or could not train, or were too large. Trials that ran out of
+    memory can be retried if a worker now has more. Trials that failed in the user's code are left
+    out if a later trial has trained with it, because they would fail again.
 
     Args:
-        trials: All that count.
-        memory: Bytes that a worker has now; None where that is not known.
+        trials: All trials that count.
+        memory: Bytes that a worker has now; None if unknown.
     """
     newest = max((trial.number for trial in trials if trial.intermediate_values), default=-1)
     return [
@@ -66,10 +67,10 @@ def never_trained(trials: Sequence[FrozenTrial], memory: int | None = None) -> l
 
 
 def _had_no_room(trial: FrozenTrial, memory: int | None) -> bool:
-    """Whether a trial was not trained for want of memory, or of allowed size; see above."""
+    """Whether a trial was not trained because it was too large or memory was short."""
     if trial.state is not TrialState.PRUNED or UNFIT not in trial.user_attrs:
         return False
-    # What ends a trial that was given to a worker writes "epochs" down.
+    # "epochs" is stored when a trial ends that a worker had started.
     if "epochs" not in trial.user_attrs:
         return True
     had = trial.user_attrs.get(MEMORY_HAD)
@@ -77,7 +78,7 @@ def _had_no_room(trial: FrozenTrial, memory: int | None) -> bool:
 
 
 def states(study: optuna.Study) -> Mapping[str, int]:
-    """How many trials are in each state; RUNNING reads ``paused``: no tuner is at work on them."""
+    """Number of trials in each state. RUNNING counts as ``paused``, as no tuner is running."""
     return Counter(
         "paused" if trial.state is TrialState.RUNNING else trial.state.name.lower()
         for trial in counted(study.get_trials(deepcopy=False))
@@ -85,9 +86,9 @@ def states(study: optuna.Study) -> Mapping[str, int]:
 
 
 def best_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The trial with the lowest loss at any of its epochs; None while there is none.
+    """The trial with the lowest loss at any of its epochs; None if there is none.
 
-    Complete or not: a trial that is ahead of all others before its end would only get better.
+    The trial need not be complete: its lowest loss can only decrease with more epochs.
     """
     trials = study.get_trials(deepcopy=False)
     best = min(trials, key=lowest, default=None)
@@ -95,16 +96,16 @@ def best_trial(study: optuna.Study) -> FrozenTrial | None:
 
 
 def lowest(trial: FrozenTrial) -> float:
-    """The lowest figure that a trial was judged by; infinite before its first epoch or failed."""
+    """The lowest loss of a trial; infinite if it has no epoch or failed."""
     if trial.state is TrialState.FAIL:
         return math.inf
     return min(filter(math.isfinite, trial.intermediate_values.values()), default=math.inf)
 
 
 def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> ObservedTrial:
-    """What a decision may know of a trial of the study; ``steps`` are the rungs it can wait at."""
+    """The part of a trial that decisions are based on; ``steps`` are the rungs it can pause at."""
     losses = tuple(loss for _, loss in sorted(trial.intermediate_values.items()))
-    if trial.state is TrialState.FAIL:  # by no fault of its configuration: nothing is learned
+    if trial.state is TrialState.FAIL:  # not the configuration's fault, so nothing to learn
         losses = ()
     if UNFIT in trial.user_attrs:
         losses = (*losses, math.inf)
@@ -115,7 +116,7 @@ def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> ObservedTrial:
 
 
 def sample_of_pruned(trials: Sequence[FrozenTrial], count: int, seed: int) -> list[FrozenTrial]:
-    """Up to ``count`` of the trials that were pruned while they were fit, drawn at random."""
+    """A random sample of up to ``count`` pruned trials, without diverged or too large ones."""
     pruned = [t for t in trials if t.state is TrialState.PRUNED and UNFIT not in t.user_attrs]
     random = np.random.default_rng((seed, len(pruned)))
     drawn = random.permutation(len(pruned))[:count]

@@ -1,4 +1,4 @@
-"""What a command works in: the database, our tables, the files, and the study in question."""
+"""The workspace of a command: database, treino's tables, files, and the study."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping
@@ -27,7 +27,7 @@ from storage.files import Layout, told_of_disk
 from storage.tables import Records
 
 VAR = Path("var")
-# Settings that a search may be continued with others of; the report gives the commands again.
+# Settings that may change when a study is resumed. The report shows them as commands.
 HOW_SEARCHED = (
     *("space", "augment", "precision", "early_stopping"),
     *("trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
@@ -37,7 +37,7 @@ HOW_SEARCHED = (
 
 @dataclass(frozen=True)
 class Workspace:
-    """An open database with all that goes with it."""
+    """An open database with treino's tables and files."""
 
     storage: RDBStorage
     records: Records
@@ -46,11 +46,11 @@ class Workspace:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings, *, write: bool) -> Iterator["Workspace"]:
-        """Open the database that the settings name, for as long as the block lasts.
+        """Open the database of the settings for the duration of the block.
 
         Raises:
-            StorageError: It cannot be opened, or, later in the block, does not answer; or the
-                disk is full or a file may not be used.
+            StorageError: The database cannot be opened, or stops answering in the block; or the
+                disk is full, or a file is not accessible.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = open_storage(database_url(settings.storage), write=write)
@@ -62,42 +62,42 @@ class Workspace:
 
     def newest_study(self) -> optuna.Study | None:
         """The study whose trials started last; None if there is none."""
-        # In the order of their creation, those of other programs in the same database left out.
+        # In order of creation, without studies of other programs in the same database.
         rows = [row for row in studies.summaries(self.storage) if row.made_with]
-        # The latest of equals: a study whose first trial did not start yet has only its place.
+        # On ties the last one: studies without a started trial are ordered only by creation.
         newest = max(reversed(rows), key=lambda row: str(row.started or ""), default=None)
         return None if newest is None else studies.load(self.storage, newest.name)
 
     def study(self, name: str | None) -> optuna.Study:
-        """The study of that name, or the one whose trials started last.
+        """The named study, or the one whose trials started last.
 
         Raises:
-            StorageError: There is no study of that name.
-            TreinoError: There is no study at all.
+            StorageError: There is no study with that name.
+            TreinoError: There are no studies.
         """
         study = self.newest_study() if name is None else studies.load(self.storage, name)
         if study is None:
-            raise TreinoError("there is no study yet: run `make search` first")
+            raise TreinoError("there are no studies yet: run `make search` first")
         if studies.MADE_WITH not in study.user_attrs:
-            raise TreinoError(f"study {study.study_name!r} was not made by treino; name another")
+            raise TreinoError(f"study {study.study_name!r} was not made by treino; use another")
         return study
 
     def as_studied(self, settings: Settings, data: Dataset) -> Dataset:
-        """The images under the fingerprint that the studies in question know them by."""
-        made = studies.made_studies(self.storage)
-        names = made.keys() & {settings.study} if settings.study else made.keys()
-        return as_made(data, {studies.fingerprint_of(made[name].made_with) for name in names})
+        """The images with the fingerprint under which the named, or any, study has them."""
+        existing = studies.made_studies(self.storage)
+        names = existing.keys() & {settings.study} if settings.study else existing.keys()
+        return as_made(data, {studies.fingerprint_of(existing[name].made_with) for name in names})
 
     def study_name(self, settings: Settings, made: Mapping[str, str], ending: str = "") -> str:
-        """The study that a search is about: the named one, or the one of these images.
+        """Name of the study of a search: as set by the user, or derived from the images.
 
         Args:
-            settings: Of the search.
-            made: What makes its trials comparable.
-            ending: Of a name that the user did not give.
+            settings: Settings of the search.
+            made: What makes the trials comparable.
+            ending: Suffix of a derived name.
 
         Raises:
-            SettingsError: The name is for something of treino's own.
+            SettingsError: The name is reserved.
         """
         if settings.study:
             return provisional_name(settings)
@@ -105,20 +105,20 @@ class Workspace:
 
 
 def provisional_name(settings: Settings, ending: str = "") -> str:
-    """The study's name as far as the settings tell: an earlier one of these images counts more.
+    """The study's name from the settings alone; an existing study of the images has priority.
 
     Raises:
-        SettingsError: The name is for something of treino's own.
+        SettingsError: The name is reserved.
     """
     if settings.study == BASELINES:
         raise SettingsError(
-            f"--study {BASELINES}: treino keeps its baselines there; use another name"
+            f"--study {BASELINES}: reserved for treino's baselines; use another name"
         )
     return settings.study or plain_name(settings.data, ending)
 
 
 def as_made(data: Dataset, fingerprints: Collection[str]) -> Dataset:
-    """The images under an earlier version's fingerprint, if studies know them by that alone."""
+    """The images with an earlier version's fingerprint, if studies have only that one."""
     before = [each for each in data.formerly if each in fingerprints]
     if data.fingerprint in fingerprints or not before:
         return data
@@ -126,8 +126,8 @@ def as_made(data: Dataset, fingerprints: Collection[str]) -> Dataset:
 
 
 def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
-    """What makes trials comparable: a study is not continued with anything else."""
-    # Left out where they are what they always were, so that older studies can be gone on with.
+    """What makes trials comparable. A study cannot be resumed with other values."""
+    # Default values are left out, so that older studies can be resumed.
     rare = {"augment": "yes"} if space.augment else {}
     if space.precision != "float32":
         rare["precision"] = space.precision
@@ -144,12 +144,12 @@ def made_with(settings: Settings, data: Dataset, space: Space) -> dict[str, str]
 
 
 def made_by(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
-    """Where a study's images and code are, and the versions that made it: kept, never compared."""
-    where = settings.data
-    if where not in ("auto", *NAMES):  # a path is to be found again from another folder, too
-        where = str(located(where).resolve())
+    """Location of images and code, settings and versions. Stored, but never compared."""
+    source = settings.data
+    if source not in ("auto", *NAMES):  # absolute, so that it is found from other folders, too
+        source = str(located(source).resolve())
     return {
-        "data": where,
+        "data": source,
         "named": "given" if settings.study else "derived",
         "decoded": str(data.path),
         "image_size": str(settings.image_size),
@@ -163,14 +163,14 @@ def made_by(settings: Settings, data: Dataset, space: Space) -> dict[str, str]:
 
 
 def data_of(study: optuna.Study, progress: Progress) -> Dataset:
-    """The images that a study was made with: from the cache, or decoded anew.
+    """Load the images of a study, from the cache or decoded again.
 
     Raises:
-        DataError: They cannot be had any more.
-        TreinoError: What is there now are other images.
+        DataError: The images are not available.
+        TreinoError: The images have changed.
     """
     with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
-    # Where they were last comes first.
+    # The latest location comes first.
     places = [study.user_attrs[studies.MADE_BY], *study.user_attrs.get(studies.CONTINUED_BY, [])]
     places.reverse()
     for by in places:
@@ -191,8 +191,8 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
         ).dataset
     except DataError as error:
         raise DataError(
-            f"the images of study {study.study_name!r} cannot be had: {error}; if they were "
-            "moved, go on with the search from where they are now (--data) first"
+            f"images of study {study.study_name!r} are not available: {error}; if they were "
+            "moved, first resume the search with their new path (--data)"
         ) from error
     data = as_made(data, [studies.fingerprint_of(with_)])
     if data.fingerprint != studies.fingerprint_of(with_):
@@ -204,12 +204,12 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
 
 
 def is_of_cifar10(study: optuna.Study) -> bool:
-    """Whether the documents' figures belong beside the study's: the classes are the same."""
+    """Whether the study has the classes of CIFAR-10, as the documents' figures do."""
     return are_of_cifar10(json.loads(study.user_attrs[studies.MADE_BY]["classes"]))
 
 
 def space_of(study: optuna.Study) -> Space:
-    """The space that a study was made with."""
+    """The search space of a study."""
     with_: Mapping[str, str] = study.user_attrs[studies.MADE_WITH]
     by = [study.user_attrs[studies.MADE_BY], *study.user_attrs.get(studies.CONTINUED_BY, [])][-1]
     name, _, order = with_["space"].partition(":")[0].partition(", ")

@@ -1,1 +1,1 @@
-"""Running a search: the tuner, the session it runs in, the audit. The only writers to a study."""
+"""Run a search: tuner, session and audit. Only this package writes to a study."""

@@ -1,7 +1,7 @@
-"""Was it right not to train them on? Some of the pruned trials, trained to their end to see.
+"""The audit: train pruned trials to their end, to measure how often pruning was wrong.
 
-They are trained outside the study, each from where it was left and with its own seed, so that its
-curve is the one it would have had.
+Audited trials train outside the study, from their checkpoint and with their own seed. Each gets
+the learning curve it would have had without pruning.
 """
 
 import math
@@ -25,7 +25,7 @@ from search.tuning.job_runner import JobRunner, TrainingTask
 from storage.files import Layout, replacing, write_atomically
 from storage.study import MADE_WITH
 
-ATTRIBUTE = "audit"  # of the study: what came of it
+ATTRIBUTE = "audit"  # study attribute with the results
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Audited:
     """A pruned trial that was trained to its end.
 
     Attributes:
-        trial: Its number.
-        epochs: How many it had had when it was pruned.
-        before: The lowest loss in these.
-        after: The lowest loss of the whole training.
+        trial: Number of the trial.
+        epochs: Number of epochs before it was pruned.
+        before: Lowest loss in these epochs.
+        after: Lowest loss of the whole training.
     """
 
     trial: int
@@ -55,63 +55,63 @@ def audit(
     monitor: str,
     count: int,
 ) -> list[Audited]:
-    """Train ``count`` pruned trials to their end and note on the study what came of it.
+    """Train ``count`` pruned trials to their end, and store the results on the study.
 
     Args:
-        study: The study, its search over. The caller has its lease.
-        space: Its space.
-        data: Its images.
-        crew: Trains.
-        layout: Where files are.
-        monitor: The figure that the study minimises.
-        count: How many trials, if there are as many.
+        study: The study, after its search. The caller holds its lease.
+        space: Search space of the study.
+        data: Images of the study.
+        crew: Runs the trainings.
+        layout: Paths of the files.
+        monitor: The figure that the study minimizes.
+        count: Maximum number of trials to audit.
 
     Returns:
-        Those that have come to their end. If the user interrupts, the others are gone on with by
-        the same call.
+        The audited trials that have finished. After an interruption, the same call resumes the
+        others.
 
     Raises:
-        TrainingFailedError: No training can go on.
+        TrainingFailedError: No training can continue.
     """
     seed = int(study.user_attrs[MADE_WITH]["seed"])
     drawn = sample_of_pruned(study.get_trials(deepcopy=False), count, seed)
-    found: list[Audited] = []
-    waiting = {_run(trial): trial for trial in drawn}
-    left = list(waiting.values())
+    finished: list[Audited] = []
+    trials = {_run(trial): trial for trial in drawn}
+    pending = list(trials.values())
 
     def supply() -> TrainingTask | None:
-        return _task(study, left.pop(0), space, data, layout, monitor, seed) if left else None
+        return _task(study, pending.pop(0), space, data, layout, monitor, seed) if pending else None
 
     def ended(task: TrainingTask, history: list[EpochFigures], _end: Done | Failed) -> None:
-        trial = waiting[task.job.run]
+        trial = trials[task.job.run]
         losses = [float(getattr(figures, monitor)) for figures in history]
         after = min(filter(math.isfinite, losses), default=lowest(trial))
         epochs = len(trial.intermediate_values)
-        found.append(Audited(trial.number, epochs, lowest(trial), after))
+        finished.append(Audited(trial.number, epochs, lowest(trial), after))
 
     crew.train(supply, ended)
-    found.sort(key=lambda audited: audited.trial)
-    study.set_user_attr(ATTRIBUTE, [asdict(audited) for audited in found])
-    if len(found) == len(drawn):
+    finished.sort(key=lambda audited: audited.trial)
+    study.set_user_attr(ATTRIBUTE, [asdict(audited) for audited in finished])
+    if len(finished) == len(drawn):
         for trial in drawn:
             for run in (_run(trial), run_name(trial.number)):
                 layout.run(study.study_name, run).remove_checkpoint()
-    return found
+    return finished
 
 
 def told(study: optuna.Study, found: Sequence[Audited]) -> list[str]:
-    """What an audit came to, a line each.
+    """The results of an audit, one line each.
 
-    The upper limit of the share is Clopper and Pearson's (1934), one-sided, 95 %.
+    The upper limit of the share is one-sided, 95 %, after Clopper and Pearson (1934).
     """
     best = best_trial(study)
     if best is None or not found:
-        return ["audit: no trial was pruned, so there is nothing to see"]
+        return ["audit: no pruned trials to train"]
     wrong = [audited for audited in found if audited.after < lowest(best)]
-    most = most_of_share(len(wrong), len(found))
+    limit = most_of_share(len(wrong), len(found))
     first = (
         f"audit: {len(wrong)} of {plural(len(found), 'pruned trial')} would have been better than "
-        f"{lowest(best):.4f}, the best; of all of them at most {most:.0%} (95 %)"
+        f"{lowest(best):.4f}, the best trial; at most {limit:.0%} of all pruned trials (95 %)"
     )
     return [first, *map(_line, found)]
 
@@ -139,12 +139,12 @@ def _task(
     model, training = space.specs(trial.params)
     job_seed = trial_seed(seed, seed_number(trial))
     files = layout.run(study.study_name, _run(trial))
-    left_at = layout.run(study.study_name, run_name(trial.number)).checkpoint
+    source = layout.run(study.study_name, run_name(trial.number)).checkpoint
     if not files.checkpoint.exists():
         write_atomically(files.spec, document(model, training, job_seed, data))
-        if left_at.exists():  # else it is trained from nothing, to the same curve
+        if source.exists():  # else it trains from the start, with the same learning curve
             with replacing(files.checkpoint) as copy:
-                shutil.copyfile(left_at, copy)
+                shutil.copyfile(source, copy)
     job = Job(
         run=_run(trial),
         model=model,

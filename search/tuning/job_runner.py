@@ -1,4 +1,4 @@
-"""Trainings outside the study, as many at once as there are workers."""
+"""Trainings outside the study, in parallel on all workers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ from search.tuning.worker_loop import WorkerLoop
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A training to be done: its job, and what people call it."""
+    """A training to run: its job, and a title for display."""
 
     title: str
     job: Job
@@ -36,14 +36,14 @@ class _Running:
     task: TrainingTask
     history: list[EpochFigures] = field(default_factory=list)
     deaths: int = 0
-    reached: int = 0  # epochs at its worker's last death
+    reached: int = 0  # epochs completed when its worker last died
 
 
 class JobRunner:
-    """Trains tasks on all slots of a backend, with a record of every epoch."""
+    """Runs training tasks on all slots of a backend, and records every epoch."""
 
     def __init__(self, session: Session, every_turn: Callable[[], None] = lambda: None) -> None:
-        """Train what belongs to the session's study; ``every_turn`` is called with its loop."""
+        """Run tasks of the session's study. Each turn of the loop calls ``every_turn``."""
         self._study = session.study
         self._backend = session.backend
         self._records = session.place.records
@@ -59,15 +59,16 @@ class JobRunner:
         supply: Callable[[], TrainingTask | None],
         ended: Callable[[TrainingTask, list[EpochFigures], Done | Failed], None],
     ) -> None:
-        """Train what ``supply`` gives until it gives nothing, or the user interrupts.
+        """Run the tasks that ``supply`` returns, until there are none or the user interrupts.
 
         Args:
-            supply: Asked for the next task whenever a worker is free; None for nothing now.
-            ended: Told of each task that has come to its end, before ``supply`` is asked again.
-                One that was broken off by the user is not at its end.
+            supply: Called for the next task whenever a worker is free. Returns None if there is
+                no task at the moment.
+            ended: Called with each task that has ended, before ``supply`` is called again. A task
+                that the user interrupted has not ended.
 
         Raises:
-            TrainingFailedError: The disk is full, or the like: no training can go on.
+            TrainingFailedError: No training can continue, for example because the disk is full.
         """
         while True:
             for slot in range(self._backend.slots):
@@ -102,14 +103,14 @@ class JobRunner:
     ) -> None:
         running = self._running[slot]
         if isinstance(message, Resumed | EpochDone):
-            told: Sequence[EpochFigures]
+            epochs: Sequence[EpochFigures]
             if isinstance(message, EpochDone):
                 seconds = self._loop.watchdog.epoch_ended(slot, message.figures.seconds)
-                told = (replace(message.figures, seconds=seconds),)
+                epochs = (replace(message.figures, seconds=seconds),)
             else:
-                told = message.history
-                self._loop.watchdog.resumed(slot, longest(told))
-            for figures in told:
+                epochs = message.history
+                self._loop.watchdog.resumed(slot, longest(epochs))
+            for figures in epochs:
                 running.history.append(figures)
                 self._records.record_epoch(self._study, running.task.job.run, figures.to_dict())
                 self._display.job_at(slot, figures)
@@ -133,9 +134,9 @@ class JobRunner:
         death: Failed,
         ended: Callable[[TrainingTask, list[EpochFigures], Done | Failed], None],
     ) -> None:
-        """Go on from the last epoch, unless the training itself is what kills its workers."""
-        on_the_same = len(running.history) == running.reached
-        running.deaths = running.deaths + 1 if on_the_same else 1
+        """Resume from the last epoch, unless workers keep dying at the same epoch."""
+        same_epoch = len(running.history) == running.reached
+        running.deaths = running.deaths + 1 if same_epoch else 1
         running.reached = len(running.history)
         if self._closing:
             return

@@ -1,4 +1,4 @@
-"""What a search says before it begins and when it ends."""
+"""Messages that a search prints at its start and end."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused"
 
 
 def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot]) -> str:
-    """One line: which study, how far it is, and what it trains with."""
+    """One line: study, progress so far, limits and workers."""
     where = f"new study {study.study_name!r}"
     if not new:
-        where = f"study {study.study_name!r} goes on from {_counted(states(study))}"
+        where = f"resuming study {study.study_name!r} from {_counted(states(study))}"
     gpus = {worker.gpu for worker in workers if worker.gpu is not None}
     on = plural(len(gpus), "GPU") if gpus else f"{plural(workers[0].threads, 'thread')} each"
     limits = []
@@ -42,30 +42,27 @@ def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot])
 
 
 def knowing(study: optuna.Study, new: bool, prior: Prior) -> str:
-    """One line: what the search knows before it begins, where that is news; else empty."""
+    """One line about the warm start, if the study is new or its prior has changed; else empty."""
     memory = study.user_attrs.get(MEMORY)
     before = memory.get("prior", "") if memory else prior.source
     if new and prior.source:
-        return f"it begins with what {prior.source} tell; --prior none: with nothing"
+        return f"warm start from {prior.source} (--prior none disables it)"
     if prior.source == before:
         return ""
-    told = [f"with what {prior.source} tell"] if prior.source else []
-    if before:
-        told.append(f"no longer with what {before} tell")
-    return f"it goes on {' and '.join(told)}: its forecast learns anew"
+    return f"prior changed from {before or 'none'} to {prior.source or 'none'}: refitting forecast"
 
 
 def closing(
     study: optuna.Study, outcome: Outcome, layout: Layout, *, interrupted: bool
 ) -> list[str]:
-    """What was done, what is best, and what to do next; a line each."""
+    """What the search did, the best trial, and what to do next: one line each."""
     monitor = study.user_attrs[MADE_WITH]["monitor"]
     lines = [f"study {study.study_name!r}: {_counted(outcome.states)}"]
     if outcome.epochs:
         lines.append(
             f"{plural(outcome.epochs, 'epoch')} in {duration(outcome.seconds)}, "
             f"{outcome.images / outcome.seconds:,.0f} images/s, "
-            f"{outcome.training:.0%} of the workers' time training"
+            f"{outcome.training:.0%} of worker time spent training"
         )
     best = best_trial(study)
     if best is not None:
@@ -79,67 +76,70 @@ def closing(
         lines.append(line)
     if outcome.outlook is not None and not outcome.flat:
         lines.append(str(outcome.outlook))
-    lines.append(f"{layout.root}/ holds {layout.used() / 2**20:,.0f} MiB")
+    lines.append(f"disk usage of {layout.root}/: {layout.used() / 2**20:,.0f} MiB")
     paused = outcome.states.get("paused", 0)
     if paused:
-        lines.append(f"{plural(paused, 'paused trial')}: the same command takes them up again")
+        them = "it" if paused == 1 else "them"
+        lines.append(f"{plural(paused, 'paused trial')}: run the same command to resume {them}")
     if outcome.retriable:
-        many = plural(outcome.retriable, "trial")
-        lines.append(f"{many} never trained: the same command tries again")
+        count, them = outcome.retriable, "it" if outcome.retriable == 1 else "them"
+        lines.append(
+            f"{plural(count, 'trial')} never trained: run the same command to retry {them}"
+        )
     if not paused and best is not None and not interrupted:
         lines.append("next: make retrain-best, make report, make dashboard, make leaderboard")
     return lines
 
 
 def untrained(study: optuna.Study) -> str:
-    """One line on a search in which no trial has completed an epoch: why the newest one did not."""
+    """One line for a search in which no trial has completed an epoch, with the last reason."""
     trials = reversed(counted(study.get_trials(deepcopy=False)))
     reason = next((t.user_attrs[REASON] for t in trials if REASON in t.user_attrs), "")
-    why = f", the last one: {reason}" if reason else ": there was no time for one"
-    return f"no trial of study {study.study_name!r} has completed an epoch{why}"
+    why = f"last reason: {reason}" if reason else "there was not enough time"
+    return f"no trial of study {study.study_name!r} has completed an epoch; {why}"
 
 
 def as_values(row: ModelRow, test_images: int) -> dict[str, Any]:
-    """A handed-over model for ``--json``: its row, with what it was trained with in full.
+    """A delivered model for ``--json``: its row, with the full spec.
 
     Args:
-        row: The model as it is recorded.
-        test_images: How many images its test accuracy is of.
+        row: The model's row in the database.
+        test_images: Number of images the test accuracy was measured on.
     """
     interval = of_share(row.test_accuracy, test_images)
-    tested = {"test_images": test_images, "test_interval": interval}
-    return asdict(row) | {"spec": json.loads(row.spec)} | tested
+    test = {"test_images": test_images, "test_interval": interval}
+    return asdict(row) | {"spec": json.loads(row.spec)} | test
 
 
 def handed_over(row: ModelRow, test_images: int, folder: Path, *, cifar10: bool) -> str:
-    """One line: how the retrained model did on the test images, and where it is."""
-    told = f"test accuracy {told_share(row.test_accuracy, test_images)}"
+    """One line: test accuracy of the retrained model, and where the model is."""
+    accuracy = f"test accuracy {told_share(row.test_accuracy, test_images)}"
     if cifar10:
-        told += f"; the documents' best on CIFAR-10: {BEST_TEST_ACCURACY}"
-    return f"{row.title}: {told}; model, card and pictures in {folder}"
+        accuracy += f"; best of the documents on CIFAR-10: {BEST_TEST_ACCURACY}"
+    return f"{row.title}: {accuracy}; model, card and figures in {folder}"
 
 
 def of_baseline(
     run: DocumentedRun, row: ModelRow, test_images: int, folder: Path, *, cifar10: bool
 ) -> str:
-    """One line: how a documented run did here, beside what the documents report of it."""
-    told = (
+    """One line: accuracy of a documented run trained here, with the documents' own figures."""
+    line = (
         f"{run.name}: validation {row.val_accuracy:.4f}, test "
         f"{told_share(row.test_accuracy, test_images)} after {plural(row.epochs, 'epoch')}"
     )
     if cifar10:
-        told += f"; the documents: {run.val_accuracy or '-'} / {run.test_accuracy or '-'}"
-    return f"{told}; files in {folder}"
+        line += f"; the documents: {run.val_accuracy or '-'} / {run.test_accuracy or '-'}"
+    return f"{line}; files in {folder}"
 
 
 def beside(run: DocumentedRun, history: Sequence[EpochFigures]) -> list[str]:
-    """A run's first epochs beside the documents' log of the same; nothing where they have none.
+    """First epochs of a run beside the documents' log of it; empty if they have no log.
 
-    Both losses are with the L2 penalty, as the documents' log has them.
+    Both losses include the L2 penalty, as in the documents' log.
     """
     if not run.first_epochs:
         return []
-    lines = ["first epochs, and the documents' in brackets (losses with the L2 penalty):"]
+    lines = ["first epochs, with the documents' figures in brackets (losses with the L2 penalty):"]
     for ours, theirs in zip(history, run.first_epochs, strict=False):
         lines.append(
             f"  {ours.epoch}  loss {ours.penalised_loss:.3f} ({theirs.loss:.3f})"

@@ -1,4 +1,4 @@
-"""Who hears of a search's progress: the tuner tells them, and does not know them."""
+"""Interface for code that follows a search. The tuner knows only this class."""
 
 import optuna
 
@@ -6,10 +6,10 @@ from search.study.workspace import Workspace
 
 
 class Observer:
-    """Hears of a search. It may write to the study: the tuner has its lease, and waits."""
+    """Follows a search. It may write to the study: the tuner holds the lease, and waits."""
 
     def trial_ended(self, study: optuna.Study) -> None:
-        """A trial has ended, in whatever state."""
+        """Called when a trial has ended, in any state."""
 
     def search_ended(self, place: Workspace, study: optuna.Study) -> None:
-        """The search has ended by itself or was interrupted; its audit, if any, is done."""
+        """Called when the search has ended or was interrupted, and after its audit, if any."""

@@ -1,4 +1,4 @@
-"""What a search is to do, and what it came to."""
+"""The plan of a search, and its outcome."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,22 +9,23 @@ from search.scheduling.stopping import Outlook
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search is to do.
+    """What a search shall do.
 
     Attributes:
-        trials: Trials the study is to have in all; None for no limit.
+        trials: Total number of trials in the study; None for no limit.
         seed: The study's seed.
         sampler: Name of the sampler.
-        prior: What the sampler ``gp`` knows before the first trial; None for nothing.
-        pruner: Name of the pruner; ``promote`` pauses trials at rungs and takes them up again.
-        budget: Epochs that the study's trials are to have in all; None for no limit.
-        timeout: Seconds; no epoch is begun that is expected to end later. None for no limit.
-        stop_when_flat: Whether to end when another hour is likely to bring hardly anything.
-        monitor: The figure judged by, to be minimised.
-        keep: How many finished trials keep their checkpoint: the best ones.
-        audit: How many pruned trials keep theirs, to be audited (``search.tuning.audit``).
+        prior: Prior of the sampler ``gp``; None for a cold start.
+        pruner: Name of the pruner; ``promote`` pauses trials at rungs and resumes the best.
+        budget: Total number of epochs over all trials; None for no limit.
+        timeout: Seconds; no epoch starts that is expected to end later. None for no limit.
+        stop_when_flat: Whether to end when another hour is expected to bring almost nothing.
+        monitor: The figure to minimize.
+        keep: Number of finished trials that keep their checkpoint, best first.
+        audit: Number of pruned trials that keep their checkpoint for ``search.tuning.audit``.
         max_parameters: Networks with more weights are not trained; None for no limit.
-        memory: Bytes that one worker may use; networks estimated to need more are not trained.
+        memory: Bytes that one worker may use. Networks that are estimated to need more are not
+            trained. None for no limit.
     """
 
     trials: int | None
@@ -44,21 +45,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search came to.
+    """What a search did.
 
     Attributes:
-        states: How many trials of the study are complete, pruned, fail (Optuna's words) and
-            paused, duplicates left out.
+        states: Number of trials per state, without duplicates: complete, pruned, fail (as in
+            Optuna) and paused.
         epochs: Epochs trained by this process.
-        images: Images those epochs trained on.
+        images: Number of images these epochs trained on.
         seconds: Wall time.
-        training: Share of the workers' time in which they trained and validated, 0 to 1.
-        outlook: What another hour is likely to bring; None while it cannot be told.
-        flat: Why the search ended before its time, empty if it did not.
-        trouble: Why the search had to stop, empty if it did not have to.
+        training: Share of worker time spent training and validating, 0 to 1.
+        outlook: What another hour is likely to bring; None if there is no estimate.
+        flat: Why the search ended as flat; empty if it did not.
+        trouble: The fault that stopped the search; empty if there was none.
         trained: Whether any trial of the study has completed an epoch, in this process or before.
-        retriable: How many trials were never trained, and would be tried again now.
-        may_audit: Whether pruned trials may be trained to their end: there is time, and no trouble.
+        retriable: Number of trials that never trained and can be retried now.
+        may_audit: Whether an audit can run: there is time left, and no fault.
     """
 
     states: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""From settings to a search: its space, its plan, its study, its session."""
+"""Set up a search from settings (space, plan, study, session) and run it."""
 
 import warnings
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from storage.study import create_or_check, reports, spelling
 
 @dataclass(frozen=True)
 class Searched:
-    """A search that has ended, for whatever reason; ``audited`` is None without an audit."""
+    """A search that has ended, for any reason; ``audited`` is None without an audit."""
 
     study: optuna.Study
     outcome: Outcome
@@ -53,19 +53,19 @@ def search(
     ending: str = "",
     observers: Sequence[Observer] = (),
 ) -> Searched:
-    """Run the study that the settings name, or go on with it.
+    """Run the study of the settings, or resume it.
 
     Args:
-        place: Where.
-        settings: Of the search.
+        place: Database, tables and files.
+        settings: Settings of the search.
         data: The images.
-        ending: Of the study's name, where the user did not give one.
-        observers: Who is told of its progress.
+        ending: Suffix of the study's name, if the user did not name the study.
+        observers: Objects to notify of the search's progress.
 
     Raises:
-        LeaseHeld: Another tuner works on it.
-        StorageError: It was made with other data, space or epochs; or the database fails.
-        TreinoError: No worker has the memory for any network of the space.
+        LeaseHeld: Another tuner is running on the study.
+        StorageError: The study has other data, space or epochs; or the database fails.
+        TreinoError: No worker has enough memory for any network of the space.
     """
     plain = provisional_name(settings, ending)
     space, remarks = space_of_settings(settings, data, place.layout.logs(plain))
@@ -99,14 +99,16 @@ def search(
             memory=memory(workers),
         )
         if new and name != plain:
-            remarks.append(f"study {plain!r} is of other images: this one is {name!r}")
+            remarks.append(f"study {plain!r} has other images; using study {name!r}")
         remarks.append(messages.opening(study, new, plan, workers))
         if not settings.workers and (few := few_workers(workers, largest)):
             remarks.append(few)
-        if by_forecast and (known := messages.knowing(study, new, prior)):
-            remarks.append(known)
+        if by_forecast and (warm_start := messages.knowing(study, new, prior)):
+            remarks.append(warm_start)
         if settings.precision == "bfloat16" and bfloat16_pays() is False:
-            remarks.append("no bfloat16 instructions here: --precision float32 would be quicker")
+            remarks.append(
+                "no bfloat16 instructions on this machine: --precision float32 is faster"
+            )
         with Session.open(place, name, workers, lease) as session:
             for remark in remarks:
                 session.display.say(remark)
@@ -119,7 +121,7 @@ def search(
                 observers=observers,
                 reported=reports(place.storage, name),
             )
-            # The tuner's sums are small: more threads would only take the workers' cores.
+            # The tuner's computations are small: more threads would only take cores from workers.
             with threadpool_limits(1):
                 outcome = tuner.run()
             audited: list[Audited] | None = None
@@ -140,10 +142,10 @@ def search(
 
 
 def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Space, list[str]]:
-    """The space that the settings name, and what there is to be said of it.
+    """The space of the settings, and remarks to print about it.
 
     Raises:
-        SettingsError: It is the user's own, and cannot be used.
+        SettingsError: It is the user's own space, and is invalid.
     """
     common: dict[str, Any] = {
         "epochs": settings.epochs,
@@ -156,20 +158,20 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
     if is_code(settings.space):
         if settings.precision != "float32":
             raise SettingsError(
-                f"--precision {settings.precision}: networks of your own decide that themselves "
-                "(keras.config.set_dtype_policy in your file)"
+                f"--precision {settings.precision}: not available for your own networks; call "
+                "keras.config.set_dtype_policy in your file instead"
             )
-        found = probe.find(
+        probed = probe.find(
             settings.space, data.input_shape, len(data.classes), logs / "own-network.log"
         )
-        remarks = [f"{settings.space} asks for {', '.join(found.ranges)}"]
-        if not found.scales:
+        remarks = [f"parameters of {settings.space}: {', '.join(probed.ranges)}"]
+        if not probed.scales:
             remarks.append(
-                "its networks do not seem to scale their images, which come as 0 to 255: "
-                "keras.layers.Rescaling(1 / 255) does"
+                "its networks do not seem to scale the pixel values, which are 0 to 255; "
+                "add keras.layers.Rescaling(1 / 255)"
             )
-        remarks += [f"{settings.space}: {remark}" for remark in found.remarks]
-        own = OwnNetworks(**common, code=found.code, digest=found.digest, ranges=found.ranges)
+        remarks += [f"{settings.space}: {remark}" for remark in probed.remarks]
+        own = OwnNetworks(**common, code=probed.code, digest=probed.digest, ranges=probed.ranges)
         return own, remarks
     if is_own(settings.space):
         bases = {name: make_space(name, **common) for name in SPACES}
@@ -178,10 +180,10 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
 
 
 def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:
-    """What a study has before its first trial."""
+    """Prepare a study that has no trials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names([settings.monitor])  # else the dashboard says "Objective 0"
+        study.set_metric_names([settings.monitor])  # else the dashboard shows "Objective 0"
     if settings.documented:
         for origin, params in space.first_configurations():
             study.enqueue_trial(params, user_attrs={ORIGIN: origin})

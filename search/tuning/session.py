@@ -1,4 +1,4 @@
-"""What work on a study needs while it lasts, and gives back when it ends."""
+"""The resources of work on a study: acquired at its start, released at its end."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +18,11 @@ class Session:
 
     Attributes:
         place: Database, tables and files.
-        study: Name of the study that is worked on.
-        backend: Its workers.
-        display: What people see of it.
-        interruption: Whether the user wants it to stop.
-        renew: Renews the lease; a loop calls it each turn. It raises when the lease is lost.
+        study: Name of the study.
+        backend: The workers.
+        display: Shows progress.
+        interruption: Whether the user has asked to stop.
+        renew: Renews the lease. A loop calls it each turn; it raises if the lease is lost.
     """
 
     place: Workspace
@@ -43,15 +43,14 @@ class Session:
         *,
         aside: bool = False,
     ) -> Iterator["Session"]:
-        """Take signals over, and start the display and the workers of this machine.
+        """Install signal handlers, and start the display and the workers of this machine.
 
         Args:
-            place: Where.
+            place: Database, tables and files.
             study: Name of the study.
-            slots: What each worker may use.
-            lease: The caller has it.
-            aside: Whether what is displayed goes to standard error, where standard output is for
-                something else.
+            slots: Processor threads and GPU of each worker.
+            lease: The study's lease, held by the caller.
+            aside: Whether to display on standard error, because standard output has results.
         """
         with (
             Interruption() as interruption,

@@ -1,7 +1,7 @@
-"""The tuner: the one process that owns the study.
+"""The tuner: the process that owns the study.
 
-It turns messages of workers into events, and carries out what the search's state decides: it begins
-trials, gives them to workers, has every epoch written down, and ends them.
+It turns messages from workers into events, and executes the instructions of the search state: it
+begins trials, starts their jobs, records every epoch, and ends trials.
 """
 
 from collections import deque
@@ -52,7 +52,7 @@ STATES = {
 
 
 class Tuner:
-    """Runs a search. Made for one call of ``run``."""
+    """Runs a search. For one call of ``run``."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class Tuner:
     ) -> None:
         """Prepare a search.
 
-        ``reported`` are number and epoch of what the study's trials have had so far, in order of
-        time.
+        ``reported`` are trial number and epoch of all epochs in the study so far, in order of time.
         """
         self._study = study
-        # Configurations are drawn before their trials exist; a handle on a trial draws nothing.
+        # Configurations are drawn before their trials exist, and with this sampler a handle
+        # on a trial draws nothing.
         self._study.sampler = RandomSampler(seed=scheduler.training_seed(plan.seed))
         self._space = space
         self._data = data
@@ -87,11 +87,11 @@ class Tuner:
         records = session.place.records
         self._book = TrialRecorder(study, records, layout, monitor=plan.monitor, keep=plan.keep)
         self._running: dict[int, LiveTrial] = {}
-        self._begun: dict[int, optuna.Trial] = {}  # by number, until a worker has them
+        self._begun: dict[int, optuna.Trial] = {}  # by number, until their job starts
         self._start = self._clock()
 
     def run(self) -> Outcome:
-        """Search until the plan is fulfilled, time is up or the user interrupts."""
+        """Search until the plan is complete, time is up or the user interrupts."""
         self._adopt()
         self._tell(events.Tick(self._now()))
         while self._running:
@@ -125,20 +125,20 @@ class Tuner:
         )
 
     def _now(self) -> float:
-        """Seconds since the search began; those in which it was suspended do not count."""
+        """Seconds since the search began, without the time it was suspended."""
         return self._clock() - self._start
 
     def _to_audit(self) -> list[int]:
-        """Pruned trials that are to be trained to their end when the search is over."""
+        """Numbers of the pruned trials to audit after the search."""
         trials = self._study.get_trials(deepcopy=False) if self._plan.audit else []
         return [
             trial.number for trial in sample_of_pruned(trials, self._plan.audit, self._plan.seed)
         ]
 
-    # What an earlier tuner left.
+    # Resume what an earlier tuner left.
 
     def _adopt(self) -> None:
-        """Make the search's state from what the study holds."""
+        """Build the search state from the study."""
         plan = self._plan
         trials = self._book.adopt()
         pausing = plan.pruner == "promote"
@@ -176,23 +176,23 @@ class Tuner:
         self._retry(trials)
 
     def _whole(self, trial: ObservedTrial) -> ObservedTrial:
-        """A trial with its whole configuration: a tuner may have died while it drew one."""
+        """A trial with its whole configuration, even if a tuner died while drawing it."""
         if trial.state != "running" or trial.params.keys() == self._space.distributions().keys():
             return trial
         return replace(trial, params=self._space.suggest(self._book.handle(trial.number)))
 
     def _retry(self, trials: Sequence[FrozenTrial]) -> None:
-        """Enqueue again what could not be trained, since whatever was in the way may be gone."""
-        again = 0
+        """Enqueue trials again that could not be trained, as the cause may be gone."""
+        retried = 0
         for trial in self._retriable(trials):
             if self._state.may_retry:
                 self._state.retry(trial.number, enqueued=self._book.retry(trial))
-                again += 1
-        if again:
-            self._display.say(f"trying again {plural(again, 'trial')} that never trained")
+                retried += 1
+        if retried:
+            self._display.say(f"retrying {plural(retried, 'trial')} that never trained")
 
     def _retriable(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the study's trials that were never trained and could be."""
+        """Those of the trials that never trained and can be trained now."""
         return [
             trial
             for trial in never_trained(trials, self._plan.memory)
@@ -200,7 +200,7 @@ class Tuner:
         ]
 
     def _fault(self, params: Params) -> str:
-        """Why a configuration cannot be trained here; empty where it can."""
+        """Why a configuration cannot be trained here; empty if it can."""
         try:
             self._check_room(*self._space.specs(params))
         except SpecError as error:
@@ -208,9 +208,9 @@ class Tuner:
         return ""
 
     def _check_room(self, model: ModelSpec | OwnSpec, training: TrainingSpec) -> None:
-        """Raise SpecError if a network is larger than it may be, or than the images have room for.
+        """Raise SpecError if a network is too large for the limits or for the images.
 
-        What is not known before a network is built is checked there.
+        What is not known before a network is built is checked when it is built.
         """
         shape, classes = self._data.input_shape, len(self._data.classes)
         parameters = count_parameters(model, shape, classes)
@@ -219,7 +219,7 @@ class Tuner:
             raise SpecError(f"{parameters:,} parameters, more than {self._plan.max_parameters:,}")
         if need > (self._plan.memory or need):
             raise SpecError(
-                f"needs about {need / 2**30:.1f} GiB, and a worker has "
+                f"needs about {need / 2**30:.1f} GiB, but a worker has "
                 f"{(self._plan.memory or 0) / 2**30:.1f} GiB"
             )
 
@@ -259,7 +259,7 @@ class Tuner:
         self._tell(events.JobResumed(self._now(), slot, losses, seconds, message.last, prune))
 
     def _would_prune(self, live: LiveTrial, *, last: bool) -> bool:
-        """Whether the study's pruner would end a trial now; it reads the study."""
+        """Whether the study's pruner, which reads the study, would end a trial now."""
         return not last and self._plan.pruner != "promote" and live.trial.should_prune()
 
     def _end_of_job(self, slot: int, live: LiveTrial, message: Message) -> Event:
@@ -277,20 +277,20 @@ class Tuner:
         return events.JobDone(now, slot)
 
     def _tell(self, event: Event) -> None:
-        """Tell the state what happened, and carry out what it wants done."""
+        """Pass an event to the search state, and execute its instructions."""
         if self._session.interruption.asked:
             self._state.handle(events.StopRequested(event.at))
         self._carry_out(self._state.handle(event))
 
     # Instructions to actions.
 
-    def _carry_out(self, wanted: Sequence[Instruction]) -> None:
-        left = deque(wanted)
-        while left:
-            left.extend(self._do(left.popleft()))
+    def _carry_out(self, todo: Sequence[Instruction]) -> None:
+        queue = deque(todo)
+        while queue:
+            queue.extend(self._do(queue.popleft()))
 
     def _do(self, wanted: Instruction) -> Sequence[Instruction]:
-        """Carry an instruction out; returns what the state wants done in consequence."""
+        """Execute an instruction, and return the instructions that follow from it."""
         book = self._book
         match wanted:
             case instructions.BeginTrial():
@@ -318,7 +318,7 @@ class Tuner:
             case instructions.RefuseUnfit():
                 book.refuse_unfit(self._handle(wanted.number), wanted.reason)
                 self._display.say(f"trial {wanted.number}: not trained: {wanted.reason}")
-                self._session.renew()  # there may be many of them before the next turn
+                self._session.renew()  # many trials may be refused before the next turn
             case instructions.ReleaseSlot():
                 live = self._running.pop(wanted.slot)
                 if wanted.paused:
@@ -342,7 +342,7 @@ class Tuner:
         return next(live for live in self._running.values() if live.number == number)
 
     def _live(self, trial: optuna.Trial) -> LiveTrial:
-        """What a trial of the study stands for."""
+        """The LiveTrial of a trial; also writes its spec."""
         params = self._space.suggest(trial)
         model, training = self._space.specs(params)
         parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
@@ -374,13 +374,13 @@ class Tuner:
         )
 
     def _finish(self, wanted: instructions.FinishTrial) -> None:
-        """End a trial in the study, and tell of it."""
+        """End a trial in the study, and report it."""
         if wanted.slot is None:
             live = self._live(self._book.handle(wanted.number))
             self._book.recall(live)
         else:
             live = self._running[wanted.slot]
-        # Stopped because it was pruned: what was decided then says why.
+        # A trial that the pruner stopped has its reason in the attribute.
         reason = wanted.reason or str(live.trial.user_attrs.get(PRUNED, ""))
         if wanted.mark == "own":
             self._book.own_fault(live)
@@ -396,24 +396,24 @@ class Tuner:
 
     def _overall(self) -> Overall:
         state, plan = self._state, self._plan
-        found = state.trials.best
-        best = "" if found is None else f"best: {found.best:.4f}, trial {found.number}"
-        ahead = state.outlook()
-        later = "" if ahead is None else f"{ahead.now:.4f} to about {ahead.then:.4f}"
+        leader = state.trials.best
+        best = "" if leader is None else f"best: {leader.best:.4f}, trial {leader.number}"
+        outlook = state.outlook()
+        next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
         if plan.trials is None and plan.budget is not None:
             spent = state.trials.spent
-            return Overall(spent, plan.budget, "epochs", best, state.seconds_left, later)
+            return Overall(spent, plan.budget, "epochs", best, state.seconds_left, next_hour)
         count = len(state.trials)
         what = f"trials, {state.paused} paused" if state.paused else "trials"
         done = count - state.running - state.unfinished
         total = max(plan.trials or 0, count)
-        return Overall(done, total, what, best, state.seconds_left, later)
+        return Overall(done, total, what, best, state.seconds_left, next_hour)
 
 
 def _how_it_ended(ended: instructions.FinishTrial, live: LiveTrial, reason: str) -> str:
-    """How a trial ended, in a few words."""
+    """How a trial ended, in one line."""
     if ended.state != "complete":
-        # A reason that the pruner gave says so itself.
+        # A reason from the pruner already includes the state.
         return f"{ended.state}: {reason}" if ended.reason else reason
     best = best_epoch(live.history)
     assert best is not None  # a training without a finite val_loss ends as Failed
@@ -424,5 +424,5 @@ def _how_it_ended(ended: instructions.FinishTrial, live: LiveTrial, reason: str)
 
 
 def longest(history: Sequence[EpochFigures]) -> float:
-    """Seconds of the longest epoch, 0 if there was none."""
+    """Seconds of the longest epoch; 0 if there are no epochs."""
     return max((figures.seconds for figures in history), default=0.0)

@@ -1,18 +1,18 @@
-"""The loop around workers that all training shares: hear them, kill those that hang."""
+"""The loop around workers, shared by all training: receive messages, kill hanging workers."""
 
 from search.protocol import Job, Message
 from search.tuning.session import Session
 from search.workers.watchdog import Watchdog
 
-TURN = 0.2  # seconds a turn waits for messages at the most: how soon it sees Ctrl-C
+TURN = 0.2  # maximum seconds that a turn waits for messages, so that Ctrl-C is noticed soon
 
 
 class WorkerLoop:
-    """Hands jobs to a session's workers and hears what comes of them.
+    """Starts jobs on a session's workers and receives their messages.
 
     Attributes:
         busy: Slots with a job.
-        watchdog: Knows which workers hang, and measures time.
+        watchdog: Finds workers that hang, and measures time.
     """
 
     def __init__(self, session: Session) -> None:
@@ -22,22 +22,22 @@ class WorkerLoop:
         self._killed = False
 
     def start(self, slot: int, job: Job) -> None:
-        """Give a free slot a job."""
+        """Start a job on a free slot."""
         self.busy.add(slot)
         self.watchdog.started(slot)
         self._session.backend.start(slot, job)
 
     def hear(self) -> list[tuple[int, Message]]:
-        """Messages that have come within a turn, with their slots."""
+        """Messages that arrived within a turn, with their slots."""
         return self._session.backend.wait(TURN)
 
     def ended(self, slot: int) -> None:
-        """Note that a slot's job has ended."""
+        """Mark a slot's job as ended."""
         self.busy.discard(slot)
         self.watchdog.ended(slot)
 
     def look_after(self) -> None:
-        """Kill workers that hang, or all if the user will not wait; renew the lease."""
+        """Kill workers that hang, or all if the user does not want to wait; renew the lease."""
         if self._session.interruption.now and not self._killed:
             self._killed = True
             for slot in self.busy:

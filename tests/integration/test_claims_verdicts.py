@@ -287,9 +287,9 @@ def test_settling_goes_on_after_ctrl_c_within_its_budget_and_is_read_by_the_next
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("batc", "--settle"), "no claim 'batc'; there are: batch, filters"),
-        (("batch",), "go with --settle"),
-        (("--budget-epochs", "5"), "go with --settle"),
+        (("batc", "--settle"), "unknown claim 'batc'; expected one of batch, filters"),
+        (("batch",), "require --settle"),
+        (("--budget-epochs", "5"), "require --settle"),
         (("--settle", "--budget-epochs", "0"), "--budget-epochs 0: expected 1 or more"),
     ],
 )

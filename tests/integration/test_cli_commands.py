@@ -59,7 +59,7 @@ def test_a_search_says_what_it_does_and_what_came_of_it(place: Place) -> None:
     assert "study 'images': 3 trials: 3 complete" in out
     assert "next: make retrain-best" in out
     share = re.search(
-        r"^6 epochs in .*, [\d,]+ images/s, (\d+)% of the workers' time training$",
+        r"^6 epochs in .*, [\d,]+ images/s, (\d+)% of worker time spent training$",
         out,
         re.MULTILINE,
     )
@@ -80,7 +80,7 @@ def test_everything_is_under_var(place: Place) -> None:
 
 def test_the_same_command_trains_nothing_more_and_a_larger_total_does(own: Place) -> None:
     again = own.search(*FINISHED)
-    assert "goes on from 3 trials: 3 complete" in again
+    assert "from 3 trials: 3 complete" in again
     assert ": started" not in again
     assert "images/s" not in again
     more = own.search(*FINISHED, "--trials", "4", "--pruner", "none")
@@ -218,7 +218,7 @@ def test_a_tuner_is_alone_until_it_is_interrupted_or_its_study_taken_over(fresh:
     out, err = first.communicate(timeout=60)
     assert first.returncode == 130
     assert err == ""
-    assert "1 paused trial: the same command takes them up again" in out
+    assert "1 paused trial: run the same command to resume it" in out
     assert "interrupted; everything is saved" in out
     (paused,) = [trial for trial in fresh.trials if trial.state is TrialState.RUNNING]
     known = paused.intermediate_values
@@ -248,7 +248,7 @@ def test_time_that_is_up_pauses_the_search(fresh: Place) -> None:
     # Up before the worker has started: what it was given is trained for one epoch, and waits.
     # The one network of the built-in space here, on images of the usual size: run 10.
     out = fresh.search("--trials", "1", "--epochs", "9", "--timeout", "0.5", "--workers", "1")
-    assert "1 paused trial: the same command takes them up again" in out
+    assert "1 paused trial: run the same command to resume it" in out
     (trial,) = fresh.trials
     assert len(trial.intermediate_values) == 1
     assert trial.params["blocks"] == 4
@@ -302,7 +302,7 @@ def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> N
         (("search", "--data", "digits", "--storage", UNREACHABLE), 1, "user:***@127.0.0.1"),
         (("search", "--typo"), 2, "--typo"),
         (("serch",), 2, "serch"),
-        (("baseline", "run-99"), 2, "no documented run 'run-99'; there are: run-1,"),
+        (("baseline", "run-99"), 2, "unknown run 'run-99'; expected one of run-1,"),
         (("retrain-best",), 1, "make search"),
         (("leaderboard",), 1, "make search"),
         (("studies",), 1, "make search"),
@@ -356,4 +356,4 @@ def test_a_working_folder_that_is_gone_is_one_line(
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(pytest.MonkeyPatch, "chdir", lambda *_: folder.rmdir())
-        assert "the working folder cannot be used" in place.run(*arguments, code=1)
+        assert "cannot use the working folder" in place.run(*arguments, code=1)

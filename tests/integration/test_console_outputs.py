@@ -116,4 +116,4 @@ def test_a_full_disk_behind_the_output_is_one_line(
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "treino: standard output cannot be written: No space left on device\n"
+    assert done.stderr == "treino: cannot write to standard output: No space left on device\n"

@@ -108,7 +108,7 @@ def test_a_checkpoint_too_large_for_the_quota_stops_the_search(place: Place) -> 
     _, said = process.communicate(timeout=200)
     assert process.returncode == 1, said
     assert said.count("\n") == 1, said
-    assert "the search had to stop: cannot write " in said
+    assert "search stopped: cannot write " in said
     assert "checkpoint.npz: File too large" in said
     assert {trial.state for trial in place.trials} == {TrialState.RUNNING}
     assert "trial 0: complete" in place.search(*arguments)
@@ -120,7 +120,7 @@ def test_images_that_vanish_from_the_cache_are_decoded_again(place: Place) -> No
     err = place.search(
         *arguments, once="trial 0: epoch 1/1", then=lambda: shutil.rmtree(decoded), code=1
     )
-    assert "the search had to stop: " in err
+    assert "search stopped: " in err
     assert "holds no decoded images any more" in err
     assert "trial 1: complete" in place.search(*arguments)
 
@@ -148,13 +148,13 @@ def test_a_finished_study_is_still_good_when_its_files_are_gone(searched: Place)
 def test_networks_too_large_are_not_trained_until_they_may_be(place: Place) -> None:
     arguments = (*ARGUMENTS, "--trials", "2", "--epochs", "1")
     told = place.search(*arguments, "--max-params", "1000", code=1)
-    assert "no trial of study 'images' has completed an epoch, the last one: " in told
+    assert "no trial of study 'images' has completed an epoch; last reason: " in told
     for trial in place.trials:
         assert trial.state is TrialState.PRUNED
         assert "parameters, more than 1,000" in trial.user_attrs["reason"]
         assert trial.intermediate_values == {}
     out = place.search(*arguments)
-    assert "trying again 2 trials that never trained" in out
+    assert "retrying 2 trials that never trained" in out
     assert "2 trials: 2 complete" in out
 
 

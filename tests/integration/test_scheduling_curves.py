@@ -253,7 +253,7 @@ def test_replay_on_files_of_curves(tmp_path: Path) -> None:
     regret = [r["regret"] for r in results]
     assert regret == sorted(regret, reverse=True)
     assert regret[-1] < 0.2
-    assert "expected one of them" in place.run(*arguments, "--lcbench", "x", code=2)
+    assert "expected only one of them" in place.run(*arguments, "--lcbench", "x", code=2)
     assert "--tasks" in place.run(*arguments, "--tasks", "3945", code=2)
     (tmp_path / "b.json").write_text("{}")
     assert "b.json is no file of curves" in place.run(*arguments, "--curves", "b.json", code=1)

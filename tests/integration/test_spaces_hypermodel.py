@@ -61,8 +61,8 @@ def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Pat
     arguments = ("search", "--data", "images", "--space", "tutorial.py:build_model")
     arguments += ("--trials", "2", "--epochs", "1", "--workers", "1", "--image-size", "8")
     out = Place(tmp_path).run(*arguments)
-    assert "tutorial.py:build_model asks for num_layers, units_0, activation, dropout, lr" in out
-    assert "do not seem to scale" not in out
+    assert "tutorial.py:build_model: num_layers, units_0, activation, dropout, lr" in out
+    assert "seem to scale" not in out
     found = Place(tmp_path).trials
     assert [trial.state for trial in found] == [TrialState.COMPLETE] * 2
     for trial in found:

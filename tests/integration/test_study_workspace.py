@@ -89,7 +89,7 @@ class TestImagesOfAStudy:
         study = self.study(place, before, self.opened(before))
         shutil.move(before.data, after.data)
         shutil.rmtree(Cache.default().root)
-        with pytest.raises(DataError, match="if they were moved, go on with the search from"):
+        with pytest.raises(DataError, match="if they were moved, first resume the search"):
             data_of(study, silent)
         again = self.study(place, after, self.opened(after))
         assert again.study_name == study.study_name == "birds"

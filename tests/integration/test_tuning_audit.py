@@ -52,9 +52,7 @@ def test_what_is_said(after: tuple[float, ...], said: str) -> None:
 
 
 def test_a_search_that_pruned_nothing_has_nothing_to_audit() -> None:
-    assert told(optuna.create_study(), []) == [
-        "audit: no trial was pruned, so there is nothing to see"
-    ]
+    assert told(optuna.create_study(), []) == ["audit: no pruned trials to train"]
 
 
 def test_an_audit_goes_on_from_where_a_trial_was_left(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_variable_of_no_setting_is_warned_of(
     monkeypatch.setenv("TREINOTRIALS", "5")
     assert taken([]).trials is None
     assert capsys.readouterr().err == (
-        "treino: warning: TREINO_TRIAL is the variable of no setting; did you mean TREINO_TRIALS?\n"
+        "treino: warning: TREINO_TRIAL is not a setting; did you mean TREINO_TRIALS?\n"
     )
 
 
@@ -193,14 +193,14 @@ def test_a_setting_of_several_values(
         (b"[search]\ntrials = 5", "unknown setting 'search'"),
         (b"image-size = 16", "unknown setting 'image-size'; did you mean image_size?"),
         (b"trails = 5", "did you mean trials?"),
-        (b"trials = [1, 2]", "trials = [1, 2]: expected a whole number"),
-        (b"trials = 1.5", "expected a whole number"),
-        (b"trials = true", "expected a whole number"),
-        (b"trials = 1979-05-27", "expected a whole number"),
+        (b"trials = [1, 2]", "trials = [1, 2]: expected an integer"),
+        (b"trials = 1.5", "expected an integer"),
+        (b"trials = true", "expected an integer"),
+        (b"trials = 1979-05-27", "expected an integer"),
         (b"timeout = {a = 1}", "expected a number"),
         (b"skip_bad_images = 1", "expected true or false"),
-        (b"data = []", "expected a text in quotes"),
-        (b"allow_host = [1]", "expected a list of texts"),
+        (b"data = []", "expected a quoted string"),
+        (b"allow_host = [1]", "expected a list of strings"),
         (b"trials = " + b"9" * 5000, "treino.toml: "),
         (b"trials = " + b"[" * 5000, "treino.toml: "),
         (b"trials", "treino.toml: "),
@@ -236,7 +236,7 @@ def test_a_settings_file_as_editors_save_it_is_read(
 def test_without_a_file_there_are_no_defaults_and_a_folder_is_none(tmp_path: Path) -> None:
     assert from_file(tmp_path, ["search"]) == {"search": {}}
     (tmp_path / FILE).mkdir()
-    with pytest.raises(SettingsError, match=r"treino\.toml: expected a file"):
+    with pytest.raises(SettingsError, match=r"treino\.toml: cannot read the file"):
         from_file(tmp_path, ["search"])
 
 
