@@ -105,8 +105,9 @@ def fit(
             (``described``) if it is the user's own, else None. It may raise to refuse.
         resumed: Called once before training with the figures of the epochs in ``checkpoint``, and
             whether the training is complete. It may raise to refuse.
-        callbacks: Further callbacks. They are called once an epoch's checkpoint is on disk,
-            with logs named as in EpochFigures. One that sets ``model.stop_training`` pauses the training.
+        callbacks: Further callbacks. They are called once an epoch's checkpoint is on disk, with
+            logs named as in EpochFigures. One that sets ``model.stop_training`` pauses the
+            training.
 
     Raises:
         SpecError: The network does not fit the images.

@@ -269,7 +269,7 @@ def build(trial, shape, classes):
     inputs, x = stem(shape)
     return Mine(inputs, layers.Dense(classes)(x))
 """,
-        "Mine has its own train_step, compute_loss, which treino would not call",
+        "Mine has its own train_step, compute_loss, which treino does not call",
     ),
     "a focal loss": (
         """
