@@ -1,1 +1,1 @@
-"""Where images come from, and how they reach the network."""
+"""Data sets: find images, decode them, cache them."""

@@ -1,4 +1,4 @@
-"""Decoded images in ``~/.cache/treino``: written once, whole, and found again by their content."""
+"""Cache of decoded images in ``~/.cache/treino``, keyed by content. Entries are complete."""
 
 import errno
 import io
@@ -17,12 +17,12 @@ import numpy.typing as npt
 from data.dataset import FORMAT, META, SPLITS, DataError, Dataset, array_file
 from data.temporary import own_folder, own_name, sweep
 
-_ROWS = 1024  # images that are written at a time
+_ROWS = 1024  # images per write
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of decoded data sets, and of what was downloaded for them."""
+    """A folder with decoded data sets and their downloads."""
 
     root: Path
 
@@ -31,53 +31,53 @@ class Cache:
         """``$XDG_CACHE_HOME/treino``, or ``~/.cache/treino``.
 
         Raises:
-            DataError: Neither that variable nor anything else says where the user's files go.
+            DataError: Neither that variable nor the user's home folder is known.
         """
         base = environ.get("XDG_CACHE_HOME")
         if not base:
             try:
                 base = str(Path.home() / ".cache")
-            except RuntimeError as error:  # an unknown user in a container, say
+            except RuntimeError as error:  # such as an unknown user in a container
                 raise DataError(
-                    "no home folder to keep decoded images in: set HOME or XDG_CACHE_HOME to a "
-                    "folder that can be written"
+                    "no home folder for decoded images: set HOME or XDG_CACHE_HOME to a "
+                    "writable folder"
                 ) from error
         return cls(Path(base) / "treino")
 
     @property
     def downloads(self) -> Path:
-        """Where archives are kept as they were downloaded."""
+        """Folder of downloaded archives."""
         return self.root / "downloads"
 
     def find(self, fingerprint: str) -> Dataset | None:
-        """The decoded data set of that content; None if there is none, or it is damaged."""
+        """The decoded data set with that content; None if it is missing or damaged."""
         try:
             return Dataset.open(self._folder(fingerprint))
         except DataError:
             return None
 
     def remembered(self, key: str) -> str | None:
-        """The text that was noted for a quick key."""
+        """The text stored for a quick key; None if there is none."""
         try:
             return self._note(key).read_text(encoding="ascii")
         except (OSError, ValueError):
             return None
 
     def remember(self, key: str, text: str) -> None:
-        """Note what a quick key stands for: which content, and what to say of it."""
+        """Store what a quick key stands for: its content and warnings."""
         with _told(self.root):
             _replace(self._note(key), text)
 
     def sweep(self) -> None:
-        """Remove what processes that were killed did not complete."""
+        """Remove incomplete files of killed processes."""
         for folder in (self.downloads, self.root / "decoded", self.root / "index"):
             sweep(folder)
 
     def renamed(self, dataset: Dataset, name: str, source: str) -> Dataset:
-        """The data set under the name and source that it has now; its content is the same.
+        """The same data set under its current name and source.
 
-        What opens the decoded folder by its path is to find them, too; a cache that can only be
-        read keeps those of its first decoding.
+        They are also stored in the decoded folder, for whoever opens it by its path. A read-only
+        cache keeps those of the first decoding.
         """
         if (dataset.name, dataset.source) != (name, source):
             with suppress(OSError, ValueError):
@@ -88,7 +88,7 @@ class Cache:
 
     @contextmanager
     def entry(self) -> Iterator["Entry"]:
-        """A place to decode into, gone at the end of the block if it was not committed.
+        """A place to decode into; removed at the end of the block unless it was committed.
 
         Raises:
             DataError: The cache cannot be written.
@@ -101,21 +101,21 @@ class Cache:
             yield entry
 
     def adopt(self, folder: Path, fingerprint: str) -> Dataset:
-        """Move a complete decoded folder to where its content is looked for."""
+        """Move a complete decoded folder to its final place."""
         place = self._folder(fingerprint)
         for _ in range(3):
             found = self.find(fingerprint)
             if found is not None:  # another process was faster
                 return found
-            # What is there and is not whole goes out of the way before it is removed: a removal
-            # takes time, and another process may be at the same point.
+            # Rename an incomplete folder before removing it: removal takes time, and another
+            # process may be at the same point.
             aside = place.with_name(own_name())
             with suppress(OSError):
                 place.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
             with suppress(OSError):
                 folder.rename(place)
-        raise DataError(f"cannot keep decoded images in {place}: is the folder writable?")
+        raise DataError(f"cannot store decoded images in {place}: is the folder writable?")
 
     def _folder(self, fingerprint: str) -> Path:
         return self.root / "decoded" / fingerprint
@@ -127,11 +127,11 @@ class Cache:
 class Images:
     """The images of a split on disk, (n, side, side, 3) in NumPy's format, written in pieces.
 
-    They are not mapped into memory: a disk that fills up while a mapping is written kills the
-    process, and a write can be told of. Several threads may write.
+    They are not memory-mapped: a full disk kills a process that writes to a mapping, while a
+    failed write can be reported. Several threads may write.
 
     Attributes:
-        shape: Of an image.
+        shape: Shape of an image.
         bytes_each: Size of an image.
     """
 
@@ -151,34 +151,34 @@ class Images:
                 raise
 
     def put(self, row: int, images: npt.NDArray[np.uint8]) -> None:
-        """Write images, (n, side, side, 3), from a row on.
+        """Write images, (n, side, side, 3), starting at a row.
 
         Raises:
-            DataError: It cannot be written.
+            DataError: The file cannot be written.
         """
         with _told(self._root):
             self._write(images.data.cast("B"), self._start + row * self.bytes_each)
 
     def close(self) -> None:
-        """Have everything on the disk, which is where some file systems notice that it is full."""
+        """Flush to disk. Some file systems report a full disk only here."""
         with _told(self._root):
             _flush(self._file)
             self._file.close()
 
     def abandon(self) -> None:
-        """Close what is not to be kept."""
+        """Close the file without keeping it."""
         with suppress(OSError):
             self._file.close()
 
     def _write(self, content: bytes | memoryview, at: int) -> None:
         left = memoryview(content)
-        while left:  # on a disk that is nearly full, a part is written first
+        while left:  # a nearly full disk takes a part first
             written = os.pwrite(self._file.fileno(), left, at)
             left, at = left[written:], at + written
 
 
 class Entry:
-    """A data set being decoded, in a folder of its own."""
+    """A data set being decoded, in its own folder."""
 
     def __init__(self, cache: Cache, folder: Path) -> None:
         self._cache = cache
@@ -186,12 +186,12 @@ class Entry:
         self._files: list[Images] = []
 
     def close(self) -> None:
-        """Let go of files that were not finished."""
+        """Close unfinished files."""
         for images in self._files:
             images.abandon()
 
     def images(self, split: str, count: int, side: int) -> Images:
-        """The split's images, to be filled.
+        """An array file for the split's images, to be filled.
 
         Raises:
             DataError: The cache cannot be written.
@@ -202,7 +202,7 @@ class Entry:
         return images
 
     def touch(self) -> None:
-        """Show other machines that share the cache that the work goes on."""
+        """Show other machines that share the cache that this process is still working."""
         with suppress(OSError):
             os.utime(self._folder)
 
@@ -213,7 +213,7 @@ class Entry:
         labels: npt.NDArray[np.int32],
         keep: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Complete a split: its images, those of the rows that ``keep`` is true for, and labels.
+        """Complete a split: the images of the rows where ``keep`` is true, and the labels.
 
         Raises:
             DataError: The cache cannot be written.
@@ -235,9 +235,9 @@ class Entry:
         array: npt.NDArray[Any],
         rows: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Write an array, or its rows, in NumPy's format, a piece at a time.
+        """Write an array, or some of its rows, in NumPy's format, in pieces.
 
-        `numpy.save` does not say why it could not write, and wants all rows in memory.
+        `numpy.save` does not report why a write failed, and needs all rows in memory.
         """
         count = len(array) if rows is None else len(rows)
         with _told(self._cache.root), file.open("xb") as to:
@@ -256,14 +256,14 @@ class Entry:
         classes: Sequence[str],
         parts: Mapping[str, Sequence[int]],
     ) -> Dataset:
-        """Make the entry the cache's data set of that fingerprint, and open it."""
+        """Move the entry into the cache under its fingerprint, and open it."""
         meta = {
             "format": FORMAT,
             "name": name,
             "source": source,
             "classes": list(classes),
             "fingerprint": fingerprint,
-            "warnings": [],  # for earlier versions, which read it
+            "warnings": [],  # earlier versions read it
             "splits": {
                 split: {
                     "parts": [int(size) for size in parts[split]],
@@ -276,7 +276,7 @@ class Entry:
             },
         }
         with _told(self._cache.root):
-            # In ASCII: names of folders may be no text in any encoding.
+            # In ASCII: folder names may not be valid in any encoding.
             (self._folder / META).write_text(json.dumps(meta, indent=2), encoding="ascii")
         return self._cache.adopt(self._folder, fingerprint)
 
@@ -296,11 +296,11 @@ def _flush(file: IO[bytes]) -> None:
         os.fsync(file.fileno())
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise  # it can be done here, and was not
+            raise  # fsync is supported here and failed
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
+    """Write a text atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(own_name())
     try:
@@ -317,5 +317,5 @@ def _told(root: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(
             f"cannot write decoded images to {root}: {error.strerror or error}; "
-            "make room or make it writable, or set XDG_CACHE_HOME to another folder"
+            "free space, make it writable, or set XDG_CACHE_HOME to another folder"
         ) from error

@@ -1,4 +1,4 @@
-"""A name or a path -> the images to train on."""
+"""Load the data set that a name or a path refers to."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -12,21 +12,21 @@ from data.names import printable
 from data.progress import Progress, silent
 
 VARIABLE = "TREINO_DATA"
-OWN_FOLDER = "Imagens"  # the documents' folder, next to where treino is run
+OWN_FOLDER = "Imagens"  # the course project's folder, in the working directory
 NAMES = ("cifar10", "digits", "fashion-mnist")
 SMALLEST, LARGEST = 8, 1024  # sides of an image, pixels
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A data set, and why it is this one."""
+    """A data set and the reason for choosing it."""
 
     dataset: Dataset
     reason: str
 
 
 def located(what: str, folder: Path = Path()) -> Path:
-    """The path that ``what`` stands for: as it is written, else with ``~`` for a home folder.
+    """The path that ``what`` refers to: as written, else with ``~`` expanded.
 
     ``~backup`` may be a folder of that name, a user's home, or neither.
 
@@ -53,24 +53,24 @@ def load(
     environ: Mapping[str, str] = os.environ,
     folder: Path = Path(),
 ) -> Choice:
-    """The images that ``what`` names, decoded into the cache.
+    """Load the images that ``what`` names, decoded into the cache.
 
     Args:
-        what: ``auto``, a name of NAMES, or the path of an image folder. ``auto`` takes what the
-            variable TREINO_DATA names, or the folder ./Imagens; else CIFAR-10; else, where that
-            cannot be downloaded, the digits. Anything else is taken at its word.
+        what: ``auto``, a name of NAMES, or the path of an image folder. ``auto`` uses the
+            variable TREINO_DATA, or the folder ./Imagens; else CIFAR-10; else, where that cannot
+            be downloaded, the digits. Anything else must exist.
         image_size: Side to which the images are resized, in pixels.
-        seed: Decides the split of images that come without one, and which are the part.
+        seed: Seed for the split of images without one, and for the part.
         skip_bad_images: Leave unreadable images out instead of refusing them.
-        images: Take a seeded part of about so many training images, and the same share of the
-            others (see data.part); None takes all.
-        cache: Where decoded images are kept; the user's cache by default.
-        progress: Hears of long work.
+        images: Use a seeded part of about this many training images, and the same share of the
+            other splits (see data.part); None uses all.
+        cache: Folder for decoded images; the user's cache by default.
+        progress: Called during long work.
         environ: Environment variables.
         folder: Where ``auto`` looks for Imagens, and relative paths start.
 
     Raises:
-        DataError: They cannot be had, or cannot be used.
+        DataError: The images are not available or not usable.
     """
     from data import sources
     from data.decode import load_folder
@@ -93,7 +93,7 @@ def load(
             progress=progress,
         )
         choice = chosen(dataset, f"{dataset.source}; {why}")
-        # After all that is kept in the cache: they are about the folder as it is now.
+        # After the cached warnings: these are about the folder as it is now.
         warnings = (*found.warnings, *map(printable, choice.dataset.warnings))
         return replace(choice, dataset=replace(choice.dataset, warnings=warnings))
 
@@ -117,7 +117,7 @@ def load(
         try:
             path.lstat()
         except PermissionError as error:
-            raise DataError(f"no permission to look for {path}: change permissions") from error
+            raise DataError(f"no permission to access {path}: change its permissions") from error
         except (OSError, ValueError) as error:
             raise DataError(
                 f"no images {asked!r}: it is neither one of auto, {', '.join(NAMES)} nor a folder "

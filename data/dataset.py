@@ -1,4 +1,4 @@
-"""Images ready to train on: uint8 arrays on disk, memory-mapped by all that need them."""
+"""Decoded data sets: uint8 arrays on disk, memory-mapped and shared by processes."""
 
 import json
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from data.names import printable
 
-FORMAT = 1  # of a decoded folder; another number is another fingerprint
+FORMAT = 1  # of a decoded folder; part of the fingerprint
 SPLITS = ("train", "validation", "test")
 META = "dataset.json"
 
 
 class DataError(Exception):
-    """Images that cannot be had or cannot be used; the message is one line for the user.
+    """Images that are not available or not usable; the message is one line for the user.
 
-    It can be printed and encoded, whatever names it speaks of.
+    The message can be printed and encoded, whatever names it contains.
     """
 
     def __init__(self, message: str) -> None:
@@ -31,7 +31,7 @@ class Split:
 
     Attributes:
         images: (n, side, side, 3) uint8, memory-mapped, read-only.
-        labels: (n,) int32, numbers of classes.
+        labels: (n,) int32, class numbers.
         parts: Sizes of the consecutive folders that the images came in (train1, train2, ...);
             they add up to n.
     """
@@ -46,15 +46,15 @@ class Dataset:
     """A decoded data set.
 
     Attributes:
-        name: What it is called.
+        name: Name of the data set.
         source: Where it came from, in a phrase.
         classes: Names of the classes, in the order of the labels.
-        train: Images to learn from.
-        validation: Images to choose by.
-        test: Images that are looked at once, at the end.
+        train: Images to train on.
+        validation: Images to select models by.
+        test: Images that are used once, at the end.
         fingerprint: Hexadecimal digest of the content: images, classes, split and size.
         path: The decoded folder; ``open`` opens it in any process.
-        warnings: What the user should know of it, a line each.
+        warnings: Warnings for the user, one line each.
         formerly: Fingerprints that earlier versions gave the same content.
     """
 
@@ -77,10 +77,10 @@ class Dataset:
 
     @classmethod
     def open(cls, path: Path) -> "Dataset":
-        """Open a decoded folder; reads the images only as they are used.
+        """Open a decoded folder. Images are read when they are used.
 
         Raises:
-            DataError: There is none, or it is damaged.
+            DataError: The folder is missing or damaged.
         """
         try:
             meta = json.loads((path / META).read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ class Dataset:
 
 
 def array_file(folder: Path, split: str, what: str) -> Path:
-    """Where a decoded folder keeps the ``images`` or ``labels`` of a split."""
+    """The file of the ``images`` or ``labels`` of a split in a decoded folder."""
     return folder / f"{split}-{what}.npy"
 
 
@@ -110,7 +110,7 @@ def _open_split(folder: Path, name: str, meta: dict[str, Any]) -> Split:
     arrays = {}
     for what, size in meta["bytes"].items():
         file = array_file(folder, name, what)
-        # A file cut short would be mapped all the same, and read as garbage or a crash.
+        # A truncated file could still be mapped; reading it gives garbage or a crash.
         if file.stat().st_size != size:
             raise ValueError(f"{file.name} has {file.stat().st_size} bytes, not {size}")
         arrays[what] = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Image files to arrays: every format, size and mode to square RGB, with limits on what is read."""
+"""Decode image files of any format, size and mode to square RGB arrays, with size limits."""
 
 import errno
 import functools
@@ -31,14 +31,14 @@ from data.progress import Progress, silent
 from data.repeats import Looked, repeats
 from data.tree import heic_readable
 
-MAX_PIXELS = 250_000_000  # of one image: phones take 200 million; a tiny file can claim far more
+MAX_PIXELS = 250_000_000  # per image: phones take 200 million; a tiny file can claim far more
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
-# Larger images are made smaller while they are read or in strips: whole and in colour, with the
-# copies on the way, one could take gigabytes.
+# Larger images are reduced while they are read, or in strips: in full and in color, with
+# intermediate copies, one could take gigabytes.
 _WHOLE = 50_000_000
-_AT_ONCE = 200_000_000  # pixels that all threads together hold, but for small images
+_AT_ONCE = 200_000_000  # pixels that all threads together hold, except small images
 _SMALL = 1_000_000
-_TOGETHER = 256  # files that a thread takes at a time, or as many as fill _BYTES
+_TOGETHER = 256  # files per task of a thread, or as many as fill _BYTES
 _BYTES = 8 * 2**20
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,16 +49,16 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Reading that fails so says nothing of the file: leaving it out would hide what is to be mended.
+# Errors that say nothing about the file: skipping the file would hide the actual fault.
 _NOT_THE_FILE = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class _RefusedError(ValueError):
-    """An image that is not decoded, whatever is left out of its file."""
+    """An image that treino refuses to decode, with or without its metadata."""
 
 
 class _Room:
-    """Room for so many pixels among threads; an image larger than all of it is alone."""
+    """A pixel budget shared by threads; an image larger than the budget is decoded alone."""
 
     def __init__(self, pixels: int) -> None:
         self._all = pixels
@@ -90,13 +90,13 @@ def load_folder(
     skip_bad: bool,
     progress: Progress = silent,
 ) -> Dataset:
-    """The images of a scanned folder, decoded now or found in the cache.
+    """Load the images of a scanned folder, from the cache or by decoding them.
 
-    Name, source and warnings are those of this folder, wherever images with the same content
-    were decoded before.
+    Name, source and warnings are those of this folder, even if the same content was decoded from
+    another one before.
 
     Raises:
-        DataError: Images are unreadable and not to be skipped, or a file may not be read.
+        DataError: Images are unreadable and not skipped, or a file may not be read.
     """
     key = _quick_key(found, side, seed, skip_bad)
     note = _Note.from_text(cache.remembered(key))
@@ -109,13 +109,13 @@ def load_folder(
 
 
 def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
-    """One image file's content as (side, side, 3).
+    """Decode the content of an image file to (side, side, 3).
 
-    Turned as its EXIF data say, transparent pixels over white, stretched to a square. Of several
-    frames or pages the first.
+    The image is rotated by its EXIF orientation, transparent pixels are put over white, and it is
+    stretched to a square. Of several frames or pages the first is used.
 
     Raises:
-        ValueError: It is no image that can be read, or too large a one; the message says which.
+        ValueError: It is not a readable image, or too large; the message says which.
     """
     kind = kind_of(content)
     if kind == HEIC and not heic_readable():
@@ -126,7 +126,7 @@ def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
         return _decode_content(content, kind, side)
     except (_RefusedError, MemoryError) as error:
         raise ValueError(str(error) or "unreadable (not enough memory)") from error
-    except Exception as error:  # Pillow meets damaged files with almost anything
+    except Exception as error:  # Pillow raises almost anything for damaged files
         bare = without_metadata(content)
         if bare != content:
             try:
@@ -137,19 +137,19 @@ def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
 
 
 def decode_file(path: Path, side: int) -> npt.NDArray[np.uint8]:
-    """One image file as (side, side, 3), with the limits and in the way of a data set's.
+    """Decode an image file to (side, side, 3), like an image of a data set.
 
     Raises:
-        ValueError: It is no file, no image that can be read, or too large; the message says which.
+        ValueError: It is not a file, not a readable image, or too large; the message says which.
     """
     try:
         status = path.stat()
-    except (OSError, RuntimeError, ValueError) as error:  # older Pythons: links in a circle, NUL
+    except (OSError, RuntimeError, ValueError) as error:  # older Pythons: circular links, NUL
         raise ValueError(f"unreadable ({getattr(error, 'strerror', None) or error})") from error
     if stat.S_ISDIR(status.st_mode):
         raise ValueError("a folder, not an image")
     if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
-        raise ValueError("no file of its own")
+        raise ValueError("not a regular file")
     return decode(_content(path, status.st_size), side)
 
 
@@ -164,7 +164,7 @@ def _formats(kind: str) -> tuple[str, ...]:
 
 
 def _decode_content(content: bytes, kind: str, side: int) -> npt.NDArray[np.uint8]:
-    Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below what phones take; ours follows
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's limit is below what phones take; treino's is below
     with Image.open(io.BytesIO(content), formats=_formats(kind)) as file:
         pixels = file.width * file.height
         if pixels > MAX_PIXELS:
@@ -173,7 +173,7 @@ def _decode_content(content: bytes, kind: str, side: int) -> npt.NDArray[np.uint
             )
         with _room.taken(pixels) if pixels > _SMALL else nullcontext():
             if pixels > _WHOLE:
-                file.draft(None, (4 * side, 4 * side))  # JPEG alone can be read smaller
+                file.draft(None, (4 * side, 4 * side))  # only JPEG can be read at a reduced size
             file.load()
             turn = _turn(file)
             white = white_of(file)
@@ -186,22 +186,22 @@ def _decode_content(content: bytes, kind: str, side: int) -> npt.NDArray[np.uint
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How a picture is to be turned to stand upright."""
+    """The transposition that puts an image upright; None if there is none."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # noqa: BLE001 - a damaged block says nothing; the pixels are whole
+    except Exception:  # noqa: BLE001 - a damaged block has no orientation; the pixels are intact
         return None
 
 
 def _reason(error: Exception) -> str:
-    """What a library says of a damaged file, if it is fit to be shown."""
+    """A library's message about a damaged file, if it is fit to be shown."""
     text = " ".join(str(error).split())
     return f": {text[:150]}" if text and " object at 0x" not in text else ""
 
 
 @dataclass(frozen=True)
 class _Note:
-    """What is remembered of a folder beside its decoded images."""
+    """What the cache stores about a folder besides its decoded images."""
 
     fingerprint: str
     warnings: tuple[str, ...]
@@ -246,7 +246,7 @@ def _decode(
                     progress("decoding images", done, total)
                     entry.touch()
             if bad[name] and not skip_bad:
-                continue  # go on, to list those of the other splits too
+                continue  # continue, to list those of the other splits too
             kept[name] = _without(split, bad[name])
             labels = np.array(kept[name].labels, np.int32)
             _check_classes_left(found, name, labels)
@@ -259,12 +259,12 @@ def _decode(
         ]
         if listed and not skip_bad:
             raise DataError(
-                f"{_some(listed)}: mend or remove {'it' if len(listed) == 1 else 'them'}, or have "
-                "bad images left out with --skip-bad-images"
+                f"{_some(listed)}: fix or remove {'it' if len(listed) == 1 else 'them'}, or leave "
+                "bad images out with --skip-bad-images"
             )
         fingerprint = _fingerprint(found.classes, kept, digests, side)
-        # Once, images that were left out counted all the same, and classes were called otherwise:
-        # studies were made so.
+        # Earlier versions counted skipped images and named classes differently. Studies have
+        # those fingerprints.
         before = {
             _fingerprint(classes, splits, digests, side)
             for classes in (found.classes, former_class_names(found.classes))
@@ -286,7 +286,7 @@ def _decode(
 
 
 def _decode_all(files: Sequence[ImageFile], images: Images) -> Iterator[tuple[bytes, bytes, str]]:
-    """Fill ``images``; yields for each file its digest, that of its pixels, and why it is bad."""
+    """Fill ``images``; yields per file its digest, its pixels' digest, and why it is bad."""
     stop = threading.Event()
     together = max(1, min(_TOGETHER, _BYTES // images.bytes_each))
 
@@ -301,14 +301,14 @@ def _decode_all(files: Sequence[ImageFile], images: Images) -> Iterator[tuple[by
         images.put(start, pixels)
         return told
 
-    # Pillow lets go of the interpreter while it decodes: threads are enough.
+    # Pillow releases the GIL while it decodes, so threads are enough.
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # of odd images; what matters is an error here
+        warnings.simplefilter("ignore")  # about odd images; what matters is raised as an error
         try:
             for some in pool.map(decode_some, range(0, len(files), together)):
                 yield from some
         finally:
-            stop.set()  # after Ctrl-C the pool waits for what was begun
+            stop.set()  # after Ctrl-C the pool waits for started tasks
 
 
 def _decode_one(file: ImageFile, place: npt.NDArray[np.uint8]) -> tuple[bytes, bytes, str]:
@@ -326,10 +326,10 @@ def _decode_one(file: ImageFile, place: npt.NDArray[np.uint8]) -> tuple[bytes, b
 
 
 def _content(path: Path, size: int) -> bytes:
-    """A file's content.
+    """Read a file's content.
 
     Raises:
-        ValueError: It is too large, or cannot be read (the cause is the OSError).
+        ValueError: The file is too large, or cannot be read (the cause is the OSError).
     """
     if size > MAX_FILE_BYTES:
         raise ValueError(f"{size:,} bytes are more than the {MAX_FILE_BYTES:,} allowed")
@@ -353,7 +353,7 @@ def _some(listed: Sequence[str]) -> str:
 
 
 def _without(split: Found, bad: Collection[int]) -> Found:
-    """A split as if the files in the rows ``bad`` had never been there."""
+    """A split without the files in the rows ``bad``."""
     if not bad:
         return split
     keep = [row not in bad for row in range(len(split.files))]
@@ -372,7 +372,7 @@ def _fingerprint(
     digests: Mapping[str, Sequence[bytes]],
     side: int,
 ) -> str:
-    """A digest of what is trained on, wherever the folder lies."""
+    """A digest of the images, independent of the folder's place."""
     whole = hashlib.sha256(f"folder {FORMAT} {side} {classes}".encode())
     for name in SPLITS:
         whole.update(f"{name} {splits[name].parts}".encode())
@@ -382,8 +382,8 @@ def _fingerprint(
 
 
 def _quick_key(found: Scan, side: int, seed: int, skip_bad: bool) -> str:
-    """A digest of names, sizes and times: what can be told without reading 60,000 files."""
-    # What can be read decides what is left out.
+    """A digest of names, sizes and times, made without reading 60,000 files."""
+    # The readable formats decide which files are left out.
     whole = hashlib.sha256(
         f"folder {FORMAT} {side} {seed} {skip_bad} {READ} {heic_readable()}\0".encode()
     )

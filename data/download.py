@@ -1,4 +1,4 @@
-"""Downloads: with a checksum, moved into place whole, told while they run."""
+"""Download files: verified by checksum, moved into place atomically, with progress."""
 
 import logging
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from data.dataset import DataError
 from data.progress import Progress
 from data.temporary import own_folder
 
-CONNECT_SECONDS = 10.0  # offline is to be noticed soon
+CONNECT_SECONDS = 10.0  # to notice soon when offline
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on the network: its address, and its digest as ``sha256:...`` or ``md5:...``."""
+    """A file on the network: its URL, and its digest as ``sha256:...`` or ``md5:...``."""
 
     url: str
     checksum: str
@@ -25,22 +25,22 @@ class Remote:
 
 
 def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
-    """The file, in ``folder``, downloaded unless it is there already.
+    """Download a file into ``folder`` unless it is there already.
 
     Raises:
-        DataError: It cannot be had, or is not what was expected.
+        DataError: The download failed, or the checksum differs.
     """
     import pooch
     import requests
 
-    pooch.get_logger().setLevel(logging.WARNING)  # what it does, ``progress`` tells
+    pooch.get_logger().setLevel(logging.WARNING)  # ``progress`` reports instead
     downloader = pooch.HTTPDownloader(
         progressbar=_Bar(remote.name, progress), timeout=CONNECT_SECONDS
     )
     file = folder / remote.name
     try:
         if not (file.is_file() and pooch.hashes.hash_matches(file, remote.checksum)):
-            with own_folder(folder) as own:  # what a killed process leaves of it is removed
+            with own_folder(folder) as own:  # removed later if this process is killed
                 pooch.retrieve(
                     remote.url, remote.checksum, remote.name, path=own, downloader=downloader
                 )
@@ -51,18 +51,18 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
         raise DataError(f"cannot download {remote.url}: {_short(error)}") from error
     except OSError as error:
         raise DataError(
-            f"cannot keep {remote.name} in {folder}: {error.strerror or error}"
+            f"cannot store {remote.name} in {folder}: {error.strerror or error}"
         ) from error
-    except ValueError as error:  # pooch's word for a digest that differs
+    except ValueError as error:  # raised by pooch when the digest differs
         raise DataError(
-            f"{remote.url} is not the file that was expected: its checksum differs; try again, "
-            "and if it stays so, the file was changed"
+            f"{remote.url} is not the expected file: its checksum differs; try again; "
+            "if it differs again, the file was changed"
         ) from error
     return file
 
 
 class _Bar:
-    """What pooch wants of a progress bar, as calls of ``progress``."""
+    """A progress bar for pooch that calls ``progress``."""
 
     def __init__(self, name: str, progress: Progress) -> None:
         self.total = 0
@@ -78,7 +78,7 @@ class _Bar:
         self._done = 0
 
     def close(self) -> None:
-        """Nothing to put away."""
+        """Do nothing."""
 
 
 def _short(error: Exception) -> str:

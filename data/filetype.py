@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes: names are often wrong."""
+"""Detect a file's type by its first bytes; suffixes are often wrong."""
 
 import re
 
@@ -60,11 +60,11 @@ _AVIF_BRANDS = {b"avif", b"avis"}
 _MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<svg", "an SVG"))
 
 
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes of the header that comes second
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # possible sizes of the second header, bytes
 
 
 def kind_of(content: bytes) -> str:
-    """One of READ or HEIC, or in words, with an article, what else the content is."""
+    """One of READ or HEIC, or a description with an article of what the content is."""
     if not content:
         return "an empty file"
     if content[4:8] == b"ftyp":
@@ -82,7 +82,7 @@ def kind_of(content: bytes) -> str:
 
 
 def _of_brands(content: bytes) -> str:
-    """Of a file made of boxes, as MPEG-4 has them."""
+    """The type of a file made of MPEG-4 boxes."""
     major = content[8:12]
     size = min(int.from_bytes(content[:4], "big"), 256)
     brands = {major, *(content[at : at + 4] for at in range(16, size, 4))}

@@ -1,14 +1,14 @@
-"""Image folders: which layout they have, what is wrong with them, and what is in them.
+"""Scan image folders: find their layout, their images and their faults.
 
-These layouts are understood; anything may lie in one wrapping folder, at any level:
+Supported layouts, each possibly inside wrapping folders:
 
 - ``train``, ``validation`` and ``test`` (or ``Training``/``Testing``, ``val``, ``seg_train``/
-  ``seg_test``, ...), each with a folder for each class; ``train`` may hold ``train1``,
-  ``train2``, ... with the class folders. A split that is not there, or has no labels, is taken
-  from the training images.
-- class folders alone, split 80/10/10.
+  ``seg_test``, ...), each with one folder per class; ``train`` may hold ``train1``,
+  ``train2``, ... with the class folders. A missing split, or one without labels, is
+  taken from the training images.
+- class folders only, split 80/10/10.
 
-Images in folders below a class folder count as images of the class. Nothing is decoded here; see
+Images in folders below a class folder count as images of the class. Decoding is in
 decode.py.
 """
 
@@ -27,10 +27,10 @@ from data.tree import KINDS, Folder, ImageFile
 
 __all__ = ["MAX_FILE_BYTES", "SHOWN", "Found", "ImageFile", "Scan", "scan"]
 
-MAX_FILE_BYTES = 100 * 2**20  # of one image file
+MAX_FILE_BYTES = 100 * 2**20  # per image file
 
 Classes = dict[str, Folder]
-"""The class folders of one folder, by the key that a class has in all of them."""
+"""The class folders of one folder, by the key of a class in all folders."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Found:
     """The images of one split, in order.
 
     Attributes:
-        files: Folder after folder, class after class, by name.
-        labels: The class of each.
+        files: Ordered by folder, class and name.
+        labels: The class of each file.
         parts: Sizes of the consecutive training folders.
     """
 
@@ -50,14 +50,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Scan:
-    """What an image folder holds.
+    """The contents of an image folder.
 
     Attributes:
         root: The folder.
         classes: Names of the classes, in the order of the labels; each can be encoded.
         splits: The images of each split.
-        warnings: What the user should know of what was left out, a line each. It is about the
-            folder as it is today, so it is not kept with decoded images.
+        warnings: Warnings about files left out, one line each. They describe the folder as it is
+            now, so they are not stored with decoded images.
     """
 
     root: Path
@@ -67,7 +67,7 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """What the images are called, after their folder; can be printed."""
+        """Name of the images, after their folder; can be printed."""
         return printable(self.root.resolve().name) or "images"
 
     @property
@@ -77,15 +77,15 @@ class Scan:
 
 
 def scan(root: Path, seed: int) -> Scan:
-    """Find the images below ``root`` and check that they can be trained on.
+    """Find the images below ``root`` and check that they are usable.
 
     Args:
         root: The folder.
-        seed: Decides the split of images that come without one.
+        seed: Seed for the split of images without one.
 
     Raises:
-        DataError: The folder does not exist, has none of the layouts, or has a class that is
-            empty or not in every split.
+        DataError: The folder does not exist, has no supported layout, or has a class that is
+            empty or missing in a split.
     """
     _check_folder(root)
     remarks = Remarks(root)
@@ -134,7 +134,7 @@ def _with_splits(layout: Layout, seed: int, remarks: Remarks) -> tuple[list[str]
         if split in classes and _unlabelled(classes[split], classes["train"]):
             del classes[split]
     _same_classes(layout, classes)
-    # Of names that differ in their Unicode form alone, the training folder's counts.
+    # Of names that differ only in their Unicode form, the training folder's is used.
     names = {
         label: folder.name
         for split in reversed(classes)
@@ -172,7 +172,7 @@ def _without_splits(
 
 
 def _remark_same_inside(folder: Folder, remarks: Remarks) -> None:
-    """Remark on folders that may be splits under names of their own, not classes."""
+    """Warn about folders that may be splits with unusual names, not classes."""
     inside = [set(sub.folders) for sub in folder.folders.values() if not sub.image_count]
     same = set.intersection(*inside) if len(inside) == len(folder.folders) else set()
     if len(same) > 1:
@@ -184,10 +184,10 @@ def _remark_same_inside(folder: Folder, remarks: Remarks) -> None:
 
 
 def _key_of(folders: Iterable[Folder]) -> Callable[[str], str]:
-    """How the name of a class folder becomes what the class is recognised by in other folders.
+    """How the name of a class folder becomes the key that matches it across folders.
 
-    By its composed form, for a folder that comes from macOS may have another form; by itself
-    where one folder has both forms.
+    The key is the composed Unicode form, because a folder from macOS may have another form. It is
+    the name itself where one folder has both forms.
     """
     for folder in folders:
         if len({composed(name) for name in folder.folders}) < len(folder.folders):
@@ -196,7 +196,7 @@ def _key_of(folders: Iterable[Folder]) -> Callable[[str], str]:
 
 
 def _unlabelled(parts: Sequence[Classes], train: Sequence[Classes]) -> bool:
-    """Whether a split has no class folders: images alone, or one folder that is no class."""
+    """Whether a split has no class folders: only images, or one folder that is not a class."""
     names = {label for part in parts for label in part}
     return len(names) < 2 and names.isdisjoint(label for part in train for label in part)
 
@@ -227,7 +227,7 @@ def _quoted(name: str) -> str:
 
 
 def _read(parts: Sequence[Classes], labels: Sequence[str], remarks: Remarks) -> Found:
-    """The images of the classes in each of the parts, one after the other."""
+    """The images of the classes in each part, one part after the other."""
     found: list[list[list[ImageFile]]] = [[] for _ in parts]
     for label in labels:
         folders = [part.get(label) for part in parts]
@@ -250,7 +250,7 @@ def _read(parts: Sequence[Classes], labels: Sequence[str], remarks: Remarks) -> 
 def _split(
     whole: Found, names: Sequence[str], seed: int, taken: Sequence[str], place: str
 ) -> dict[str, Found]:
-    """The images without those that are taken for other splits, and these."""
+    """The remaining training images, and those taken for other splits."""
     labels = np.array(whole.labels, np.int32)
     least = 1 + len(taken)
     splits = f"{', '.join(('training', *taken[:-1]))} and {taken[-1]}"

@@ -1,4 +1,4 @@
-"""Where the splits and the classes are in a folder: the layouts that image folders come in."""
+"""Find splits and classes in an image folder."""
 
 import re
 from collections import defaultdict
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from data.dataset import SPLITS, DataError
 from data.tree import Folder
 
-# Words for each split; of two folders with words for one split, the one with the later word is it.
+# Words for each split. If two folders match one split, the later word wins.
 _WORDS = {
     "train": ("training", "train"),
     "validation": ("val", "valid", "validation"),
@@ -17,7 +17,7 @@ _WORDS = {
 _SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words}
 _RANK = {word: rank for words in _WORDS.values() for rank, word in enumerate(words)}
 _ANY_WORD = "|".join(sorted(_SPLIT_OF, key=len, reverse=True))
-# "seg_train" and "train_images" are splits where "seg_test" and "test_images" are beside them.
+# "seg_train" and "train_images" are splits if "seg_test" and "test_images" are beside them.
 _SPLIT_NAME = re.compile(
     rf"(.*?)(?<![^\W\d_])({_ANY_WORD})(?![^\W\d_])(.*)", re.IGNORECASE | re.DOTALL
 )
@@ -26,10 +26,10 @@ _NUMBERED_TRAIN = re.compile(r"train[ _-]?(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the splits or classes of a folder are.
+    """The places of the splits or classes of a folder.
 
     Attributes:
-        wrappers: The folders around it, each of which holds nothing else.
+        wrappers: The enclosing folders, each of which holds nothing else.
         folder: The folder that holds the splits, or the classes where there are no splits.
         splits: The folder of each split; "train" is among them unless there are none.
     """
@@ -40,13 +40,13 @@ class Layout:
 
 
 def find_layout(root: Folder) -> Layout:
-    """The layout of what is in ``root``.
+    """Find the layout of ``root``.
 
-    A folder is taken for a split not by its name alone, but because class folders are in it: a
-    class may be called train.
+    A folder is a split only if it has a split's name and contains class folders: a class may be
+    called train.
 
     Raises:
-        DataError: It is not clear which it is, or there is no training split.
+        DataError: The layout is ambiguous, or there is no training split.
     """
     chain = unwrapped(root)
     for depth in reversed(range(len(chain))):
@@ -56,9 +56,9 @@ def find_layout(root: Folder) -> Layout:
 
 
 def unwrapped(folder: Folder) -> list[Folder]:
-    """The folder, then the one folder in it, and so on, down to that which holds several.
+    """The folder, then its only folder, and so on, down to one that holds several.
 
-    A folder of images is a class, and no wrapping.
+    A folder of images is a class, not a wrapper.
     """
     chain = [folder]
     while len(chain[-1].folders) == 1:
@@ -70,11 +70,11 @@ def unwrapped(folder: Folder) -> list[Folder]:
 
 
 def class_parents(split: Folder, *, parts: bool) -> list[Folder]:
-    """The folders of a split that hold its class folders: one, or, with ``parts``, several.
+    """The folders that hold a split's class folders: one, or several with ``parts``.
 
     Args:
         split: The folder of the split.
-        parts: Whether it may hold train1, train2, ... with the class folders.
+        parts: Whether the split may hold train1, train2, ... with the class folders.
     """
     chain = unwrapped(split)
     for folder in chain if parts else ():
@@ -91,7 +91,7 @@ def part_folders(folders: Sequence[str]) -> list[str]:
 
 
 def _splits_in(folder: Folder) -> dict[str, Folder]:
-    """The folders of splits in a folder; empty if what it holds are classes."""
+    """The split folders in a folder; empty if it holds classes."""
     for decorated, named in _named_splits(folder):
         labelled = [split for split in SPLITS if split in named and _has_classes(named[split])]
         if not labelled or (decorated and "train" not in labelled):
@@ -119,7 +119,7 @@ def _splits_in(folder: Folder) -> dict[str, Folder]:
 
 
 def _named_splits(folder: Folder) -> Iterator[tuple[bool, dict[str, Folder]]]:
-    """Folders whose names are alike but for the split's; first those called by the word alone."""
+    """Folders whose names differ only in the split's word; exact words come first."""
     groups: dict[tuple[str, str], list[tuple[int, str, str]]] = defaultdict(list)
     for name in folder.folders:
         if match := _SPLIT_NAME.fullmatch(name):
@@ -131,7 +131,7 @@ def _named_splits(folder: Folder) -> Iterator[tuple[bool, dict[str, Folder]]]:
 
 
 def _has_classes(split: Folder) -> bool:
-    """Whether class folders are in it, empty ones too if nothing else is."""
+    """Whether a folder contains class folders, or only empty folders."""
     inner = split.folders.values()
     return bool(inner) and (not split.image_count or any(sub.holds_images() for sub in inner))
 
@@ -140,7 +140,7 @@ def _check_train_is_class(folder: Folder, train: Folder, others: Sequence[Folder
     """Check that a folder "train" beside folders of images is a class like them.
 
     Raises:
-        DataError: It might as well be the training images.
+        DataError: It may be the training split instead.
     """
     if train.image_count or all(_has_classes(other) for other in others):
         return

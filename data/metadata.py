@@ -1,20 +1,20 @@
-"""Image files without what is kept beside their pixels, for when that cannot be read."""
+"""Strip metadata from image files, for files whose metadata is damaged."""
 
 import struct
 
-# What PNG's pixels need; the rest are texts, colour profiles, times and further frames.
+# Chunks that PNG's pixels need; others are texts, color profiles, times and frames.
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"}
-_XMP = b"XML:com.adobe.xmp\0"  # may say how the picture is to be turned
+_XMP = b"XML:com.adobe.xmp\0"  # may contain the orientation
 _SMALL = 2**16  # bytes
-# JFIF and Adobe, which say how colours are stored, and EXIF.
+# JFIF and Adobe, which define how colors are stored, and EXIF.
 _JPEG_KEPT = {0xE0, 0xE1, 0xEE}
-# EXIF, GPS, XMP, IPTC, Photoshop's, colour profile, and EXIF's other folder.
+# EXIF, GPS, XMP, IPTC, Photoshop, color profile, and EXIF's second directory.
 _TIFF_BESIDE = {34665, 34853, 700, 33723, 34377, 34675, 40965}
 _UNUSED = 65_000
 
 
 def without_metadata(content: bytes) -> bytes:
-    """The same picture without texts, profiles and the like; ``content`` where there are none."""
+    """The image without texts, profiles and the like; ``content`` if it has none."""
     try:
         if content.startswith(b"\x89PNG\r\n\x1a\n"):
             return _png(content)
@@ -22,7 +22,7 @@ def without_metadata(content: bytes) -> bytes:
             return _jpeg(content)
         if content[:4] in (b"II*\0", b"MM\0*"):
             return _tiff(content)
-    except (struct.error, IndexError):  # damaged in other ways, too
+    except (struct.error, IndexError):  # damaged elsewhere, too
         pass
     return content
 
@@ -33,7 +33,7 @@ def _png(content: bytes) -> bytes:
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 12 + length
         xmp = kind == b"iTXt" and length < _SMALL and content.startswith(_XMP, at + 8)
-        if kind in _PNG_PIXELS or xmp or not kind[0] & 32:  # lower case: may be left out
+        if kind in _PNG_PIXELS or xmp or not kind[0] & 32:  # lower case: optional chunk
             kept.append(content[at:end])
         if kind == b"IEND":
             break
@@ -44,10 +44,10 @@ def _png(content: bytes) -> bytes:
 def _jpeg(content: bytes) -> bytes:
     kept, at = [content[:2]], 2
     while True:
-        while content[at + 1] == 0xFF:  # filling
+        while content[at + 1] == 0xFF:  # padding
             at += 1
         mark, marker, length = struct.unpack_from(">BBH", content, at)
-        if mark != 0xFF or marker == 0xDA:  # here the pixels begin
+        if mark != 0xFF or marker == 0xDA:  # the pixels start here
             break
         if not (0xE0 <= marker <= 0xEF or marker == 0xFE) or marker in _JPEG_KEPT:
             kept.append(content[at : at + 2 + length])
@@ -62,6 +62,6 @@ def _tiff(content: bytes) -> bytes:
     changed = bytearray(content)
     for at in range(start + 2, start + 2 + 12 * count, 12):
         (tag,) = struct.unpack_from(f"{order}H", content, at)
-        if tag in _TIFF_BESIDE:  # becomes a byte that nobody looks for
+        if tag in _TIFF_BESIDE:  # replaced by an unused tag
             struct.pack_into(f"{order}HHII", changed, at, _UNUSED, 1, 1, 0)
     return bytes(changed)

@@ -13,18 +13,18 @@ _NUMBER_FIRST = re.compile(r"^\d+[_ -]+(?=.)")
 
 
 def as_text(name: str) -> str:
-    r"""A file's name as text; bytes that are not UTF-8 are written like ``\xe7``.
+    r"""A file's name as text; bytes that are not UTF-8 become escapes like ``\xe7``.
 
-    The same bytes give the same text, whatever the locale.
+    The result does not depend on the locale.
     """
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
-    """Text for one line that any UTF-8 output takes: what cannot be printed is escaped."""
+    """Text for one line of UTF-8 output; unprintable characters are escaped."""
     try:
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # surrogates that stand for no byte
+    except UnicodeEncodeError:  # surrogates that do not stand for bytes
         text = text.encode("utf-8", "backslashreplace").decode()
     if text.isprintable():
         return text
@@ -32,10 +32,10 @@ def printable(text: str) -> str:
 
 
 def class_names(folders: Sequence[str]) -> tuple[str, ...]:
-    """Names for class folders, which may be numbered: ``000_airplane`` is ``airplane``.
+    """Class names for class folders, without leading numbers: ``000_airplane`` is ``airplane``.
 
-    The numbers are left out only if each folder has one, all are equally wide, each is followed
-    by a name, and the names differ. So ``0-2`` and ``4-6`` keep theirs.
+    Numbers are removed only if each folder has one, all are equally wide, each is followed by a
+    name, and the names differ. So ``0-2`` and ``4-6`` keep theirs.
     """
     names = tuple(as_text(folder) for folder in folders)
     matches = [match for name in names if (match := _NUMBERED.match(name))]
@@ -46,18 +46,18 @@ def class_names(folders: Sequence[str]) -> tuple[str, ...]:
 
 
 def former_class_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """What earlier versions called the classes: without any number that came first."""
+    """Class names in earlier versions: any leading number removed."""
     names = tuple(_NUMBER_FIRST.sub("", name) for name in classes)
     return names if len(set(names)) == len(names) else tuple(classes)
 
 
 def composed(name: str) -> str:
-    """The name in the Unicode form NFC: macOS writes accents as characters of their own."""
+    """The name in Unicode form NFC: macOS writes accents as separate characters."""
     return unicodedata.normalize("NFC", name)
 
 
 def spelling(name: str) -> str:
-    """A name by its code points and its Unicode form, to tell it from one that looks like it."""
+    """A name with code points and Unicode form, to distinguish it from a look-alike."""
     text = as_text(name)
     forms = [form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, text)]
     return f"{text!a} (Unicode {forms[0]})" if len(forms) == 1 else ascii(text)
@@ -79,6 +79,6 @@ def pairs_alike(names: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _look(name: str) -> str:
     text = unicodedata.normalize("NFKC", as_text(name))
-    # Marks of direction and width, joiners and the like take no room on the screen.
+    # Direction and width marks, joiners and the like are invisible.
     shown = "".join(c for c in text if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFKC", " ".join(shown.split()))

@@ -1,4 +1,4 @@
-"""A part of a data set, for work that would take too long on all of it."""
+"""A seeded part of a data set, for shorter runs."""
 
 import hashlib
 from dataclasses import replace
@@ -18,20 +18,20 @@ def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
     Each class keeps its share of each split, at least one image.
 
     Args:
-        whole: The data set; it is its own part where it has no more images than asked for.
-        cache: Where the part is kept.
-        images: Training images wanted.
-        seed: Decides which.
+        whole: The data set; returned as is if it has no more images than requested.
+        cache: Where the part is stored.
+        images: Number of training images.
+        seed: Seed of the selection.
 
     Raises:
-        DataError: Fewer images than classes are asked for, or the cache cannot be written.
+        DataError: Fewer images than classes are requested, or the cache cannot be written.
     """
     total = len(whole.train.labels)
     if images >= total:
         return whole
     if images < len(whole.classes):
         raise DataError(
-            f"--images {images}: {whole.name} needs at least {len(whole.classes)}, one a class"
+            f"--images {images}: {whole.name} needs at least {len(whole.classes)}, one per class"
         )
     fingerprint, *formerly = (
         hashlib.sha256(f"part {FORMAT} {of} {images} {seed}".encode()).hexdigest()[:16]
@@ -54,7 +54,7 @@ def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
 
 
 def _renamed(part: Dataset, whole: Dataset, cache: Cache) -> Dataset:
-    """A part with the name, source and warnings that its data set has now."""
+    """A part with the current name, source and warnings of its data set."""
     kept, total = len(part.train.labels), len(whole.train.labels)
     name = f"{whole.name} ({kept:,} images)"
     source = f"{kept:,} of {total:,} training images of {whole.source}"
@@ -62,6 +62,6 @@ def _renamed(part: Dataset, whole: Dataset, cache: Cache) -> Dataset:
 
 
 def _sizes(parts: tuple[int, ...], rows: npt.NDArray[np.int64]) -> list[int]:
-    """How many of the rows, ascending, lie in each of the consecutive parts."""
+    """Number of rows (ascending) in each of the consecutive parts."""
     ends = np.searchsorted(rows, np.cumsum(parts))
     return [int(size) for size in np.diff(ends, prepend=0)]

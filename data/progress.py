@@ -1,14 +1,14 @@
-"""How the package tells that something takes long; it prints nothing itself."""
+"""Progress callbacks; the package prints nothing itself."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called now and then while something long is done."""
+    """Called repeatedly during long work."""
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """``done`` of ``total`` (bytes or images) of ``what`` is done."""
+        """Report that ``done`` of ``total`` (bytes or images) of ``what`` are done."""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""

@@ -1,4 +1,4 @@
-"""What a scan of a folder has to tell the user: what is left out, and what was made of the rest."""
+"""Warnings of a folder scan: files left out, and assumptions about the rest."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,14 +7,14 @@ from pathlib import Path
 from data.names import printable
 from data.tree import HEIF_SUFFIXES, KINDS, Folder, ImageFile, heic_readable
 
-SHOWN = 5  # how many files, folders or classes a line names
+SHOWN = 5  # files, folders or classes that a line names at most
 
 
 class Remarks:
-    """Collected while a folder is scanned.
+    """Warnings collected while a folder is scanned.
 
     Args:
-        root: The folder; what is in it is named from there.
+        root: The folder; paths in warnings are relative to it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -26,11 +26,11 @@ class Remarks:
         self._links: list[str] = []
 
     def add(self, line: str) -> None:
-        """Tell something."""
+        """Add a warning."""
         self._told.append(printable(line))
 
     def images_of(self, name: str, folder: Folder) -> Iterator[ImageFile]:
-        """The images of a class folder and the folders in it; notes what is left out there."""
+        """The images of a class folder and its subfolders; notes what is left out there."""
         for inner in folder.walk():
             images = inner.images
             self._images[name] += len(images)
@@ -43,11 +43,11 @@ class Remarks:
             yield from images
 
     def links_of(self, folder: Folder) -> None:
-        """Note the links in a folder that are left out."""
+        """Note the links of a folder that are left out."""
         self._links += [f"{self._short(folder)}/{name}".lstrip("/") for name in folder.links]
 
     def beside(self, folder: Folder, used: Iterable[Folder]) -> None:
-        """Note what is in a folder of splits or classes and belongs to none of those ``used``."""
+        """Note images in a folder of splits or classes that are in none of the ``used`` folders."""
         known = {sub.path for sub in used}
         self.links_of(folder)
         unused = [sub for sub in folder.folders.values() if sub.path not in known]
@@ -58,11 +58,11 @@ class Remarks:
             self.add(f"left out {images} directly in {folder.path}: outside of class folders")
 
     def found_in(self, name: str) -> str:
-        """What a class has instead of images, in brackets; empty if it has nothing."""
+        """What a class has instead of images, in parentheses; empty if it has nothing."""
         return f" ({_kinds(self._others[name])})" if self._others[name] else ""
 
     def lines(self) -> tuple[str, ...]:
-        """All that is to be told, a line each."""
+        """All warnings, one line each."""
         return (*self._told, *self._nested(), *self._left_out())
 
     def _nested(self) -> Iterator[str]:
@@ -94,8 +94,8 @@ class Remarks:
             yield printable(f"left out files that are not {KINDS} ({some(others)})")
         if self._links:
             yield printable(
-                f"left out links ({some(self._links)}): they lead nowhere, up, or from a class "
-                "folder to another folder"
+                f"left out links ({some(self._links)}): they are broken, lead up, or lead from a "
+                "class folder to another folder"
             )
 
     def _short(self, folder: Folder) -> str:

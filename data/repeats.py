@@ -1,4 +1,4 @@
-"""The same image where it must not be: in two splits, or in two classes."""
+"""Find identical images in two splits or in two classes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Looked:
-    """An image that was decoded.
+    """A decoded image.
 
     Attributes:
-        pixels: A digest of what a network sees of it.
+        pixels: Digest of the decoded pixels.
         split: train, validation or test.
         label: The number of its class.
         path: Its file.
@@ -24,7 +24,7 @@ class Looked:
 
 
 def repeats(images: Iterable[Looked], classes: Sequence[str]) -> list[str]:
-    """Warnings of images that are in two splits or two classes, with how many and an example."""
+    """Warnings about images in two splits or two classes, with a count and an example."""
     same: dict[bytes, list[Looked]] = defaultdict(list)
     for image in images:
         same[image.pixels].append(image)
@@ -38,10 +38,10 @@ def repeats(images: Iterable[Looked], classes: Sequence[str]) -> list[str]:
 
 
 def _leaks(groups: Sequence[Sequence[Looked]], split: str, other: str, name: str) -> Iterator[str]:
-    """Of images that a network learns or is chosen by before it is measured on them."""
+    """Warnings about images that are in two splits."""
     count, example = 0, ("", "")
     for group in groups:
-        # Those among the training images, too, are told of there.
+        # Those also among the training images are reported there.
         if other != "train" and any(image.split == "train" for image in group):
             continue
         first = next((image.path for image in group if image.split == other), None)
@@ -52,12 +52,12 @@ def _leaks(groups: Sequence[Sequence[Looked]], split: str, other: str, name: str
     if count:
         yield (
             f"{count:,} of the {split} images are {name} images too, pixel for pixel "
-            f"({example[0]} is {example[1]}): accuracy on them is worth nothing"
+            f"({example[0]} is {example[1]}): accuracy on them means nothing"
         )
 
 
 def _contradictions(groups: Sequence[Sequence[Looked]], classes: Sequence[str]) -> Iterator[str]:
-    """Of images that are said to be two things."""
+    """Warnings about images that are in two classes."""
     found = [group for group in groups if len({image.label for image in group}) > 1]
     if not found:
         return

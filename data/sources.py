@@ -1,4 +1,4 @@
-"""The data sets that treino knows by name: CIFAR-10, Fashion-MNIST and scikit-learn's digits."""
+"""Data sets with names: CIFAR-10, Fashion-MNIST and scikit-learn's digits."""
 
 import gzip
 import hashlib
@@ -33,7 +33,7 @@ CIFAR10 = Remote(
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
 )
-_CIFAR10_RECORD = 1 + 32 * 32 * 3  # bytes: label, then a plane a colour
+_CIFAR10_RECORD = 1 + 32 * 32 * 3  # bytes: label, then one plane per color
 
 FASHION_CLASSES = (
     *("t-shirt", "trouser", "pullover", "dress", "coat"),
@@ -52,10 +52,10 @@ FASHION = {
 def cifar10(
     cache: Cache, *, side: int, progress: Progress = silent, remote: Remote | None = None
 ) -> Dataset:
-    """CIFAR-10 as the documents split it: 40,000 in four parts, 10,000 and 10,000.
+    """CIFAR-10, split as in the report: 40,000 in four parts, 10,000 and 10,000.
 
     Raises:
-        DataError: It is not in the cache and cannot be downloaded.
+        DataError: It is not in the cache, and the download failed.
     """
     archive_at = remote or CIFAR10
 
@@ -90,7 +90,7 @@ def fashion_mnist(
     """Fashion-MNIST: 50,000 and 10,000 of the training images, seeded and stratified, 10,000.
 
     Raises:
-        DataError: Neither Debian's package nor the download can be had.
+        DataError: Debian's package is not installed, and the download failed.
     """
     local = all((folder / name).is_file() for name in FASHION)
     source = f"Fashion-MNIST in {folder}" if local else f"Fashion-MNIST, {_FASHION_URL}"
@@ -105,7 +105,7 @@ def fashion_mnist(
         images, labels = array("train-images-idx3-ubyte.gz"), array("train-labels-idx1-ubyte.gz")
         test = array("t10k-images-idx3-ubyte.gz"), array("t10k-labels-idx1-ubyte.gz")
         if len(images) != len(labels) or len(test[0]) != len(test[1]):
-            raise DataError(f"{source}: there are not as many labels as images")
+            raise DataError(f"{source}: the numbers of labels and images differ")
         shares = {"train": Fraction(5, 6), "validation": Fraction(1, 6)}
         rows = stratified(labels.astype(np.int32), seed, shares)
         return {
@@ -118,7 +118,7 @@ def fashion_mnist(
 
 
 def digits(cache: Cache, *, side: int, seed: int) -> Dataset:
-    """Scikit-learn's 1,797 digits, split 80/10/10, seeded and stratified. Needs no network."""
+    """Scikit-learn's 1,797 digits, split 80/10/10, seeded and stratified. Works offline."""
 
     def read() -> Raw:
         from sklearn.datasets import load_digits
@@ -138,7 +138,7 @@ def read_idx(path: Path) -> Images:
     """An array of bytes in the IDX format of the MNIST family, gzipped.
 
     Raises:
-        DataError: The file is none, or is damaged.
+        DataError: The file has another format, or is damaged.
     """
     try:
         content = gzip.decompress(path.read_bytes())
@@ -148,7 +148,7 @@ def read_idx(path: Path) -> Images:
             raise ValueError("not an array of bytes")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise DataError(f"{path} is no IDX file that can be read ({error})") from error
+        raise DataError(f"{path} is not a readable IDX file ({error})") from error
 
 
 def _cifar10_batches(archive: Path) -> dict[str, tuple[Images, Labels]]:
@@ -190,7 +190,7 @@ def _decoded(
     side: int,
     read: Callable[[], Raw],
 ) -> Dataset:
-    """The data set that ``key`` stands for, from the cache or read now."""
+    """The data set of ``key``, from the cache or read now."""
     fingerprint = hashlib.sha256(f"{key} {FORMAT} {side}".encode()).hexdigest()[:16]
     dataset = cache.find(fingerprint)
     if dataset is not None:

@@ -1,4 +1,4 @@
-"""A seeded, stratified split for images that come without one."""
+"""A seeded, stratified split for images without one."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -14,7 +14,7 @@ SHARES: Mapping[str, Fraction] = {
 
 
 def taking(splits: Sequence[str]) -> dict[str, Fraction]:
-    """The shares where ``splits`` are taken from the training images, a tenth each."""
+    """Shares of all splits if each of ``splits`` gets a tenth of the training images."""
     others = {split: SHARES[split] for split in splits}
     return {"train": Fraction(1) - sum(others.values())} | others
 
@@ -27,10 +27,10 @@ def stratified(
     Args:
         labels: (n,) numbers of classes; each class has at least as many rows as there are splits.
         seed: The same seed gives the same split.
-        shares: What share of each class a split gets; the first split gets what rounding leaves.
+        shares: Share of each class per split; the first split gets the rounding remainder.
 
     Returns:
-        For each split its rows, ascending; every row is in exactly one, and every class in each.
+        Rows of each split, ascending; every row is in exactly one, every class in each.
     """
     random = np.random.default_rng(seed)
     rows: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in shares}

@@ -1,4 +1,4 @@
-"""Folders that belong to one process until it is done, and are removed if it died."""
+"""Temporary folders owned by one process, removed if the process dies."""
 
 import functools
 import hashlib
@@ -17,7 +17,7 @@ from types import FrameType
 
 _FORMER_NAME = re.compile(r"\.[0-9a-f]{32}.*")
 _NAME = re.compile(r"\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d+)-[0-9a-f]{8}")
-# What a process elsewhere writes, in another container or on another host, is left alone so long.
+# Folders of another container or host are left alone for this long.
 FOREIGN_SECONDS = 24 * 3600
 
 
@@ -25,11 +25,11 @@ FOREIGN_SECONDS = 24 * 3600
 def own_folder(parent: Path) -> Iterator[Path]:
     """A new folder in ``parent``, removed when the block ends, however it ends.
 
-    SIGTERM and SIGHUP end the block with SystemExit, where they would have ended the process
-    without a trace. What a killed process leaves, `sweep` removes.
+    SIGTERM and SIGHUP raise SystemExit inside the block, instead of ending the process at once.
+    `sweep` removes the folders of killed processes.
 
     Raises:
-        OSError: The folder cannot be made.
+        OSError: The folder cannot be created.
     """
     folder = parent / own_name()
     with _signals_raise():
@@ -41,19 +41,19 @@ def own_folder(parent: Path) -> Iterator[Path]:
 
 
 def own_name() -> str:
-    """A new hidden name that says which process it belongs to."""
+    """A new hidden name that identifies its process."""
     pid = os.getpid()
     return f".{_machine()}-{pid}-{_started(pid) or 0}-{uuid.uuid4().hex[:8]}"
 
 
 def sweep(parent: Path) -> None:
-    """Remove what processes that died left in ``parent``.
+    """Remove what dead processes left in ``parent``.
 
-    No lock is needed, which not every file system has: the names say whose they are.
+    No lock is needed (not every file system has one), because the names identify the owner.
     """
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
-            with suppress(OSError):  # another user's, or gone: another sweep may be at it
+            with suppress(OSError):  # another user's, or removed by another sweep
                 if not _left(entry):
                     continue
                 if entry.is_dir(follow_symlinks=False):
@@ -81,7 +81,7 @@ def _alive(pid: int, started: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # it is there, and not ours to signal
+    except (OSError, OverflowError):  # it exists and belongs to another user
         return True
     now = _started(pid)
     return now is None or now == started
@@ -105,7 +105,7 @@ def _started(pid: int) -> int | None:
 
 @functools.cache
 def _machine() -> str:
-    """What has its own process numbers: this boot of this host, or this container on it."""
+    """Identifier of the namespace of process ids: this boot of this host, or this container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path, but its number
@@ -118,7 +118,7 @@ def _machine() -> str:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Signals that would end the process at once raise SystemExit instead."""
+    """Raise SystemExit for signals that would end the process at once."""
 
     def leave(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)

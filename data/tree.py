@@ -1,6 +1,6 @@
-"""Folders and the image files in them, as the file system has them.
+"""Folders and image files as the file system has them.
 
-Nothing is decoded here; see decode.py.
+Decoding is in decode.py.
 """
 
 import os
@@ -21,8 +21,8 @@ HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
 HEIF_PACKAGE = "pillow_heif"  # an optional extra
 KINDS = "PNG, JPEG, BMP, WebP, GIF or TIFF"  # for messages
 
-# What file systems, network storage and tools leave in folders, in lower case. Hidden names
-# (.Trash-1000, .ipynb_checkpoints, ._x) are left out anyway.
+# Folders that file systems, network storage and tools create, in lower case. Hidden names
+# (.Trash-1000, .ipynb_checkpoints, ._x) are always left out.
 _JUNK_FOLDERS = frozenset(
     (
         *("lost+found", "found.000", "$recycle.bin", "recycler", "system volume information"),
@@ -36,12 +36,12 @@ _SUFFIX = re.compile(r"\.\w{1,8}", re.ASCII)
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image that was found, not yet read.
+    """An image file that has not been read.
 
     Attributes:
-        place: Its path as text: 60,000 of them are made in a tenth of the time.
+        place: Its path as text: 60,000 of them take a tenth of the time.
         size: Bytes.
-        modified: When it last was, in nanoseconds.
+        modified: Modification time in nanoseconds.
     """
 
     place: str
@@ -73,13 +73,13 @@ class _Content:
 
 
 class Folder:
-    """A folder. What it holds is read once, when it is first needed, in the order of the names.
+    """A folder. Its contents are read once, on first use, ordered by name.
 
-    Hidden files and folders, and those that file systems and tools leave, are as if not there.
+    Hidden files and folders, and those that file systems and tools create, are ignored.
 
     Args:
-        path: Where it is.
-        linked: Whether it is reached by a symbolic link.
+        path: Its path.
+        linked: Whether it is reached through a symbolic link.
     """
 
     def __init__(self, path: str, *, linked: bool = False) -> None:
@@ -89,22 +89,22 @@ class Folder:
 
     @property
     def folders(self) -> dict[str, "Folder"]:
-        """The folders in it by name, without links that lead back to it or up."""
+        """Its subfolders by name, without links that lead back to it or up."""
         return self._content.folders
 
     @property
     def others(self) -> Counter[str]:
-        """How many files of which kind are no images that can be read: ``.svg`` and so on."""
+        """Counts of files that are not readable images, by kind: ``.svg`` and so on."""
         return self._content.others
 
     @property
     def links(self) -> list[str]:
-        """Names of the symbolic links in it that lead nowhere, or back to it or up."""
+        """Names of its symbolic links that are broken, or lead back to it or up."""
         return self._content.links
 
     @property
     def image_count(self) -> int:
-        """How many images are directly in it."""
+        """Number of images directly in it."""
         return len(self._content.images)
 
     @cached_property
@@ -112,7 +112,7 @@ class Folder:
         """The images directly in it.
 
         Raises:
-            DataError: One of them may not be looked at.
+            DataError: There is no permission for one of them.
         """
         found = []
         with _explained(self.path):
@@ -131,14 +131,14 @@ class Folder:
             waiting += reversed(inner)
 
     def holds_images(self) -> bool:
-        """Whether images are in it or below it, as far as it can be read."""
+        """Whether it or a folder below contains images, as far as it is readable."""
         try:
             return any(folder.image_count for folder in self.walk())
         except DataError:
             return False
 
     def shows_images(self) -> bool:
-        """Whether images are in it or in the folders in it, without a look further down."""
+        """Whether it or a direct subfolder contains images."""
         try:
             near = (self, *self.folders.values())
             return any(folder.image_count for folder in near)
@@ -165,7 +165,7 @@ class Folder:
                         content.others[suffix if known else "without a known suffix"] += 1
                 elif entry.is_symlink():
                     content.links.append(entry.name)
-                else:  # a pipe or a device might never end
+                else:  # reading a pipe or device might never end
                     content.others["of a special type"] += 1
         return content
 
@@ -180,7 +180,7 @@ class Folder:
 
 
 def images_below(folder: Path) -> Iterator[ImageFile]:
-    """The images in a folder and the folders in it, by name; hidden ones are left out.
+    """The images in a folder and its subfolders, by name; hidden ones are left out.
 
     Raises:
         DataError: A folder cannot be read.
@@ -194,7 +194,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except PermissionError:
         raise
-    except OSError:  # a link to itself, or one that is too long
+    except OSError:  # a link to itself, or a name that is too long
         return False
 
 
@@ -208,7 +208,7 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
 
 
 def _leads_up(link: str, folder: str) -> bool:
-    """Whether a link in ``folder`` leads to it or to a folder above it: such a walk never ends."""
+    """Whether a link in ``folder`` leads to it or to a parent; following it would never end."""
     target, here = os.path.realpath(link), os.path.realpath(folder)
     return os.path.commonpath((target, here)) == target
 

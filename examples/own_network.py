@@ -1,10 +1,10 @@
-"""A network of one's own, searched by treino: blocks with a shortcut, as in a ResNet.
+"""A custom network, searched by treino: residual blocks, as in a ResNet.
 
     make search DATA=digits SPACE=examples/own_network.py:build TRIALS=10 EPOCHS=5
 
-treino calls ``build`` for each trial. Whatever it asks its trial for is searched. Two names mean
-something to the training, too: ``batch_size``, and ``learning_rate`` where the network comes
-without an optimiser, as this one does.
+treino calls ``build`` for each trial. Every parameter that ``build`` requests from its trial is
+searched. Two names also affect the training: ``batch_size``, and ``learning_rate`` if the network
+has no optimizer, like this one.
 """
 
 import keras
@@ -12,7 +12,7 @@ from keras import layers
 
 
 def build(trial, input_shape, classes):
-    """A network that takes images of ``input_shape``, 0 to 255, and tells ``classes`` apart."""
+    """A network for images of ``input_shape``, values 0 to 255, with ``classes`` outputs."""
     trial.suggest_categorical("batch_size", [32, 64])
     trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
     filters = trial.suggest_int("filters", 8, 32, step=8)
@@ -23,7 +23,7 @@ def build(trial, input_shape, classes):
         x = block(x, filters)
     x = layers.GlobalAveragePooling2D()(x)
     if trial.suggest_categorical("dropout", [True, False]):
-        # Asked for under a condition: treino finds it all the same.
+        # Requested under a condition: treino finds it nevertheless.
         x = layers.Dropout(trial.suggest_float("dropout_rate", 0.1, 0.5))(x)
     return keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
 

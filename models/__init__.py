@@ -1,7 +1,7 @@
-"""What a network is, and how one is trained."""
+"""Networks and their training."""
 
 from models import environment
 
-# Keras and TensorFlow read it when they are imported, which the modules here and in search, whose
-# package imports this one, do later.
+# Keras and TensorFlow read the environment when they are imported. The modules here and in
+# search, whose package imports this one, import them later.
 environment.settle()

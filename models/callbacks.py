@@ -1,4 +1,4 @@
-"""What happens between epochs: figures, resuming, averages, checkpoints."""
+"""Keras callbacks: figures, resuming, moving averages, checkpoints."""
 
 import math
 import time
@@ -15,27 +15,27 @@ from models.pipeline import TrainingBatches
 
 
 class DivergedError(Exception):
-    """The val_loss became NaN or infinite; the message says at which epoch."""
+    """val_loss became NaN or infinite; the message names the epoch."""
 
 
 class RecordFigures(keras.callbacks.Callback):  # type: ignore[misc]
-    """First in line: sets the epoch's order, and names the logs as EpochFigures does."""
+    """The first callback: sets the epoch's order, and names the logs as in EpochFigures."""
 
     def __init__(self, batches: TrainingBatches) -> None:
         super().__init__()
         self._batches = batches
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Set the order of the epoch's images, and start its clock."""
-        # Keras makes an epoch's iterator after this; one that it made ahead it throws away.
+        """Set the order of the epoch's images, and start timing."""
+        # Keras creates an epoch's iterator after this; one created ahead is discarded.
         self._batches.epoch = epoch + 1
         self._started = time.perf_counter()
         self._learning_rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Turn Keras's logs into an epoch's figures; raise DivergedError if val_loss is none."""
+        """Turn Keras's logs into an epoch's figures; DivergedError if val_loss is not finite."""
         assert logs is not None
-        # Of the weights alone. What layers add while they are called is in the training loss.
+        # The penalty of the weights. Losses that layers add in calls are in the training loss.
         weights = [v for v in self.model.trainable_weights if v.regularizer is not None]
         penalty = float(sum(v.regularizer(v) for v in weights)) if weights else 0.0
         figures = EpochFigures(
@@ -56,7 +56,7 @@ class RecordFigures(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Resume(keras.callbacks.Callback):  # type: ignore[misc]
-    """Brings a fresh model, and the callbacks that steer it, to where the checkpoint was."""
+    """Restores a fresh model and the callbacks that control it from the checkpoint."""
 
     def __init__(
         self, saved: Checkpoint | None, steering: Sequence[keras.callbacks.Callback]
@@ -69,9 +69,9 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
         """Restore the checkpoint, if there is one."""
         if self._saved is None:
             return
-        # What steering callbacks know, they know from the figures: seeing them again, they get
-        # back to where they were, whatever they keep inside. They have just been reset by their
-        # own on_train_begin, and the rate they lower is still the one training started with.
+        # Callbacks derive their state from the figures. Replaying these restores it, whatever
+        # it is. Their on_train_begin has just reset them, and the learning rate is still the
+        # initial one.
         for figures in self._saved.history:
             for callback in self._steering:
                 callback.on_epoch_end(figures.epoch - 1, figures.to_dict())
@@ -79,9 +79,9 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class UseAverages(keras.callbacks.Callback):  # type: ignore[misc]
-    """Judges, and keeps, the moving averages of the weights where the optimiser has them.
+    """Validates and keeps the moving averages of the weights if the optimizer has them.
 
-    Keras's fit ends with them. Training goes on with the weights themselves, to the last bit.
+    Keras's fit ends with the averages. Training continues with the weights themselves, exactly.
     """
 
     def __init__(self, keeper: "KeepCheckpoint") -> None:
@@ -89,12 +89,12 @@ class UseAverages(keras.callbacks.Callback):  # type: ignore[misc]
         self._keeper = keeper
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Put the averages in the place of the weights."""
+        """Swap the averages in for the weights."""
         self._weights = [v.numpy().copy() for v in self.model.trainable_variables]
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        """Keep the averages, and put the weights back."""
+        """Keep the averages, and restore the weights."""
         self._keeper.tested = [weight.numpy().copy() for weight in self.model.weights]
         for variable, weight in zip(self.model.trainable_variables, self._weights, strict=True):
             variable.assign(weight)
@@ -107,7 +107,7 @@ class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
         history: The figures of every epoch so far.
         best: The weights of the best epoch.
         finished: Whether a callback had ended the training.
-        tested: The weights that the epoch was judged by, where they are not the model's.
+        tested: The weights that were validated, if they are not the model's.
     """
 
     def __init__(self, path: Path, saved: Checkpoint | None) -> None:

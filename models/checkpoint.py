@@ -1,9 +1,9 @@
-"""A training's whole state in one file, so that it can go on as if it had never stopped.
+"""The full state of a training in one file, from which it resumes exactly.
 
 A Keras model file leaves out the states of the seed generators: after loading it, dropout would
 draw other masks. A checkpoint holds every array that the next epoch depends on (weights,
-optimiser, seed generators), the weights of the best epoch, and the history, from which callbacks
-are brought back to where they were. Arrays only: nothing in the file can run code.
+optimizer, seed generators), the weights of the best epoch, and the history, from which callbacks
+are restored. It contains only arrays, so nothing in the file can run code.
 """
 
 import errno
@@ -32,7 +32,7 @@ class CheckpointError(Exception):
 
 
 class CheckpointWriteError(Exception):
-    """A checkpoint that could not be written: a full disk, mostly; the message is one line."""
+    """A checkpoint that could not be written, mostly for a full disk; a one-line message."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Checkpoint:
         return len(self.history)
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint to ``path`` whole; the one that was there becomes ``path``.previous.
+        """Write the checkpoint to ``path`` atomically; an existing one becomes ``path``.previous.
 
-        At every moment one of the two files is a whole checkpoint, whatever stops the process.
+        At any time one of the two files is an intact checkpoint, even if the process is killed.
 
         Raises:
-            CheckpointWriteError: The disk refused; the checkpoint that was there is untouched.
+            CheckpointWriteError: The write failed; the existing checkpoint is unchanged.
         """
         meta = {
             "format": _FORMAT,
@@ -85,7 +85,7 @@ class Checkpoint:
             new.replace(path)
         except OSError as error:
             with suppress(OSError):
-                new.unlink(missing_ok=True)  # half a checkpoint only fills the disk further
+                new.unlink(missing_ok=True)  # a partial checkpoint only fills the disk
             raise CheckpointWriteError(f"cannot write {path}: {error.strerror or error}") from error
 
     @classmethod
@@ -94,11 +94,11 @@ class Checkpoint:
 
         Raises:
             FileNotFoundError: There is none.
-            OSError: It is there, but the operating system does not let it be read.
+            OSError: The file exists but cannot be read.
             CheckpointError: The file is damaged or of another format.
         """
         try:
-            # Opened here, because np.load forgets to close what it cannot read.
+            # Opened here, because np.load leaves files open that it cannot read.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
             meta = json.loads(bytes(arrays.pop(_META)))
@@ -122,23 +122,23 @@ class Checkpoint:
 def _flush(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
-    except OSError as error:  # some network and FUSE file systems have no such thing
+    except OSError as error:  # not supported by some network and FUSE file systems
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
             raise
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before the one at ``path`` is kept."""
+    """Path of the checkpoint before the one at ``path``."""
     return path.with_name(f"{path.name}.previous")
 
 
 def load_newest(path: Path) -> Checkpoint | None:
-    """The newest whole checkpoint at ``path``: it, or the one before, or None if there is none.
+    """The newest intact checkpoint at ``path``, or the previous one; None if there is none.
 
-    A damaged file is passed over: what it held is trained again.
+    Damaged files are skipped; their epochs are trained again.
 
     Raises:
-        OSError: A file is there, but the operating system does not let it be read.
+        OSError: A file exists but cannot be read.
     """
     for candidate in (path, previous(path)):
         try:
@@ -151,16 +151,16 @@ def load_newest(path: Path) -> Checkpoint | None:
 def state_of(model: keras.Model) -> dict[str, Array]:
     """Every array that the model's next training step depends on, by name.
 
-    The model must be compiled and its optimiser built.
+    The model must be compiled and its optimizer built.
     """
     return {name: value.numpy() for name, value in _variables(model).items()}
 
 
 def restore_state(model: keras.Model, state: Mapping[str, Array]) -> None:
-    """Put ``state`` back into a compiled model of the same spec, its optimiser built.
+    """Restore ``state`` into a compiled model of the same spec, with its optimizer built.
 
     Raises:
-        CheckpointError: The state is of another network or optimiser.
+        CheckpointError: The state belongs to another network or optimizer.
     """
     variables = _variables(model)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -171,9 +171,9 @@ def restore_state(model: keras.Model, state: Mapping[str, Array]) -> None:
 
 
 def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    # model.variables has weights and seed generators, but the metrics' too: those start anew each
-    # epoch. Numbered names, because Keras numbers layers on through a process's life: the same
-    # spec has other paths there than in a fresh process.
+    # model.variables has weights and seed generators, and metrics, which are reset each epoch.
+    # Names are numbers, because Keras numbers layers throughout a process: the same spec has
+    # other paths than in a fresh process.
     seeds = [variable for variable in model.variables if "seed_generator" in variable.path]
     groups = {"weight": model.weights, "optimizer": model.optimizer.variables, "seed": seeds}
     return {

@@ -7,26 +7,26 @@ import keras
 
 from models.spec import WARM_UP, TrainingSpec, warm_up_steps
 
-STEPS_AT_ONCE = 16  # that TensorFlow does in one call from Python
-MANY_STEPS = 200  # in an epoch: fewer do not earn back what the larger graph takes to build
+STEPS_AT_ONCE = 16  # steps per call from Python
+MANY_STEPS = 200  # per epoch: with fewer, the larger graph does not pay for its build time
 
 
 def norm_momentum(steps: int) -> float:
-    """How slowly batch normalisation's statistics follow batches, in epochs of ``steps`` steps.
+    """Momentum of batch normalization's statistics, in epochs of ``steps`` steps.
 
-    Keras's 0.99, but never so slowly that after an epoch more than a twentieth of them is still
-    what they began with. On few images that took many epochs, in which every normalised network
+    Keras's 0.99, but low enough that after an epoch at most a twentieth of them is still the
+    initial value. On few images 0.99 took many epochs, during which every normalized network
     looked like chance on the validation images, however well it had learned.
     """
     return min(0.99, 1 - 3 / max(steps, 4))  # (1 - 3 / n)^n is less than e^-3
 
 
 class DataLossModel(keras.Model):  # type: ignore[misc]  # Keras has no types
-    """A model whose validation loss is the data's alone.
+    """A model whose validation loss excludes the L2 penalty.
 
     Keras adds the L2 penalty to the loss it reports, on validation images too. With the strength
-    of L2 in the search space that would rank a strongly regularised network last however well it
-    generalises. What the optimiser minimises is untouched.
+    of L2 in the search space, that would rank a strongly regularized network last, however well
+    it generalizes. The loss that the optimizer minimizes is unchanged.
     """
 
     def compute_loss(
@@ -37,20 +37,20 @@ class DataLossModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The penalised loss to train on; the data's loss elsewhere."""
+        """The loss with the penalty in training; without it elsewhere."""
         if training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred))
 
     def _aggregate_additional_loss(self, loss: Any) -> Any:
-        # What a layer in half precision adds is in half precision, and Keras adds up equals only.
+        # A layer in half precision adds a loss in half precision; Keras adds equal types only.
         return keras.ops.cast(super()._aggregate_additional_loss(loss), keras.config.floatx())
 
 
 def compile_model(model: keras.Model, spec: TrainingSpec, steps: int) -> None:
-    """Compile for training with ``steps`` steps an epoch.
+    """Compile for training with ``steps`` steps per epoch.
 
-    With many steps, callbacks hear of every STEPS_AT_ONCE-th only.
+    With many steps, callbacks are called for every STEPS_AT_ONCE-th step only.
     """
     smoothing = spec.label_smoothing
     model.compile(
@@ -65,10 +65,10 @@ def compile_model(model: keras.Model, spec: TrainingSpec, steps: int) -> None:
 
 
 def _optimizer(spec: TrainingSpec, steps: int) -> keras.optimizers.Optimizer:
-    """The optimiser of a training of ``steps`` steps in all.
+    """The optimizer for a training of ``steps`` steps in total.
 
-    A schedule is a function of the optimiser's count of steps, which is in the checkpoint: a
-    training taken up again is where it was.
+    A schedule is a function of the optimizer's step count, which is in the checkpoint. So a
+    resumed training continues at the same rate.
     """
     decay = spec.weight_decay or None
     optimizer = (
@@ -84,12 +84,12 @@ def _optimizer(spec: TrainingSpec, steps: int) -> keras.optimizers.Optimizer:
 
 
 def has_averages(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimiser keeps moving averages of the weights."""
+    """Whether an optimizer keeps moving averages of the weights."""
     return bool(getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False))
 
 
 def _rate(spec: TrainingSpec, steps: int) -> float | keras.optimizers.schedules.CosineDecay:
-    """What ``models.spec.learning_rate_at`` says, as Keras has it."""
+    """The schedule of ``models.spec.learning_rate_at`` in Keras."""
     if spec.schedule == "constant":
         return spec.learning_rate
     rising = warm_up_steps(spec, steps)
@@ -102,7 +102,7 @@ def _rate(spec: TrainingSpec, steps: int) -> float | keras.optimizers.schedules.
 
 
 def _smoothed(share: float) -> Callable[[Any, Any], Any]:
-    """The cross-entropy with labels of which ``share`` is spread over all classes."""
+    """The cross-entropy with label smoothing: ``share`` is spread over all classes."""
 
     def loss(y: Any, y_pred: Any) -> Any:
         labels = keras.ops.one_hot(keras.ops.reshape(y, (-1,)), y_pred.shape[-1])

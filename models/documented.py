@@ -1,8 +1,8 @@
-"""The source documents' runs as specs, with the figures they report.
+"""The runs of the course project's report as specs, with their reported figures.
 
 Source: the course project's report "Model S without data augmentation" (2024), ten training
 runs on CIFAR-10 in the layout train/train1..train4, validation, test: 40,000, 10,000 and 10,000
-images. Where the report does not say a value, the entry's ``notes`` say what was taken and why.
+images. Where the report omits a value, the entry's ``notes`` state the value used and why.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from models.spec import (
 
 @dataclass(frozen=True)
 class LoggedEpoch:
-    """One epoch as the documents' log has it: its losses include the L2 penalty."""
+    """One epoch of a log in the report; its losses include the L2 penalty."""
 
     epoch: int
     loss: float
@@ -31,17 +31,17 @@ class LoggedEpoch:
 
 @dataclass(frozen=True)
 class DocumentedRun:
-    """One of the documents' training runs.
+    """A training run of the report.
 
     Attributes:
-        name: What the command line calls it.
+        name: Its name on the command line.
         title: What was new in it.
         model: Its network.
         training: How it was trained.
-        val_accuracy: Validation accuracy the documents report for it, None where they do not.
-        test_accuracy: Test accuracy they report, None where they do not.
+        val_accuracy: Reported validation accuracy, None if there is none.
+        test_accuracy: Reported test accuracy, None if there is none.
         first_epochs: The first epochs of its log, where the log starts with fresh weights.
-        notes: What the report leaves open, and what was taken here.
+        notes: Values that the report omits, and the values used here.
     """
 
     name: str
@@ -55,7 +55,7 @@ class DocumentedRun:
 
 
 BEST_TEST_ACCURACY = 0.8439
-"""Test accuracy of the documents' last run: the figure to beat."""
+"""Test accuracy of the report's last run: the figure to beat."""
 
 _NO_ROOM = (
     "Four valid convolutions with pooling need images of 46 pixels or more, and the report's "
@@ -64,7 +64,7 @@ _NO_ROOM = (
 
 
 def _plain(last_filters: int) -> ModelSpec:
-    """Run 1's network, without any regularisation."""
+    """Run 1's network, without regularization."""
     filters = (32, 64, 128, last_filters)
     return ModelSpec(
         blocks=tuple(Block(filters=f, padding="valid", batch_norm=False) for f in filters),
@@ -180,5 +180,5 @@ CIFAR_CLASSES = {
 
 
 def are_of_cifar10(classes: Iterable[str]) -> bool:
-    """Whether images of these classes are CIFAR-10's, of which the figures here are."""
+    """Whether the classes are those of CIFAR-10, which the figures here belong to."""
     return set(classes) == CIFAR_CLASSES

@@ -1,15 +1,15 @@
-"""What Keras, TensorFlow, NumPy and matplotlib read from the environment when they are imported.
+"""Environment variables that Keras, TensorFlow, NumPy and matplotlib read on import.
 
-A shell's profile, a notebook or an IDE sets such variables for other programs. Here they would
-change what is trained or drawn, or break it, and no setting of treino's would say so. Importing
-``models`` gives them the values below, in every process that imports any of ours.
+A shell's profile, a notebook or an IDE sets such variables for other programs. In treino they
+would change or break training and figures, without any setting showing it. Importing ``models``
+removes or sets them, in every process that imports treino's code.
 """
 
 import os
 import sys
 from collections.abc import Mapping
 
-# Left out, whatever they say.
+# Removed, whatever their value.
 _PREFIXES = (
     *("KERAS_", "TF_", "XLA_", "AUTOGRAPH_"),  # backend, float type, kernels, compiler, logs
     *("ONEDNN_", "DNNL_", "CUBLAS_", "NVIDIA_TF32_"),  # instructions and precision of kernels
@@ -18,29 +18,29 @@ _PREFIXES = (
 )
 _SET = {
     "KERAS_BACKEND": "tensorflow",
-    # The workers' numbers are TensorFlow's, whose threads the slot decides; other sums are small.
+    # Workers compute with TensorFlow, whose threads the slot sets; other sums are small.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # No display, and matplotlib's own style. Notebooks name a backend that is only theirs.
+    # No display, and matplotlib's default style. Notebooks set a backend of their own.
     "MPLBACKEND": "agg",
     "MATPLOTLIBRC": os.devnull,
 }
-_NOWHERE = f"{os.devnull}/"  # below it there is no file, and none can be made
-_CUDA_FOLDER = "--xla_gpu_cuda_data_dir="  # where CUDA is installed: this changes nothing trained
+_NOWHERE = f"{os.devnull}/"  # no file exists or can be created below it
+_CUDA_FOLDER = "--xla_gpu_cuda_data_dir="  # where CUDA is installed: no effect on results
 
 changed: list[str] = []
-"""Names of variables that are set and that treino does not use. Values may be secrets of other
-programs: those of Terraform begin like TensorFlow's."""
+"""Names of ignored variables that are set. Only names, because values may be secrets of other
+programs: Terraform's variables start like TensorFlow's."""
 
 
 def settled(environ: Mapping[str, str]) -> dict[str, str]:
-    """``environ`` as our processes have it."""
+    """``environ`` as treino's processes use it."""
     ours = {name: value for name, value in environ.items() if not name.startswith(_PREFIXES)}
-    # TensorFlow has oneDNN's convolutions, but leaves them off on some processors unless it is
-    # told: on one with AVX2 alone they train our networks 1.6 to 1.8 times as fast. The one
-    # variable of TensorFlow's that is the user's to choose.
+    # TensorFlow leaves oneDNN's convolutions off on some processors unless this is set. With AVX2
+    # alone they train treino's networks 1.6 to 1.8 times as fast. This is the only variable of
+    # TensorFlow's that the user may choose.
     onednn = environ.get("TF_ENABLE_ONEDNN_OPTS", "1").lower() not in ("0", "false")
-    # Keras finds no keras.json there; `restore_keras_home` makes the user's path of it again.
+    # Keras finds no keras.json there; `restore_keras_home` restores the user's path.
     home = environ.get("KERAS_HOME") or _default_keras_home()
     folders = [
         flag for flag in environ.get("XLA_FLAGS", "").split() if flag.startswith(_CUDA_FOLDER)
@@ -53,7 +53,7 @@ def settled(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def settle() -> None:
-    """Give this process, and those it starts, the environment that is `settled`."""
+    """Apply the environment of `settled` to this process and those it starts."""
     before, ours = dict(os.environ), settled(os.environ)
     for name in before.keys() - ours.keys():
         del os.environ[name]
@@ -62,9 +62,9 @@ def settle() -> None:
 
 
 def restore_keras_home() -> None:
-    """Let the user's own networks find what Keras keeps in his home: downloaded weights.
+    """Let the user's own networks find Keras's files in the home folder: downloaded weights.
 
-    Keras has been imported, and does not look for its configuration again.
+    Keras has been imported, and does not read its configuration again.
     """
     config = sys.modules["keras.src.backend.config"]
     home = os.environ["KERAS_HOME"].removeprefix(_NOWHERE)
@@ -72,6 +72,6 @@ def restore_keras_home() -> None:
 
 
 def _default_keras_home() -> str:
-    """Where Keras has its home by default."""
+    """Keras's default home folder."""
     home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
     return f"{home if os.access(home, os.W_OK) else '/tmp'}/.keras"  # noqa: S108 - Keras's choice

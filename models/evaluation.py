@@ -1,22 +1,22 @@
-"""What a classifier's probabilities say of its mistakes, as plain values: no Keras here."""
+"""Misclassified images of a classifier, as plain values without Keras."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-MISTAKES = 16  # as many as a page shows
+MISTAKES = 16  # as many as a report shows
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that was classified wrongly.
+    """A misclassified image.
 
     Attributes:
-        image: Its place among the images.
+        image: Its index among the images.
         truth: Number of its class.
-        predicted: Number of the class it was taken for.
-        probability: What the network gave that class, 0 to 1.
+        predicted: Number of the predicted class.
+        probability: Probability of the predicted class, 0 to 1.
     """
 
     image: int
@@ -28,12 +28,12 @@ class Mistake:
 def most_confident_mistakes(
     probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int32], most: int = MISTAKES
 ) -> tuple[Mistake, ...]:
-    """The wrongly classified images that the network was surest of, surest first.
+    """The misclassified images with the highest predicted probability, highest first.
 
     Args:
         probabilities: Of each class, shape (images, classes).
         labels: Numbers of the true classes, shape (images,).
-        most: How many at the most.
+        most: Maximum number.
     """
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)

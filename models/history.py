@@ -6,24 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
-MOST_EPOCHS = 100_000  # of one training
+MOST_EPOCHS = 100_000  # per training
 
 
 @dataclass(frozen=True)
 class EpochFigures:
-    """What one epoch of training came to.
+    """The figures of one epoch.
 
     Attributes:
         epoch: Number of the epoch, from 1.
         loss: Mean cross-entropy on the training images, in nats, without the L2 penalty and
             without label smoothing, as measured during the epoch (dropout on).
-        accuracy: Share of training images classified correctly, 0 to 1, measured likewise.
+        accuracy: Share of training images classified correctly, 0 to 1, measured in the same way.
         val_loss: Mean cross-entropy on the validation images, in nats, without either.
         val_accuracy: Share of validation images classified correctly, 0 to 1.
-        penalised_loss: ``loss`` with the L2 penalty and the smoothing: what the optimiser
-            minimises and, the documents having no smoothing, what their logs call loss.
-        penalised_val_loss: ``val_loss`` with the penalty at the end of the epoch: what the
-            documents' logs call val_loss.
+        penalised_loss: ``loss`` with the L2 penalty and the smoothing, which the optimizer
+            minimizes. The report, which has no smoothing, calls it loss.
+        penalised_val_loss: ``val_loss`` with the penalty at the end of the epoch. The report
+            calls it val_loss.
         learning_rate: The rate the epoch was trained with; with a schedule, its first step's.
         seconds: Wall time of the epoch, validation included.
     """
@@ -44,7 +44,7 @@ class EpochFigures:
 
 
 REPORTED = tuple(field.name for field in fields(EpochFigures) if field.name != "epoch")
-"""Names of the figures that training reports each epoch."""
+"""Names of the figures that training reports after each epoch."""
 
 
 def best_epoch(history: Sequence[EpochFigures]) -> EpochFigures | None:
@@ -54,7 +54,7 @@ def best_epoch(history: Sequence[EpochFigures]) -> EpochFigures | None:
 
 
 def to_csv(history: Sequence[EpochFigures]) -> str:
-    """The history as CSV text, a row an epoch, with a header."""
+    """The history as CSV text, one row per epoch, with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(EpochFigures)])
     writer.writeheader()

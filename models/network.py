@@ -1,4 +1,4 @@
-"""ModelSpec -> keras.Model."""
+"""Build a keras.Model from a ModelSpec."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,13 +32,13 @@ def build(
         classes: Number of classes.
         precision: Of the arithmetic: ``float32``, or ``bfloat16`` for all but the softmax. The
             weights are float32 in either case, and those of one network fit the other.
-        fused: Whether to be quick to train, with FusedNormalization. The weights fit, too.
-        momentum: How slowly the statistics of batch normalisation follow the batches, 0 to 1.
+        fused: Whether to use FusedNormalization, which trains faster. The weights fit, too.
+        momentum: Momentum of the statistics of batch normalization, 0 to 1.
 
     Raises:
         SpecError: The network does not fit images of this size.
     """
-    map_sides(spec, input_shape[0])  # a clear refusal, before Keras gives an unclear one
+    map_sides(spec, input_shape[0])  # a clear error before Keras raises an unclear one
     dtype = "mixed_bfloat16" if precision == "bfloat16" else precision
     norm = FusedNormalization if fused else layers.BatchNormalization
     normalise = partial(norm, momentum=momentum, dtype=dtype)
@@ -48,7 +48,7 @@ def build(
         x = layers.Resizing(spec.input_side, spec.input_side, dtype=dtype, name="resize")(x)
     for number, block in enumerate(spec.blocks, 1):
         for which in range(block.convolutions):
-            # The first has the name that the documents' only one always had.
+            # The first keeps the name it has in networks with one convolution per block.
             name = f"{number}b" if which else f"{number}"
             x = _convolve(x, block, name, dtype, normalise)
         x = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")(x)
@@ -82,13 +82,13 @@ def build(
 
 
 class FusedNormalization(layers.BatchNormalization):  # type: ignore[misc]  # Keras has no types
-    """Batch normalisation of maps whose training step is one operation of TensorFlow.
+    """Batch normalization of maps whose training step is one TensorFlow operation.
 
-    Keras's own makes a dozen of it, each of which goes through the whole map.
+    Keras's layer uses a dozen, each of which passes over the whole map.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalised ``inputs``; the moving statistics follow them in training."""
+        """Normalize ``inputs``; in training, update the moving statistics."""
         if not training:
             return super().call(inputs, training=training, mask=mask)
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -100,7 +100,7 @@ class FusedNormalization(layers.BatchNormalization):  # type: ignore[misc]  # Ke
             epsilon=self.epsilon,
             is_training=True,
         )
-        # The operation gives the unbiased estimate of the variance, Keras keeps the other.
+        # The operation returns the unbiased variance, Keras stores the biased one.
         values = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], tf.float32)
         for moving, now in (
             (self.moving_mean, mean),
@@ -117,7 +117,7 @@ def _convolve(
     dtype: str,
     normalise: Callable[..., layers.BatchNormalization],
 ) -> keras.KerasTensor:
-    """One convolution with what belongs to it, in the block's order."""
+    """One convolution with normalization and ReLU, in the block's order."""
     norm_first = block.batch_norm and block.norm_first
     x = layers.Conv2D(
         block.filters,

@@ -1,11 +1,11 @@
-"""Errors of a user's own code, each in one line that names its cause."""
+"""One-line messages for errors in a user's own code."""
 
 import re
 import sys
 import traceback
 from pathlib import Path
 
-SHOWN = 3  # of the user's lines that an error names: the last ones that were called
+SHOWN = 3  # the user's innermost lines that an error names, at most
 LONGEST = 300  # characters of an error's text
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -18,7 +18,7 @@ _MISSING = re.compile(r"Could not locate (class|function) '([^']+)'")
 _LAMBDA_LAYER = "deserialization of a `Lambda` layer"
 _LAMBDA = "lambda"
 _NO_CONFIG = re.compile(r"Object (\w+) was created by passing\s+non-serializable")
-# Lines of a message that say where in Keras or TensorFlow, not what.
+# Lines of a message about the place in Keras or TensorFlow, not the cause.
 _WHERE = (
     *("Exception encountered when calling", "Graph execution error", "Detected at node"),
     *("File ", "Stack trace for op", "in user code:", "[[{{node", "<stack trace", "Traceback"),
@@ -27,18 +27,18 @@ _WHERE = (
 
 
 class OwnCodeError(Exception):
-    """The user's code raised, or does not build what it should; one line, with the user's."""
+    """The user's code raised, or builds something invalid; a one-line message."""
 
 
 class CodeChangedError(Exception):
-    """The user's code is no longer what the study was made with; the message is one line."""
+    """The user's code differs from that of the study; a one-line message."""
 
 
 def cause(error: BaseException) -> str:
-    """What an error says, in one line: its type, Keras's layer if it names one, and the cause.
+    """An error in one line: its type, Keras's layer if it names one, and the cause.
 
-    Keras and TensorFlow say where they were before they say what was wrong, then show what they
-    were called with. Only what was wrong is kept, without colours, addresses and arrays.
+    Messages of Keras and TensorFlow contain the place, then the cause, then the arguments. Only
+    the cause is kept, without colors, addresses and arrays.
     """
     text = _ANSI.sub("", str(error)).partition("\nArguments received by ")[0]
     lines = [line.strip() for line in text.splitlines()]
@@ -63,7 +63,7 @@ def cause(error: BaseException) -> str:
 
 
 def told(error: BaseException, folder: Path) -> str:
-    """An error of the user's code in one line: his lines that led to it, and its cause."""
+    """An error of the user's code in one line: the user's lines that led to it, and the cause."""
     where = [
         f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}: {(frame.line or '')[:100]}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -108,7 +108,7 @@ def why_not_loadable(error: BaseException) -> str:
 
 
 def is_below(file: str, folder: Path) -> bool:
-    """Whether a file is the user's: not of Python or of treino, which may lie in his folder."""
+    """Whether a file is the user's, not Python's or treino's."""
     path, ours = Path(file), Path(__file__).parent.parent
     others = [ours / package for package in ("data", "models", "search", "storage")]
     others += [Path(prefix) for prefix in (sys.prefix, sys.base_prefix)]

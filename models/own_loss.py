@@ -1,4 +1,4 @@
-"""What the loss that a user compiles with says of a network's outputs, and how to train by it."""
+"""Read the loss that a user compiled with, and check that it is a cross-entropy."""
 
 import inspect
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _FUNCTIONS = {
     keras.losses.categorical_crossentropy: "categorical",
     keras.losses.binary_crossentropy: "binary",
 }
-# What a cross-entropy may be given beside these: only in their plain state.
+# Other arguments of a cross-entropy, accepted only with their default values.
 _PLAIN = {"ignore_class": (None,), "axis": (-1,)}
 
 
@@ -31,10 +31,10 @@ class OwnLoss:
     """A cross-entropy that a user compiled with.
 
     Attributes:
-        name: Of Keras's class or function.
-        kind: ``categorical``: of one value a class, whatever labels it takes; ``binary``.
+        name: Name of Keras's class or function.
+        kind: ``categorical``: one value per class, for any form of labels; or ``binary``.
         from_logits: Whether the outputs are logits.
-        label_smoothing: The share of a label that is spread over all classes.
+        label_smoothing: Share of a label that is spread over all classes.
     """
 
     name: str
@@ -44,10 +44,10 @@ class OwnLoss:
 
 
 def loss_of(model: keras.Model) -> OwnLoss | None:
-    """The loss that a model was compiled with; None if it was compiled with none, or not at all.
+    """The loss that a model was compiled with; None if there is none.
 
     Raises:
-        OwnCodeError: It is another loss than a cross-entropy, which is what a study minimises.
+        OwnCodeError: It is not a cross-entropy, which is what a study minimizes.
     """
     if not model.compiled or getattr(model, "loss", None) is None:
         return None
@@ -55,7 +55,7 @@ def loss_of(model: keras.Model) -> OwnLoss | None:
     if weights is not None and set(_values(weights)) != {1.0}:
         raise OwnCodeError(
             f"the network is compiled with loss_weights={weights!r:.80}: leave them out, a study "
-            "minimises the cross-entropy alone"
+            "minimizes the cross-entropy alone"
         )
     loss = model.loss
     many = _values(loss) if isinstance(loss, list | tuple | Mapping) else [loss]
@@ -105,7 +105,7 @@ def _recognised(loss: Any) -> OwnLoss:
 
 
 def _is_plain(kind: type, keras_kind: type) -> bool:
-    """Whether a class computes what Keras's does, whatever it is called."""
+    """Whether a class computes the same as Keras's class, whatever its name."""
     return all(
         inspect.getattr_static(kind, method) is inspect.getattr_static(keras_kind, method)
         for method in ("call", "__call__")
@@ -126,6 +126,6 @@ def _many(of: Any) -> bool:
 
 
 def _compiled_with(model: keras.Model) -> Mapping[str, Any]:
-    """What ``compile`` was given, as Keras keeps it."""
+    """The arguments of ``compile``, as Keras stores them."""
     kept = getattr(getattr(model, "_compile_config", None), "config", None)
     return kept if isinstance(kept, Mapping) else {}

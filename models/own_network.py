@@ -1,4 +1,4 @@
-"""Networks that a user's own function builds."""
+"""Build and check networks from a user's own function."""
 
 import inspect
 import weakref
@@ -17,15 +17,15 @@ from models.own_trial import OwnTrial, Value, given
 from models.own_view import of_normalization, scales
 from models.spec import OwnSpec
 
-CLOSE = 0.01  # how far from 1 probabilities may add up, in half precision
-# What trains, judges and predicts for treino is treino's; a model with its own is not obeyed.
+CLOSE = 0.01  # tolerance for the sum of probabilities, in half precision
+# treino trains, validates and predicts itself; a model that overrides these is refused.
 _TRAINING = (
     *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"),
     *("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch"),
     *("make_train_function", "make_test_function", "make_predict_function"),
 )
 
-# Variables of networks built before in this process, by identity.
+# Variables of networks built earlier in this process, by identity.
 _built: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 
 
@@ -36,10 +36,10 @@ class OwnNetwork:
     Attributes:
         model: From raw images, (n, height, width, channels) with values 0 to 255, to (n, classes)
             probabilities; not compiled.
-        optimizer: The user's own, not used yet; None if the network did not come compiled.
-        loss: What the user compiled it with; None if with nothing.
+        optimizer: The user's optimizer, unused; None if the network was not compiled.
+        loss: The loss that the user compiled with; None if there is none.
         scales: Whether the network seems to scale its images.
-        remarks: What the user should know, a line each.
+        remarks: Warnings for the user, one line each.
     """
 
     model: keras.Model
@@ -50,17 +50,17 @@ class OwnNetwork:
 
     @property
     def label_smoothing(self) -> float:
-        """The share of a label that is spread over all classes in training."""
+        """Share of a label that is spread over all classes in training."""
         return self.loss.label_smoothing if self.loss else 0.0
 
 
 @dataclass(frozen=True)
 class OwnCode:
-    """A user's function; its file is run anew for every network.
+    """A user's function; its file runs anew for every network.
 
     Attributes:
         reference: The file or module, a colon, and the function's name.
-        digest: Hexadecimal digest of the file and of what it imports at its top from its folder.
+        digest: Hexadecimal digest of the file and of its top-level imports from its folder.
     """
 
     reference: str
@@ -70,14 +70,14 @@ class OwnCode:
         """The network for a trial.
 
         Raises:
-            OwnCodeError: The function raises, or builds no classifier for such images.
-            CodeChangedError: Its file is not what it was.
+            OwnCodeError: The function raises, or builds no classifier for these images.
+            CodeChangedError: Its file has changed.
         """
         with running(self.reference) as source:
             if source.digest != self.digest:
                 raise CodeChangedError(
                     f"{self.reference} is not what the study was made with (now {source.digest}, "
-                    f"then {self.digest}): put it back, or name another STUDY="
+                    f"then {self.digest}): restore it, or name another STUDY="
                 )
             arguments = (trial, input_shape, classes)
             try:
@@ -96,7 +96,7 @@ class OwnCode:
 
 
 def load(reference: str) -> OwnCode:
-    """Run the user's file, or import his module, and find the function in it.
+    """Run the user's file, or import the module, and find the function in it.
 
     Raises:
         OwnCodeError: There is no such file, module or function, or it raises.
@@ -109,18 +109,18 @@ def build(spec: OwnSpec, input_shape: tuple[int, int, int], classes: int) -> Own
     """The network that the user's function builds for a configuration, with fresh weights.
 
     Raises:
-        OwnCodeError: The function raises, or builds no classifier for such images.
-        CodeChangedError: Its file is not what it was.
+        OwnCodeError: The function raises, or builds no classifier for these images.
+        CodeChangedError: Its file has changed.
     """
     return OwnCode(spec.code, spec.digest).build(given(dict(spec.params)), input_shape, classes)
 
 
 def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> OwnNetwork:
-    """A user's model as treino needs it: from raw images to probabilities.
+    """Turn a user's model into one from raw images to probabilities.
 
     Raises:
-        OwnCodeError: It does not take such images, does not tell so many classes apart, or trains
-            in a way of its own.
+        OwnCodeError: It does not accept these images, has another number of classes, or overrides
+            training.
     """
     _check_stock_training(model)
     loss = loss_of(model)
@@ -132,7 +132,7 @@ def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int)
         is_graph = len(getattr(model, "inputs", ())) == len(getattr(model, "outputs", ())) == 1
         logit = binary and is_graph and _without_sigmoid(model)
         if is_graph:
-            # Without the user's optimiser, which would be saved with it.
+            # Without the user's optimizer, which would be saved with it.
             outputs = keras.Model(model.inputs[0], model.outputs[0])(inputs)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
@@ -147,12 +147,12 @@ def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int)
         from_logits = logit or bool(loss and loss.from_logits)
         if not from_logits and (loss is None or not _are_shares(_tried(whole, input_shape))):
             raise OwnCodeError(
-                "the network's one output is no probability: end it with a sigmoid, or compile it "
-                "with BinaryCrossentropy(from_logits=True)"
+                "the network's one output is not a probability: end it with a sigmoid, or compile "
+                "it with BinaryCrossentropy(from_logits=True)"
             )
         outputs = _as_two(outputs, from_logits=from_logits)
     else:
-        # As Keras does: a softmax is one, also where the loss is told to expect logits.
+        # As in Keras: a softmax counts, even if the loss expects logits.
         values = _tried(whole, input_shape)
         from_logits = not _add_up(values)
         if from_logits:
@@ -173,15 +173,16 @@ def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int)
 
 
 def _unused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The user's optimiser, or one like it if it has seen weights already.
+    """The user's optimizer, or a copy if it has been used already.
 
-    The user's own is the better one: what it leaves out of weight decay, say, is in no config.
+    The original is preferred: weights excluded from weight decay, for example, are not in the
+    config.
     """
     counters = [name for name, value in vars(optimizer).items() if isinstance(value, tf.Variable)]
     if counters:
         raise OwnCodeError(
-            f"the optimiser {type(optimizer).__name__} keeps {counters[0]} as a tf.Variable, which "
-            "Keras does not count as its own, and no checkpoint holds: use keras.Variable"
+            f"the optimizer {type(optimizer).__name__} has {counters[0]} as a tf.Variable, which "
+            "Keras does not track and checkpoints do not contain: use keras.Variable"
         )
     if not optimizer.built:
         return optimizer
@@ -189,8 +190,8 @@ def _unused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer
         return type(optimizer).from_config(optimizer.get_config())
     except Exception as error:
         raise OwnCodeError(
-            f"the optimiser {type(optimizer).__name__} was used already, and there is no making "
-            f"another like it ({cause(error)}): make a new one in each call, and only compile"
+            f"the optimizer {type(optimizer).__name__} was used already and cannot be copied "
+            f"({cause(error)}): create a new one in each call, and only compile"
         ) from error
 
 
@@ -204,9 +205,9 @@ def _check_stock_training(model: keras.Model) -> None:
     ]
     if changed:
         raise OwnCodeError(
-            f"{type(model).__name__} has its own {', '.join(changed)}, which treino would not "
-            "call: it trains and judges every network in the same way; move what it does to "
-            "layers, add_loss or the optimiser"
+            f"{type(model).__name__} has its own {', '.join(changed)}, which treino does not "
+            "call: it trains and validates every network in the same way; move the code to "
+            "layers, add_loss or the optimizer"
         )
 
 
@@ -214,8 +215,8 @@ def _check_unshared(model: keras.Model) -> None:
     shared = [v.path for v in model.variables if id(v) in _built]
     if shared:
         raise OwnCodeError(
-            f"the network shares the variable {shared[0]} with one built before: make its layers "
-            "in the function, not once for all"
+            f"the network shares the variable {shared[0]} with one built before: create its layers "
+            "in the function, not outside of it"
         )
     _built.update({id(variable): variable for variable in model.variables})
 
@@ -270,15 +271,15 @@ def _one_for_two(outputs: Any, classes: int) -> bool:
 
 
 def _without_sigmoid(model: keras.Model) -> bool:
-    """Take the sigmoid off the end of a graph of layers; whether there was one to take off.
+    """Remove a sigmoid at the end of a graph of layers; returns whether there was one.
 
-    What comes before it says more than the probability does, which in float32 is 1 from 17 on:
-    there, nothing would be learned from a mistake.
+    Logits hold more information than probabilities. In float32 the probability is 1 from logit 17
+    on, and nothing would be learned from a mistake there.
     """
     for layer in model.layers:
         try:
             is_last = layer.output is model.outputs[0]
-        except (AttributeError, ValueError):  # it was never called, or several times
+        except (AttributeError, ValueError):  # never called, or several times
             continue
         if is_last and getattr(layer, "activation", None) is keras.activations.sigmoid:
             layer.activation = keras.activations.linear
@@ -287,7 +288,7 @@ def _without_sigmoid(model: keras.Model) -> bool:
 
 
 def _as_two(outputs: keras.KerasTensor, *, from_logits: bool) -> keras.KerasTensor:
-    """What one value says of two classes: logits, or probabilities; in Keras's own layers."""
+    """Turn one output into values of two classes, logits or probabilities, with Keras layers."""
     dtype = _full(outputs)
     other = keras.layers.Rescaling(0.0, dtype=dtype, name="other_class")
     if not from_logits:
@@ -330,7 +331,7 @@ def _size(shape: Any) -> str:
 
 
 def _arity(function: Callable[..., Any]) -> int:
-    """How many of trial, input shape and classes a function takes: one, as in KerasTuner, or three.
+    """Number of arguments of a function: one (trial), as in KerasTuner, or three.
 
     Raises:
         TypeError: Another number.
@@ -347,6 +348,6 @@ def _arity(function: Callable[..., Any]) -> int:
 
 
 def _with(params: Mapping[str, Value]) -> str:
-    """The values that the function had been given."""
+    """The parameter values of the call, for a message."""
     shown = ", ".join(f"{name}={value!r}" for name, value in params.items())
     return f" (with {shown[:200]})" if shown else ""

@@ -1,6 +1,6 @@
-"""A user's own file or module, run anew for each network.
+"""Run a user's own file or module anew for each network.
 
-Running the file that the user names is what he asked for; nothing else is run from a disk.
+Only the file that the user names, and what it imports, is run.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ import keras
 
 from models.own_errors import OwnCodeError, is_below, told
 
-# Names at the top of our repository: the user's modules of these names come first.
+# Top-level names of treino's packages: the user's modules with these names take precedence.
 OURS = ("data", "models", "search", "storage", "benchmarks", "examples", "tests")
 _INSTALLED = ("site-packages", "dist-packages")
 
 _imported: dict[tuple[Path, bytes], list[Path]] = {}  # by a file's folder and content
-_kept: set[str] = set()  # names of the user's modules that cannot be imported twice
+_kept: set[str] = set()  # the user's modules that cannot be imported twice
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Source:
 
     Attributes:
         function: The function.
-        folder: Where the user's files are: a traceback's lines from there are his.
-        digest: Hexadecimal digest of the file and of what it imports at its top from its folder.
+        folder: Folder of the user's files, to recognize them in tracebacks.
+        digest: Hexadecimal digest of the file and of its top-level imports from its folder.
     """
 
     function: Callable[..., Any]
@@ -45,11 +45,11 @@ class Source:
 
 @contextmanager
 def running(reference: str) -> Iterator[Source]:
-    """Run the user's file or module, with what it imports from its folder, and give its function.
+    """Run the user's file or module, with its imports from its folder, and yield its function.
 
-    Everything at the top of these files is made anew, so that no layer, optimiser or counter
-    passes from one network to the next. Inside the context, modules beside the user's file come
-    before ours of the same name; afterwards ours are back.
+    Everything at the top level of these files is created anew, so that no layer, optimizer or
+    counter passes from one network to the next. Inside the context, modules beside the user's
+    file take precedence over treino's of the same name.
 
     Args:
         reference: The file or module, a colon, and the function's name.
@@ -62,7 +62,7 @@ def running(reference: str) -> Iterator[Source]:
     of_file = path.suffix == ".py"
     folder = path.parent if of_file else Path.cwd()
     if str(folder) not in sys.path:
-        # At the end: a file of the user's must not stand in for one that TensorFlow imports later.
+        # Appended: a file of the user's must not replace one that TensorFlow imports later.
         sys.path.append(str(folder))
     with _user_first(folder):
         before = set(sys.modules) - _kept
@@ -93,7 +93,7 @@ def running(reference: str) -> Iterator[Source]:
 
 @contextmanager
 def keras_settings_kept() -> Iterator[None]:
-    """Undo what a user's code sets for all of Keras: float type, image format, dtype policy."""
+    """Restore Keras's global settings afterwards: float type, image format, dtype policy."""
     floatx, image_format = keras.config.floatx(), keras.config.image_data_format()
     epsilon = keras.config.epsilon()
     try:
@@ -102,7 +102,7 @@ def keras_settings_kept() -> Iterator[None]:
         keras.config.set_floatx(floatx)
         keras.config.set_image_data_format(image_format)
         keras.config.set_epsilon(epsilon)
-        # Only now, because to ask for the policy settles it: before, a user's set_floatx decides.
+        # Only now, because reading the policy fixes it: before, a user's set_floatx decides.
         if keras.config.dtype_policy().name != floatx:
             keras.config.set_dtype_policy(floatx)
 
@@ -127,8 +127,8 @@ class _Beside(MetaPathFinder):
 
 @contextmanager
 def _user_first(folder: Path) -> Iterator[None]:
-    """Let modules in ``folder`` come before ours of the same name, which return afterwards."""
-    importlib.invalidate_caches()  # a file may be newer than what Python remembers of its folder
+    """Give modules in ``folder`` precedence over treino's of the same name, temporarily."""
+    importlib.invalidate_caches()  # a file may be newer than Python's cached listing of its folder
     names = [name for name in OURS if _has_another(folder, name)]
     of_names = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in names}
     finder = _Beside(folder, names)
@@ -145,23 +145,23 @@ def _user_first(folder: Path) -> Iterator[None]:
 
 
 def _has_another(folder: Path, name: str) -> bool:
-    """Whether a folder has a module of this name, and not the one that is ours."""
+    """Whether a folder has a module of this name that is not treino's."""
     spec = PathFinder.find_spec(name, [str(folder)])
     if spec is None:
         return False
     places = [Path(place) for place in spec.submodule_search_locations or ()]
     if (Path(__file__).parent.parent / name).resolve() in [place.resolve() for place in places]:
         return False
-    # Without __init__.py any folder is a package: one of images is none.
+    # Without __init__.py any folder is a package, even one of images.
     return spec.origin is not None or any(True for p in places for _ in p.glob("*.py"))
 
 
 def _forget(
     before: set[str], folder: Path, place: str, file_module: types.ModuleType | None
 ) -> None:
-    """Take the user's modules out of ``sys.modules``, so that the next run makes them anew.
+    """Remove the user's modules from ``sys.modules``, so that the next run creates them anew.
 
-    But for that of the file itself, which the next run replaces: its classes may look for it.
+    The module of the file itself stays until the next run: its classes may look it up.
     """
     users: dict[str, Path] = {}
     for name in [n for n in sys.modules if n not in before]:
@@ -169,7 +169,7 @@ def _forget(
         file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
         if file and is_below(file, folder) and module is not file_module:
             users[name] = Path(file)
-    # Compiled modules are loaded once a process, and others hold on to them.
+    # Compiled modules are loaded once per process, and others keep references to them.
     compiled = {_top(name) for name, file in users.items() if file.suffix not in (".py", "")}
     for name, file in users.items():
         own_package = file_module is None and _top(name) == _top(place)
@@ -185,12 +185,12 @@ def _top(name: str) -> str:
 
 
 def _run(path: Path, content: bytes) -> types.ModuleType:
-    """The module of a file's content: just what was read, and no stale bytecode."""
-    # Not by its own name, which might be that of a package of ours: data.py, models.py.
+    """Create a module from a file's content as read, without stale bytecode."""
+    # With a prefix, because its name may be that of a package of treino's: data.py, models.py.
     module = types.ModuleType(f"own_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
-    exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - what the user asked for
+    exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - the user named this file
     return module
 
 
@@ -198,7 +198,7 @@ def _digest(content: bytes, modules: list[types.ModuleType], folder: Path) -> st
     whole = hashlib.sha256(content)
     files = {Path(f) for m in modules if (f := getattr(m, "__file__", None))}
     imported = sorted(file for file in files if is_below(str(file), folder))
-    # What the same content imported first: modules that cannot be imported twice are there later.
+    # The imports of the first run: modules that cannot be imported twice are missing later.
     for file in _imported.setdefault((folder, content), imported):
         whole.update(f"\0{file.relative_to(folder)}\0".encode())
         whole.update(file.read_bytes())

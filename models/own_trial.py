@@ -1,6 +1,6 @@
-"""The trial that a user's own ``build`` function sees, and what treino learns by trying it.
+"""The trial for a user's own ``build`` function, and the search for its parameters.
 
-No Keras and no Optuna here. The suggestions are spelled as Optuna spells them.
+Neither Keras nor Optuna is used here. The suggest methods have Optuna's names.
 """
 
 import math
@@ -14,13 +14,13 @@ from models.spec import Spec
 
 Value: TypeAlias = bool | int | float | str | None
 
-MOST_DRAWS = 200  # how often ``explore`` calls at the most
-QUIET = 10  # calls in a row without anything new, after which there is nothing more to find
-FEW = 8  # a range of so many whole numbers is gone through one by one
+MOST_DRAWS = 200  # most calls by ``explore``
+QUIET = 10  # calls in a row without anything new after which random calls end
+FEW = 8  # every value of an integer range of at most this size is tried
 
 
 class Whole(Spec):
-    """Whole numbers from ``low`` to ``high``, both included, by ``step``."""
+    """Integers from ``low`` to ``high``, inclusive, by ``step``."""
 
     kind: Literal["whole"] = "whole"
     low: int
@@ -29,7 +29,7 @@ class Whole(Spec):
     log: bool = False
 
     def ends(self) -> list[Value]:
-        """The values that have to be tried: all, if they are few."""
+        """The values to try: all, if they are few."""
         values = range(self.low, self.high + 1, self.step)
         return list(values) if len(values) <= FEW else [self.low, self.high]
 
@@ -39,7 +39,7 @@ class Whole(Spec):
 
 
 class Real(Spec):
-    """Numbers from ``low`` to ``high``, both included; any, or by ``step``."""
+    """Numbers from ``low`` to ``high``, inclusive; continuous, or by ``step``."""
 
     kind: Literal["real"] = "real"
     low: float
@@ -48,7 +48,7 @@ class Real(Spec):
     log: bool = False
 
     def ends(self) -> list[Value]:
-        """The values that have to be tried."""
+        """The values to try."""
         return [self.low, self.high]
 
     def draw(self, source: random.Random) -> Value:
@@ -67,7 +67,7 @@ class Choice(Spec):
     choices: tuple[Value, ...]
 
     def ends(self) -> list[Value]:
-        """The values that have to be tried: all."""
+        """The values to try: all."""
         return list(self.choices)
 
     def draw(self, source: random.Random) -> Value:
@@ -77,22 +77,22 @@ class Choice(Spec):
 
 Range: TypeAlias = Annotated[Whole | Real | Choice, Field(discriminator="kind")]
 RANGES: TypeAdapter[dict[str, Range]] = TypeAdapter(dict[str, Range])
-"""Ranges by parameter, to JSON and back."""
+"""Converts ranges by parameter to JSON and back."""
 
 
 class UnknownParameterError(Exception):
-    """A build function asks for a parameter that it never asked for when it was tried."""
+    """A build function requests a parameter that ``explore`` did not find."""
 
 
 class OwnTrial:
-    """What a user's ``build`` asks for its parameters, as it would ask an Optuna trial.
+    """A trial from which a user's ``build`` requests parameters, as from an Optuna trial.
 
     Attributes:
-        params: The values given so far, by name.
+        params: The values so far, by name.
 
     Args:
-        choose: Gives the value of a parameter, from its name, its range and the values that the
-            trial gave before.
+        choose: Returns the value of a parameter, from its name, its range and the previous values
+            of the trial.
     """
 
     def __init__(self, choose: Callable[[str, Range, Mapping[str, Value]], Value]) -> None:
@@ -102,13 +102,13 @@ class OwnTrial:
 
     @property
     def ranges(self) -> dict[str, Range]:
-        """The ranges asked for so far, by name."""
+        """The requested ranges so far, by name."""
         return dict(self._ranges)
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        """A whole number from ``low`` to ``high``, both included.
+        """An integer from ``low`` to ``high``, inclusive.
 
         Raises:
             ValueError: The range is empty, or ``name`` had another range before.
@@ -124,7 +124,7 @@ class OwnTrial:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """A number from ``low`` to ``high``, both included.
+        """A number from ``low`` to ``high``, inclusive.
 
         Raises:
             ValueError: The range is empty, or ``name`` had another range before.
@@ -143,7 +143,7 @@ class OwnTrial:
         """One of ``choices``: texts, numbers, True, False or None.
 
         Raises:
-            ValueError: There are none, or they are something else, or ``name`` had others before.
+            ValueError: There are no choices, one has another type, or ``name`` had others before.
         """
         if not choices or any(not isinstance(c, bool | int | float | str | None) for c in choices):
             raise ValueError(
@@ -167,7 +167,7 @@ class OwnTrial:
 
 
 def given(params: Mapping[str, Value]) -> OwnTrial:
-    """The trial of a configuration: its values, and nothing else."""
+    """A trial that answers from a configuration's values."""
 
     def choose(name: str, *_: object) -> Value:
         if name not in params:
@@ -181,11 +181,11 @@ def given(params: Mapping[str, Value]) -> OwnTrial:
 
 
 def explore(call: Callable[[OwnTrial], None], seed: int = 0) -> dict[str, Range]:
-    """Every parameter that a function asks for, by calling it with one trial after the other.
+    """Find the parameters that a function requests, by calling it with several trials.
 
-    Parameters may be asked for under conditions. So every choice and the ends of every range are
-    tried; first as they come, the rest at random, until QUIET calls in a row bring nothing new;
-    then those that are left, each in the company in which its parameter first came up.
+    Parameters may be requested under conditions. So every choice and both ends of every range are
+    tried: first in order, the rest at random, until QUIET calls in a row bring nothing new; then
+    the remaining values, each with the values under which its parameter first appeared.
 
     Raises:
         ValueError: A parameter has one range in one call and another in the next.
@@ -247,7 +247,7 @@ def _check(
 
 
 def _steps(low: float, high: float, step: float) -> int:
-    """Steps from ``low`` to the last value that is not above ``high``, but for rounding."""
+    """Number of steps from ``low`` to the last value up to ``high``, with rounding tolerance."""
     return math.floor((high - low) / step + 1e-8)
 
 

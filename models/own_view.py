@@ -1,4 +1,4 @@
-"""What can be seen of a user's network: its layers, and whether others can load it."""
+"""Inspect a user's network: its layers, and whether it can be loaded elsewhere."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +16,10 @@ _SCALING = {
 
 
 def check_loadable(model: keras.Model) -> None:
-    """Refuse a network that could be trained but not handed over.
+    """Refuse a network that could be trained but not delivered.
 
     Raises:
-        OwnCodeError: It has layers that Keras does not know, or does not load for safety's sake.
+        OwnCodeError: It has layers that Keras does not know, or refuses to load as unsafe.
     """
     try:
         content = keras.saving.serialize_keras_object(model)
@@ -31,7 +31,7 @@ def check_loadable(model: keras.Model) -> None:
 
 
 def scales(model: keras.Model) -> bool:
-    """Whether a network seems to scale its images; True where its layers cannot be seen."""
+    """Whether a network seems to scale its images; True if its layers are not accessible."""
     return any(
         _is_foreign(layer) or type(layer).__name__ in _SCALING or _is_adapted(layer)
         for layer in _layers(model)
@@ -41,17 +41,17 @@ def scales(model: keras.Model) -> bool:
 def described(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, loss: OwnLoss | None
 ) -> dict[str, Any]:
-    """How a network of the user's own is trained and loaded, as values that JSON has.
+    """How a user's own network is trained and loaded, as JSON-compatible values.
 
     Args:
         model: The network.
-        optimizer: What it is trained with.
-        loss: What the user compiled it with; None if with nothing.
+        optimizer: Its optimizer.
+        loss: The loss that the user compiled with; None if there is none.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     try:
         config = keras.saving.serialize_keras_object(inner)["config"]
-    except Exception:  # noqa: BLE001 - an optimiser of the user's need not be able to tell
+    except Exception:  # noqa: BLE001 - a user's optimizer may not support it
         config = {"learning_rate": float(inner.learning_rate)}
     return {
         "optimizer": {"name": type(inner).__name__, "config": config},
@@ -65,7 +65,7 @@ def described(
 
 
 def _custom(config: Any) -> set[str]:
-    """Registered names of what a saved network needs beside Keras."""
+    """Registered names of custom objects that a saved network needs."""
     if isinstance(config, Mapping):
         name = config.get("registered_name")
         if name == "function":
@@ -78,7 +78,7 @@ def _custom(config: Any) -> set[str]:
 
 
 def _layers(model: keras.Model) -> list[Any]:
-    """A model with all layers and operations in it that can be seen."""
+    """A model with all its accessible layers and operations."""
     layers = [model]
     for layer in layers:
         if not _is_foreign(layer):
@@ -91,7 +91,7 @@ def _is_foreign(layer: Any) -> bool:
 
 
 def _is_adapted(layer: Any) -> bool:
-    """Whether a layer is a Normalization that changes anything."""
+    """Whether a layer is a Normalization with an effect."""
     if not isinstance(layer, keras.layers.Normalization):
         return False
     if layer.input_mean is not None or not layer.built:
@@ -100,7 +100,7 @@ def _is_adapted(layer: Any) -> bool:
 
 
 def of_normalization(model: keras.Model) -> list[str]:
-    """What is to be said of a network's Normalization layers: nothing where they are adapted."""
+    """Warnings about a network's Normalization layers that are not adapted."""
     layers = [layer for layer in _layers(model) if isinstance(layer, keras.layers.Normalization)]
     if all(map(_is_adapted, layers)):
         return []

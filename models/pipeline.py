@@ -1,4 +1,4 @@
-"""From arrays of images to batches, in an order that depends on seed and epoch alone."""
+"""Batches from arrays of images, in an order that depends only on seed and epoch."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from models.spec import EVALUATION_BATCH
 
-PIECE = 2 * 2**20  # bytes of images that are gathered in one go, where a batch has not more
-_AUGMENTATION = 1  # tells the random numbers of augmentation from those of the order
+PIECE = 2 * 2**20  # bytes of images gathered at once, unless a batch is larger
+_AUGMENTATION = 1  # separates the random numbers of augmentation from those of the order
 
 
 class Images(Protocol):
-    """Labelled images: what this package needs to know of a data set's split."""
+    """Labelled images of a split, as this package needs them."""
 
     @property
     def images(self) -> npt.NDArray[np.uint8]:
@@ -31,7 +31,7 @@ class Images(Protocol):
 
 
 def epoch_order(parts: tuple[int, ...], seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    """The order in which an epoch sees its images: part after part, each shuffled.
+    """The order of images in an epoch: part after part, each shuffled.
 
     Args:
         parts: Sizes of the consecutive parts; one part is a plain shuffle.
@@ -53,8 +53,8 @@ def augmented(
 ) -> npt.NDArray[np.uint8]:
     """Images (n, height, width, channels), each flipped left to right or not, and shifted.
 
-    A shift is of up to an eighth of the side, in pixels, down and across; what comes in at an
-    edge is the image's reflection there.
+    A shift is up to an eighth of the side, in pixels, vertically and horizontally. The border is
+    filled with the image's reflection.
 
     Args:
         images: The images.
@@ -98,9 +98,9 @@ class TrainingBatches:
     def _pieces(self) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]:
         order = epoch_order(self._parts, self._seed, self.epoch)
         for start in range(0, len(order), self._batch_size):
-            # In sorted order a memory map is read forwards; within a batch order means nothing.
+            # Sorted, so that a memory map is read forwards; order within a batch does not matter.
             order[start : start + self._batch_size].sort()
-        # All drawn at once: the same whatever the pieces are.
+        # All drawn at once, so they do not depend on the pieces.
         random = np.random.default_rng((self._seed, self.epoch, _AUGMENTATION))
         chances = random.random((len(order), 3))
         a_batch = self._batch_size * math.prod(self._split.images.shape[1:])
@@ -114,7 +114,7 @@ class TrainingBatches:
 
 
 def evaluation_batches(split: Images) -> tf.data.Dataset:
-    """All images of ``split`` in their own order, in large batches."""
+    """All images of ``split`` in stored order, in large batches."""
 
     def pieces() -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]:
         for start in range(0, len(split.labels), EVALUATION_BATCH):
@@ -129,20 +129,20 @@ def _dataset(
     pieces: Callable[[], Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]]],
     batch_size: int,
 ) -> tf.data.Dataset:
-    """Batches cut from ``pieces``, which are of whole batches, but for the last."""
+    """Batches cut from ``pieces``, which hold whole batches, except the last."""
     signature = (
         tf.TensorSpec((None, *split.images.shape[1:]), tf.as_dtype(split.images.dtype)),
         tf.TensorSpec((None,), tf.int32),
     )
     steps = math.ceil(len(split.labels) / batch_size)
-    # TensorFlow calls Python for each piece, which costs as much as the copying of many images.
+    # TensorFlow calls Python for each piece, which costs as much as copying many images.
     dataset = tf.data.Dataset.from_generator(pieces, output_signature=signature)
     dataset = dataset.rebatch(batch_size)
-    # Keras would otherwise learn the length from the first epoch, and warn that data ran out.
+    # Otherwise Keras learns the length from the first epoch, and warns that data ran out.
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
-    # Nothing here can be tuned. The thread that would tune sleeps longer the longer an epoch takes,
-    # up to a minute, and now and then misses that its iterator is to go, which then waits for it.
+    # There is nothing to tune. The tuning thread sleeps up to a minute, longer for longer epochs,
+    # and sometimes misses that its iterator closes, which then waits for it.
     options.autotune.enabled = False
     return dataset.with_options(options)

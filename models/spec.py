@@ -1,7 +1,7 @@
-"""What a network is and how it is trained, as plain values.
+"""Specs of networks and trainings, as plain values.
 
-No Keras and no Optuna here: a spec is what passes between the two. Every value is frozen,
-validated when made, and goes to JSON and back unchanged.
+Specs connect Keras and Optuna and import neither. Every value is frozen, validated on creation,
+and unchanged by conversion to JSON and back.
 """
 
 import math
@@ -11,18 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.history import MOST_EPOCHS
 
-KERNEL = 3  # side of every convolution of the documents, pixels
-WARM_UP = 25  # one-cycle starts with this part of its highest rate
-RISING = 0.25  # and gets there in this share of the steps
-POOL = 2  # side of every pooling window of the documents, pixels
-EVALUATION_BATCH = 500  # images a step where nothing is learned: larger is no faster on a CPU
-PROCESS = 800 * 2**20  # bytes that a process takes with TensorFlow in it and a first network built
+KERNEL = 3  # side of every convolution in the report, pixels
+WARM_UP = 25  # one-cycle starts at its highest rate divided by this
+RISING = 0.25  # share of the steps in which it rises
+POOL = 2  # side of every pooling window in the report, pixels
+EVALUATION_BATCH = 500  # images per step of an evaluation: larger is no faster on a CPU
+PROCESS = 800 * 2**20  # bytes of a process with TensorFlow and a first network
 
 S = TypeVar("S", bound="Spec")
 
 
 class SpecError(Exception):
-    """A spec that describes no network or no training; the message is one line."""
+    """An invalid spec; the message is one line."""
 
 
 class Spec(BaseModel):
@@ -39,7 +39,7 @@ class Spec(BaseModel):
         """The value that ``text`` describes.
 
         Raises:
-            SpecError: The text is no JSON, or a field is missing, unknown or out of range.
+            SpecError: The text is not JSON, or a field is missing, unknown or out of range.
         """
         try:
             return cls.model_validate_json(text)
@@ -48,16 +48,16 @@ class Spec(BaseModel):
 
 
 class Block(Spec):
-    """One block: convolutions with ReLU and batch normalisation, then max pooling and dropout.
+    """One block: convolutions with ReLU and batch normalization, then max pooling and dropout.
 
     Attributes:
-        filters: Of each of its convolutions.
-        padding: Of each of its convolutions.
-        batch_norm: Whether each convolution has batch normalisation.
-        norm_first: Whether that comes before the ReLU; the documents have it after.
+        filters: Filters of each convolution.
+        padding: Padding of each convolution.
+        batch_norm: Whether each convolution has batch normalization.
+        norm_first: Whether that comes before the ReLU; in the report it comes after.
         dropout: Share of values dropped at the block's end.
         l2: Strength of the penalty on the convolutions' kernels.
-        convolutions: How many there are, one after the other.
+        convolutions: Number of convolutions, one after the other.
     """
 
     filters: int = Field(ge=1, le=4096)
@@ -70,9 +70,9 @@ class Block(Spec):
 
 
 class Dense(Spec):
-    """The hidden dense layer: ReLU, batch normalisation, dropout.
+    """The hidden dense layer: ReLU, batch normalization, dropout.
 
-    With 0 units there is none: the dropout comes before the softmax layer, which gets the L2.
+    With 0 units there is none: dropout and L2 apply to the softmax layer.
     """
 
     units: int = Field(default=512, ge=0, le=65536)
@@ -82,15 +82,14 @@ class Dense(Spec):
 
 
 class ModelSpec(Spec):
-    """A convolutional classifier, layer by layer; the images decide its input and output sizes.
+    """A convolutional classifier, layer by layer; input and output sizes come from the images.
 
     Attributes:
         blocks: The convolution blocks, first to last.
         dense: The hidden dense layer between the last block and the softmax.
-        pooling: How the last block's map becomes a vector: all its values, or their average over
-            the map, one a filter.
-        input_side: Side in pixels to which the network itself resizes its images first; None
-            takes them as they come.
+        pooling: How the last block's map becomes a vector: all its values, or one average per
+            filter.
+        input_side: Side in pixels to which the network resizes its images; None for no resizing.
     """
 
     blocks: tuple[Block, ...] = Field(min_length=1, max_length=16)
@@ -100,12 +99,12 @@ class ModelSpec(Spec):
 
 
 class OwnSpec(Spec):
-    """A network that a function of the user's builds.
+    """A network that a user's function builds.
 
     Attributes:
         code: The function: a file's absolute path, or a module, a colon and its name.
-        digest: Of the source, hexadecimal; it is not built from any other.
-        params: What its trial answers, by parameter.
+        digest: Hexadecimal digest of the source; another source is refused.
+        params: Values of its trial, by parameter.
     """
 
     code: str
@@ -114,7 +113,7 @@ class OwnSpec(Spec):
 
 
 class EarlyStopping(Spec):
-    """Stop when val_loss has not improved for ``patience`` epochs; the best weights come back."""
+    """Stop after ``patience`` epochs without a better val_loss; restores the best weights."""
 
     patience: int = Field(default=10, ge=1)
 
@@ -122,7 +121,7 @@ class EarlyStopping(Spec):
 class ReduceLROnPlateau(Spec):
     """Multiply the learning rate by ``factor`` after ``patience`` epochs without a better val_loss.
 
-    The defaults are those of the documents' run 10.
+    The defaults are those of the report's run 10.
     """
 
     factor: float = Field(default=0.1, gt=0.0, lt=1.0)
@@ -134,25 +133,25 @@ class TrainingSpec(Spec):
     """How one network is trained.
 
     Attributes:
-        optimizer: ``adam``, with ``weight_decay`` what is called AdamW; or ``sgd`` with momentum.
-        momentum: Of SGD, Nesterov's; Adam has its own.
-        weight_decay: Each step takes ``learning_rate * weight_decay`` of every kernel away
-            (Loshchilov and Hutter, arXiv 1711.05101); biases and batch normalisation are spared.
-        learning_rate: The rate training starts with, or, one-cycle, its highest.
-        schedule: What becomes of the rate: see ``learning_rate_at``.
+        optimizer: ``adam`` (AdamW with ``weight_decay``), or ``sgd`` with momentum.
+        momentum: Nesterov momentum of SGD; Adam has its own.
+        weight_decay: Each step subtracts ``learning_rate * weight_decay`` of every kernel
+            (Loshchilov and Hutter, arXiv 1711.05101), not of biases and batch normalization.
+        learning_rate: The initial rate; for one-cycle, the highest.
+        schedule: Schedule of the rate: see ``learning_rate_at``.
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al.,
-            arXiv 1512.00567); only what is trained on, never the reported losses.
-        batch_size: Images a step.
-        epochs: The most epochs it may train. A schedule is spread over all of them.
-        early_stopping: None trains every epoch. With a cosine or one-cycle schedule it judges
-            only the second half of them: at high rates val_loss says little.
+            arXiv 1512.00567); in training only, never in reported losses.
+        batch_size: Images per step.
+        epochs: Maximum number of epochs. A schedule is spread over all of them.
+        early_stopping: None trains every epoch. With a cosine or one-cycle schedule it applies
+            only to the second half: at high rates val_loss says little.
         reduce_lr: None keeps the learning rate. A cosine or one-cycle schedule ignores it.
-        train_order: ``together`` shuffles all training images; ``folders`` goes through the
+        train_order: ``together`` shuffles all training images; ``folders`` uses the
             training folders (train1, train2, ...) one after the other in each epoch, shuffled
-            within each: the documents tried both.
-        augment: Whether training images are flipped and shifted at random: against the documents'
-            rules, whose title says "without data augmentation".
-        precision: Of the arithmetic; weights are float32 always, and so is what is handed over.
+            within each. The report tried both.
+        augment: Whether training images are flipped and shifted at random. The report's title
+            says "without data augmentation".
+        precision: Precision of the arithmetic; weights and the delivered model are float32.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -171,11 +170,11 @@ class TrainingSpec(Spec):
 
 
 def learning_rate_at(spec: TrainingSpec, step: int, steps: int) -> float:
-    """The learning rate of step ``step`` (from 0) of a training of ``steps`` steps in all.
+    """The learning rate at ``step`` (from 0) of a training of ``steps`` steps in total.
 
-    ``constant`` is what it says, until ReduceLROnPlateau lowers it. ``cosine`` falls to 0 along
+    ``constant`` stays the same, unless ReduceLROnPlateau lowers it. ``cosine`` falls to 0 along
     half a cosine (Loshchilov and Hutter, arXiv 1608.03983). ``one-cycle`` first rises to
-    ``learning_rate`` in a straight line (Smith and Topin, arXiv 1708.07120; here without its
+    ``learning_rate`` linearly (Smith and Topin, arXiv 1708.07120; here without its
     change of momentum), then falls like ``cosine``.
     """
     if spec.schedule == "constant":
@@ -189,7 +188,7 @@ def learning_rate_at(spec: TrainingSpec, step: int, steps: int) -> float:
 
 
 def warm_up_steps(spec: TrainingSpec, steps: int) -> int:
-    """How many of a training's ``steps`` steps the rate rises in."""
+    """Number of the ``steps`` steps in which the rate rises."""
     return int(RISING * steps) if spec.schedule == "one-cycle" else 0
 
 
@@ -197,7 +196,7 @@ def map_sides(spec: ModelSpec, side: int) -> list[int]:
     """Side in pixels of the feature map after each block, for images of ``side`` pixels.
 
     Raises:
-        SpecError: A block has no room left for its convolution or its pooling.
+        SpecError: The map is too small for a block's convolution or pooling.
     """
     sides = []
     now = spec.input_side or side
@@ -217,9 +216,9 @@ def map_sides(spec: ModelSpec, side: int) -> list[int]:
 def count_parameters(
     spec: ModelSpec | OwnSpec, input_shape: tuple[int, int, int], classes: int
 ) -> int:
-    """Weights of the network as Keras counts them: batch normalisation's statistics included.
+    """Number of weights as Keras counts them, statistics of batch normalization included.
 
-    0 for a network of the user's own: only who builds it can count.
+    0 for a network of the user's own, which has to be built to count.
 
     Args:
         spec: The network.
@@ -232,7 +231,7 @@ def count_parameters(
     if isinstance(spec, OwnSpec):
         return 0
     side, _, channels = input_shape
-    map_sides(spec, side)  # whether it fits: an average does not ask how large a map is
+    map_sides(spec, side)  # check that it fits: an average accepts a map of any size
     total = 0
     for block in spec.blocks:
         for _ in range(block.convolutions):
@@ -248,10 +247,10 @@ def count_parameters(
 
 
 def count_operations(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> int:
-    """Floating-point operations that an image takes forwards, in its matrix products alone.
+    """Floating-point operations per image in a forward pass, matrix products only.
 
-    A product and its sum are two. Training takes three times as many: forwards, and backwards
-    for the layer's inputs and for its weights.
+    A multiplication and its addition count as two. Training takes three times as many: forwards,
+    and backwards for the layer's inputs and for its weights.
 
     Raises:
         SpecError: The network does not fit images of this size.
@@ -276,14 +275,14 @@ def estimate_memory(
 ) -> int:
     """Bytes that a process needs to train the network; a rough estimate.
 
-    0 for a network of the user's own, of which nothing is known before it is built.
+    0 for a network of the user's own, which is unknown before it is built.
 
-    Beside TensorFlow itself, four bytes a value: five values for each weight (itself, its
+    Besides TensorFlow, four bytes per value: five values for each weight (itself, its
     gradient, Adam's two moments, the best epoch's copy), and for each image of a batch, every
     layer's map twice, forwards and backwards, and once the nine-fold patches of the widest
     convolution, which a CPU lays out for its product; or, if that is more, the largest map and
     its successor for each image of an evaluation. Four networks on images of 32 to
-    128 pixels took 0.65 to 0.98 of it; ``tests/stress/test_models_memory.py`` looks at one.
+    128 pixels took 0.65 to 0.98 of it; ``tests/stress/test_models_memory.py`` tests one.
 
     Raises:
         SpecError: The network does not fit images of this size.
@@ -310,13 +309,13 @@ def estimate_memory(
 
 
 def _width(spec: ModelSpec, side: int) -> int:
-    """Values that the last block leaves of an image, as a vector."""
+    """Length of the vector that the last block makes of an image."""
     last = 1 if spec.pooling == "average" else map_sides(spec, side)[-1]
     return last * last * spec.blocks[-1].filters
 
 
 def _one_line(error: ValidationError) -> str:
-    """The first fault of a pydantic error, with where it is and what came."""
+    """The first fault of a pydantic error, with its place and the value."""
     fault = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in fault["loc"])
     told = fault["type"] in ("missing", "json_invalid", "value_error")

@@ -1,4 +1,4 @@
-"""Train one spec: seeds, batches, callbacks, checkpoints, and what comes out of it.
+"""Train a spec: seeds, batches, callbacks, checkpoints and the result.
 
 val_loss, here and everywhere in treino, is the mean cross-entropy on the validation images,
 without the L2 penalty (see ``DataLossModel``) and without label smoothing.
@@ -30,15 +30,15 @@ from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
 
 class Data(Protocol):
-    """What training needs to know of a data set."""
+    """A data set as training needs it."""
 
     @property
     def train(self) -> Images:
-        """Images to learn from."""
+        """Images to train on."""
 
     @property
     def validation(self) -> Images:
-        """Images to choose by."""
+        """Images to select models by."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -47,11 +47,11 @@ class Data(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """A training that has ended.
+    """The result of a training.
 
     Attributes:
-        model: The network with the weights of its best epoch, ready to save: stock Keras, no
-            custom object, float32 in whatever precision it was trained.
+        model: The network with the weights of its best epoch, ready to save: stock Keras without
+            custom objects, float32 whatever the training's precision.
         history: The figures of every epoch.
         best: The epoch with the lowest val_loss, whose weights ``model`` has.
     """
@@ -63,13 +63,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a network did on images it never learned from.
+    """Results of a network on images that it was not trained on.
 
     Attributes:
         loss: Mean cross-entropy, in nats.
         accuracy: Share classified correctly, 0 to 1.
         confusion: (classes, classes) counts: rows are true classes, columns predicted ones.
-        mistakes: The wrongly classified images that it was surest of.
+        mistakes: The misclassified images with the highest predicted probability.
     """
 
     loss: float
@@ -78,7 +78,7 @@ class Evaluation:
     mistakes: tuple[Mistake, ...]
 
 
-@keras_settings_kept()  # a user's code may set them, for its own network alone
+@keras_settings_kept()  # a user's code may set them for its own network
 def fit(
     model_spec: ModelSpec | OwnSpec,
     training_spec: TrainingSpec,
@@ -90,27 +90,28 @@ def fit(
     resumed: Callable[[tuple[EpochFigures, ...], bool], None] = lambda _history, _last: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Training:
-    """Train a network, from ``checkpoint`` if there is one, and write it after each epoch.
+    """Train a network, from ``checkpoint`` if it exists, and write it after each epoch.
 
-    The same arguments on the same kind of machine give the same curve, bit for bit, however
-    often the training was broken off and taken up again.
+    The same arguments on the same kind of machine give the same curve, bit for bit, however often
+    the training was interrupted and resumed.
 
     Args:
         model_spec: The network.
         training_spec: How to train it.
         data: The images.
-        seed: Decides fresh weights, dropout and the order of the images; 0 to 2**32 - 1.
-        checkpoint: File that holds the state of the training.
-        built: Called with the network before anything else, and with how it is trained and loaded
-            where it is the user's own (``described``), else None. It may raise to refuse.
-        resumed: Called once before training with the figures of the epochs already in
-            ``checkpoint``, and whether they are all there will be. It may raise to refuse.
-        callbacks: Further callbacks. They see an epoch when its checkpoint is safe, with logs
-            named as in EpochFigures. One that sets ``model.stop_training`` pauses the training.
+        seed: Seed of initial weights, dropout and the order of images; 0 to 2**32 - 1.
+        checkpoint: File with the state of the training.
+        built: Called first, with the network, and with how it is trained and loaded
+            (``described``) if it is the user's own, else None. It may raise to refuse.
+        resumed: Called once before training with the figures of the epochs in ``checkpoint``, and
+            whether the training is complete. It may raise to refuse.
+        callbacks: Further callbacks. They are called once an epoch's checkpoint is on disk, with
+            logs named as in EpochFigures. One that sets ``model.stop_training`` pauses the
+            training.
 
     Raises:
         SpecError: The network does not fit the images.
-        CheckpointError: The checkpoint is of another network.
+        CheckpointError: The checkpoint belongs to another network.
         DivergedError: An epoch's val_loss is not finite.
     """
     keras.utils.set_random_seed(seed)
@@ -173,8 +174,8 @@ def fit(
     if not isinstance(model_spec, OwnSpec):
         network = build(model_spec, shape, classes)  # of stock layers, in float32
     network.set_weights(keeper.best)
-    # For evaluate(): with an optimiser that remembers nothing, the file is the network alone, and
-    # Keras loads it without a complaint about what the optimiser lacks.
+    # For evaluate(): with a stateless optimizer the file holds only the network, and Keras loads
+    # it without a warning about missing optimizer state.
     network.compile(
         "sgd",
         loss="sparse_categorical_crossentropy",
@@ -208,11 +209,11 @@ def evaluate(model: keras.Model, split: Images) -> Evaluation:
 def _recipe(
     spec: TrainingSpec, optimizer: keras.optimizers.Optimizer
 ) -> list[keras.callbacks.Callback]:
-    """The callbacks that the spec asks for. Best weights come back in any case (KeepCheckpoint)."""
+    """The callbacks of the spec. KeepCheckpoint restores the best weights in any case."""
     callbacks: list[keras.callbacks.Callback] = []
-    # A rate that follows a schedule, or a function, is no variable.
+    # A rate that follows a schedule or a function is not a variable.
     scheduled = not isinstance(optimizer.learning_rate, keras.Variable)
-    if spec.reduce_lr and not scheduled:  # Keras lets nobody change the rate of a schedule
+    if spec.reduce_lr and not scheduled:  # Keras does not allow changing the rate of a schedule
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
                 monitor="val_loss",
@@ -228,8 +229,8 @@ def _recipe(
                 monitor="val_loss",
                 mode="min",
                 patience=spec.early_stopping.patience,
-                # At a schedule's high rates val_loss goes up and down, and says little: it is
-                # judged from the middle on.
+                # At a schedule's high rates val_loss fluctuates and says little: judge it from the
+                # middle on.
                 start_from_epoch=spec.epochs // 2 if scheduled else 0,
             )
         )
@@ -237,7 +238,7 @@ def _recipe(
 
 
 def prepare_process(threads: int) -> None:
-    """Set TensorFlow up for training in this process; call it once, before anything else.
+    """Set up TensorFlow for training in this process; call it once, first.
 
     Args:
         threads: Processor threads that one operation may use.

@@ -1,1 +1,1 @@
-"""What outlives the process: the study, our own tables, and the files under `var/`."""
+"""Persistent state: the study, treino's tables, and the files under `var/`."""

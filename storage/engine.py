@@ -1,4 +1,4 @@
-"""From a URL to the database behind it: checked, set up, and its errors told in one line."""
+"""Open a database by URL: check it, set it up, and report its errors in one line."""
 
 import re
 import sqlite3
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 BUSY_SECONDS = 60.0
-"""How long a connection waits for another process's transaction to end."""
+"""Seconds that a connection waits for another process's transaction."""
 
 _DRIVERS = {
     "sqlite": "sqlite",
@@ -26,13 +26,13 @@ _DRIVERS = {
 _SUPPORTED = "a file for SQLite (var/treino.db) or a URL (postgresql://user@host/database)"
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-# Up to the last @, because a password typed without percent signs may hold one: rather too much
-# masked than a part of a password shown.
+# Up to the last @, because an unescaped password may contain one: better to mask too much than
+# to show a part of a password.
 _PASSWORD = re.compile(r"(?<=://)(?P<before>[^:/?#@]*:)(?P<secret>.*)(?=@)", re.DOTALL)
 _PASSWORD_LIKE = re.compile(
     r"(?P<before>[?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)(?P<secret>[^&]*)", re.IGNORECASE
 )
-# Any number will do that is the same in every treino.
+# Any number that is the same in every treino.
 _ADVISORY_LOCK = 7_472_656_964
 
 
@@ -50,59 +50,58 @@ def database_url(value: str) -> str:
 
     Args:
         value: ``var/treino.db``, ``~/x.sqlite3``, ``sqlite:///var/treino.db``,
-            ``postgresql://user:password@host/database``. The short names of PostgreSQL come back
-            as ``postgresql+psycopg``, the driver that treino installs. Any other server that
-            SQLAlchemy and Optuna know is taken as it is, if its driver is installed.
+            ``postgresql://user:password@host/database``. The short names of PostgreSQL become
+            ``postgresql+psycopg``, the driver that treino installs. Any other server that
+            SQLAlchemy and Optuna support is accepted, if its driver is installed.
 
     Raises:
-        StorageError: It is neither, or names no database that SQLAlchemy knows.
+        StorageError: It is neither, or SQLAlchemy does not know the database.
     """
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     if not value.strip():
-        raise StorageError(f"{value!r} names no database; give {_SUPPORTED}")
+        raise StorageError(f"{value!r} is not a database; give {_SUPPORTED}")
     _check_printable(value)
     if "://" not in value:
         return _file_url(value)
     try:
         url = make_url(value)
     except (ArgumentError, ValueError) as error:
-        raise StorageError(f"{masked(value)} is no database URL; give {_SUPPORTED}") from error
+        raise StorageError(f"{masked(value)} is not a database URL; give {_SUPPORTED}") from error
     driver = _DRIVERS.get(url.drivername, url.drivername)
     try:
         url.set(drivername=driver).get_dialect()
     except (NoSuchModuleError, ArgumentError) as error:
-        raise StorageError(f"{url.drivername!r} is no database; give {_SUPPORTED}") from error
+        raise StorageError(f"{url.drivername!r} is not a database; give {_SUPPORTED}") from error
     if driver.startswith("sqlite+"):
         raise StorageError(f"{url.drivername} is not the driver that treino uses: sqlite:///path")
     if driver != "sqlite":
         return url.set(drivername=driver).render_as_string(hide_password=False)
     if url.host or url.username:
         raise StorageError(f"{masked(value)} lacks a slash: a file is sqlite:///path")
-    # SQLAlchemy drops what follows a question mark and is no option, and would name another file.
+    # SQLAlchemy drops what follows a question mark if it is not an option: another file name.
     if "?" in value or not url.database or url.database.startswith((":memory:", "file:")):
         raise StorageError(f"{value} is not a plain file; give sqlite:///path, without options")
     return value
 
 
 def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RDBStorage":
-    """Open the database at ``url`` for Optuna and for our own tables (on ``storage.engine``).
+    """Open the database at ``url`` for Optuna and for treino's tables (on ``storage.engine``).
 
-    With ``write``, an SQLite file is created where there is none, with its folder, and our tables
-    are brought to the newest migration. Each SQLite transaction then holds the write lock from
-    its start, so a thread must end one before it begins another. Without ``write``, nothing is
-    created, no reader waits for the writer or holds it up, and the database refuses to be
-    written.
+    With ``write``, a missing SQLite file is created with its folder, and treino's tables are
+    migrated to the newest version. Each SQLite transaction then holds the write lock from its
+    start, so a thread must end one before it begins another. Without ``write``, nothing is
+    created, readers and the writer do not wait for each other, and the connection is read-only.
 
     Args:
-        url: What `database_url` takes.
-        write: Whether this process is going to write.
+        url: See `database_url`.
+        write: Whether this process will write.
         timeout: Seconds to wait for another process's lock, or for a server.
 
     Raises:
-        StorageError: No such database, unreachable, locked, damaged, not one of ours, or made by
-            a newer version of Optuna or treino.
+        StorageError: The database is missing, unreachable, locked, damaged, not treino's, or made
+            by a newer version of Optuna or treino.
     """
     from sqlalchemy import NullPool, make_url
 
@@ -118,7 +117,7 @@ def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RD
             sqlite.check_file(path, write=write, timeout=timeout)
             options = {"connect_args": {"timeout": timeout}}
             if not write and not sqlite.may_write(path):
-                # Each transaction reads what is there then: such connections do not see changes.
+                # Each transaction reads anew: connections like these do not see changes.
                 options = {"creator": sqlite.Reader(path, timeout), "poolclass": NullPool}
             alone = sqlite.alone(path)
         else:
@@ -130,13 +129,13 @@ def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RD
                 alone = _alone_on_server(address, options)
         if not write:
             return _opened(address, options, write=False)
-        with alone:  # two processes that make the tables at the same moment would both fail
+        with alone:  # two processes that create the tables at once would both fail
             return _opened(address, options, write=True)
 
 
 @contextmanager
 def explained(url: str) -> Iterator[None]:
-    """Turn what the database raises inside the block into a `StorageError` that names ``url``."""
+    """Turn database errors inside the block into a `StorageError` that names ``url``."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -157,8 +156,8 @@ def explained(url: str) -> Iterator[None]:
 def _check_printable(value: str) -> None:
     if _UNPRINTABLE.search(value):
         raise StorageError(
-            f"{masked(value)!a} names no database: it holds control characters, or bytes that are "
-            f"no UTF-8, which no URL can hold; give {_SUPPORTED}"
+            f"{masked(value)!a} is not a database: it contains control characters, or bytes "
+            f"that are not UTF-8, which a URL cannot contain; give {_SUPPORTED}"
         )
 
 
@@ -172,8 +171,8 @@ def _file_url(path: str) -> str:
     try:
         database = str(Path(path).expanduser())
     except RuntimeError as error:
-        raise StorageError(f"{path}: there is no such user's folder") from error
-    _check_printable(database)  # of the home folder, say
+        raise StorageError(f"{path}: there is no such user") from error
+    _check_printable(database)  # for example, the home folder
     url = URL.create("sqlite", database=database).render_as_string()
     if make_url(url).database != database:
         raise StorageError(f"{path}: the name of a database file cannot hold '?'")
@@ -215,10 +214,10 @@ def _opened(address: "URL", options: dict[str, Any], *, write: bool) -> "RDBStor
         options = {**options, "execution_options": {"postgresql_readonly": True}}
     _check_our_tables(address, options, write=write)
     storage = RDBStorage(
-        url.replace("{", "{{").replace("}", "}}"),  # it fills in a template
+        url.replace("{", "{{").replace("}", "}}"),  # Optuna formats it as a template
         engine_kwargs=options,
         skip_table_creation=not write,
-        skip_compatibility_check=True,  # done below, in our own words
+        skip_compatibility_check=True,  # done below, with messages of our own
     )
     try:
         _check_optuna(storage, masked(url))
@@ -258,8 +257,10 @@ def _check_our_tables(address: "URL", options: dict[str, Any], *, write: bool) -
         engine.dispose()
     name = masked(address.render_as_string(hide_password=False))
     if found is Standing.NEWER:
-        raise StorageError(f"{name} was made by a newer treino; update treino, or name another")
+        raise StorageError(
+            f"{name} was made by a newer treino; update treino, or use another database"
+        )
     if not write and (empty or found is Standing.ABSENT):
-        raise StorageError(f"{name} holds nothing of treino's yet; run `make search` first")
+        raise StorageError(f"{name} has no data of treino's yet; run `make search` first")
     if not write and found is Standing.BEHIND:
         raise StorageError(f"{name} was made by an older treino; run `make search` to update it")

@@ -1,7 +1,7 @@
-"""The layout of ``var/``, in one place, and files that are whole or not there.
+"""The layout of ``var/``, and atomic writes.
 
-A name given by a user becomes a folder here, so names are checked, and no path leads outside the
-root, whatever symbolic links lie in it.
+Names given by users become folders here. They are checked, and no path leads outside the root,
+whatever symbolic links it contains.
 """
 
 import errno
@@ -18,19 +18,19 @@ from storage.engine import StorageError
 
 _DATABASE = "treino.db"
 _ARTIFACTS = "artifacts"
-# Compared without case: some file systems make no difference.
+# Compared without case: some file systems ignore it.
 _OURS = {_ARTIFACTS, *(f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
 _LONGEST = 100
 _SQLITE_ENDS = ("-wal", "-shm", "-journal")  # what SQLite adds to the name of a database
 
-# Characters that end a line, are no text, or steer what is around them. Format characters (Cf)
-# reverse text or are invisible, except those that emoji and some scripts are written with.
+# Characters that end a line, are not text, or affect the text around them. Format characters
+# (Cf) reverse text or are invisible, except those that emoji and some scripts need.
 _NOT_IN_NAMES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = {"\u200c", "\u200d", *map(chr, range(0xE0020, 0xE0080))}
 
-# What a file system answers to fsync where it has no such thing: CIFS, VirtualBox and WSL shares
-# for folders (EINVAL), some network and FUSE file systems (the others). EACCES: a folder that may
-# be written but not listed cannot be opened for it.
+# Errors of file systems without fsync: CIFS, VirtualBox and WSL shares for folders (EINVAL), some
+# network and FUSE file systems (the others). EACCES: a folder that may be written but not listed
+# cannot be opened for fsync.
 _CANNOT_FLUSH = {
     *(errno.EINVAL, errno.EBADF, errno.EPERM, errno.EACCES, errno.EISDIR),
     *(errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP),
@@ -43,11 +43,11 @@ _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def checked_name(name: str) -> str:
-    """``name``, if it may name a study or a run, and so a folder.
+    """Return ``name`` if it may name a study or a run, and so a folder.
 
     Raises:
-        StorageError: It could lead elsewhere, cannot be typed or shown, is too long, or is the
-            name of something of ours.
+        StorageError: It could lead elsewhere, cannot be typed or shown, is too long, or is
+            reserved by treino.
     """
     if not name or len(name.encode(errors="replace")) > 2 * _LONGEST or len(name) > _LONGEST:
         raise StorageError(
@@ -56,16 +56,18 @@ def checked_name(name: str) -> str:
         )
     if any(unicodedata.category(c) in _NOT_IN_NAMES and c not in _JOINERS for c in name):
         raise StorageError(
-            f"{name!a} holds control characters or bytes that are no text; use letters, "
+            f"{name!a} contains control characters or bytes that are not text; use letters, "
             "digits, - and _"
         )
     if name != name.strip() or name[0] == "." or any(part in name for part in ("/", "\\", "..")):
         raise StorageError(
-            f"{name!r} cannot name a folder: no '/', no '\\', no '..', no leading dot, "
+            f"{name!r} is not a valid folder name: no '/', no '\\', no '..', no leading dot, "
             "no space at either end"
         )
     if name.casefold() in _OURS:
-        raise StorageError(f"{name!r} is the name of a file or folder of treino's; use another")
+        raise StorageError(
+            f"{name!r} is reserved for a file or folder of treino's; use another name"
+        )
     return name
 
 
@@ -85,59 +87,59 @@ class RunFiles:
 
     @property
     def checkpoint(self) -> Path:
-        """The training's state, to go on from."""
+        """The checkpoint, from which the training resumes."""
         return _inside(self.root, self.folder / "checkpoint.npz")
 
     def remove_checkpoint(self, *, but_the_newest: bool = False) -> None:
-        """Remove the checkpoint, and what stands beside it under its name."""
+        """Remove the checkpoint and the files beside it that start with its name."""
         for file in self.folder.glob(f"{self.checkpoint.name}*"):
             if not (but_the_newest and file == self.checkpoint):
                 file.unlink(missing_ok=True)
 
     @property
     def model(self) -> Path:
-        """The trained model, for Keras to load."""
+        """The trained model, a Keras file."""
         return _inside(self.root, self.folder / "model.keras")
 
     @property
     def spec(self) -> Path:
-        """What was trained, and with what."""
+        """The spec: network and training."""
         return _inside(self.root, self.folder / "spec.json")
 
     @property
     def curves(self) -> Path:
-        """The picture of loss and accuracy over the epochs."""
+        """The figure with loss and accuracy per epoch."""
         return _inside(self.root, self.folder / "curves.png")
 
     @property
     def history(self) -> Path:
-        """The figures of each epoch."""
+        """The history: a row per epoch."""
         return _inside(self.root, self.folder / "history.csv")
 
     @property
     def confusion(self) -> Path:
-        """The picture of which class was taken for which."""
+        """The figure with the confusion matrix."""
         return _inside(self.root, self.folder / "confusion.png")
 
     @property
     def tested(self) -> Path:
-        """How the model did on the test images, with some it got wrong."""
+        """Results on the test images, with some misclassified ones."""
         return _inside(self.root, self.folder / "test.json")
 
     @property
     def mistakes(self) -> Path:
-        """The picture of the images that it got wrong and was surest of."""
+        """The figure with the misclassified images of highest probability."""
         return _inside(self.root, self.folder / "mistakes.png")
 
     @property
     def card(self) -> Path:
-        """A page about the model, for people."""
+        """The card of the model."""
         return _inside(self.root, self.folder / "README.md")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a run writes; nothing is created here.
+    """Paths that a run writes to; nothing is created here.
 
     Attributes:
         root: The folder that holds everything, ``var`` unless the user says otherwise.
@@ -147,7 +149,7 @@ class Layout:
 
     @property
     def artifacts(self) -> Path:
-        """What optuna-dashboard shows beside the trials."""
+        """Folder of the artifacts that optuna-dashboard shows."""
         return _inside(self.root, self.root / _ARTIFACTS)
 
     def logs(self, study: str) -> Path:
@@ -159,7 +161,7 @@ class Layout:
         return RunFiles(self.root, self._study(study, "runs", checked_name(run)))
 
     def best(self, study: str) -> RunFiles:
-        """The files of what ``study`` handed over last."""
+        """The files of the model that ``study`` delivered last."""
         return RunFiles(self.root, self._study(study, "best"))
 
     def curves(self, study: str) -> Path:
@@ -167,40 +169,40 @@ class Layout:
         return self._study(study, "curves.json")
 
     def claims(self, study: str, claim: str) -> Path:
-        """The picture, a PNG, of one of the documents' claims put to the test by ``study``."""
+        """The figure, a PNG, of one of the report's claims tested by ``study``."""
         return self._study(study, "claims", f"{claim}.png")
 
     def report(self, study: str) -> Path:
-        """The folder of the page about ``study``, and of its figures."""
+        """The folder of the study report and its figures."""
         return self._study(study, "report")
 
     def make(self, study: str) -> None:
-        """Make the folder of ``study``.
+        """Create the folder of ``study``.
 
         Raises:
-            StorageError: Something else has its place, or it cannot be written.
+            StorageError: Another file is in its place, or it cannot be written.
         """
         folder = self._study(study)
         for end in _SQLITE_ENDS:
             if study.endswith(end) and (self.root / study.removesuffix(end)).is_file():
                 raise StorageError(
-                    f"{folder} is where SQLite keeps a part of {str(folder).removesuffix(end)}; "
+                    f"{folder} is reserved by SQLite for {str(folder).removesuffix(end)}; "
                     "name another study with --study"
                 )
         with told(folder):
             if folder.exists() and not folder.is_dir():
                 raise StorageError(
-                    f"{folder} is a file, and the folder of study {study!r} belongs there; name "
+                    f"{folder} is a file where the folder of study {study!r} belongs; name "
                     "another study with --study, or another database with --storage"
                 )
             folder.mkdir(parents=True, exist_ok=True)
 
     def used(self) -> int:
-        """Bytes of all files below the root that can be looked at."""
+        """Total size in bytes of the accessible files below the root."""
         files = (Path(folder, name) for folder, _, names in os.walk(self.root) for name in names)
         total = 0
         for file in files:
-            with suppress(OSError):  # a temporary file, moved meanwhile, or a folder of others
+            with suppress(OSError):  # a temporary file that was moved, or another user's folder
                 total += file.lstat().st_size
         return total
 
@@ -211,15 +213,15 @@ class Layout:
 def _inside(root: Path, path: Path) -> Path:
     try:
         inside = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError) as error:  # links that lead in a circle
-        raise StorageError(f"{path} leads nowhere ({error}); remove the link") from error
+    except (OSError, RuntimeError) as error:  # circular links
+        raise StorageError(f"{path} is a broken link ({error}); remove it") from error
     if not inside:
         raise StorageError(f"{path} leads outside {root}, to {path.resolve()}; remove the link")
     return path
 
 
 def folder_to_write(wanted: Path) -> Path:
-    """``wanted``, made if need be, or a new temporary folder where the user may not write there.
+    """Return ``wanted``, created if missing, or a new temporary folder if it is not writable.
 
     Raises:
         StorageError: Neither can be written.
@@ -240,10 +242,10 @@ def folder_to_write(wanted: Path) -> Path:
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write ``content`` to ``path`` whole or not at all, text as UTF-8; the folder is made.
+    """Write ``content`` to ``path`` atomically, text as UTF-8; creates the folder.
 
     Raises:
-        StorageError: It cannot be written; what was there before is untouched.
+        StorageError: The write failed; an existing file is unchanged.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with replacing(path) as temporary:
@@ -252,15 +254,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, moved over ``path`` when the block ends well, else removed.
+    """Yield a temporary path; move it over ``path`` if the block succeeds, else remove it.
 
-    It lies in the same folder, which is made, and has the same suffix, for libraries that go by
-    it. When the block has ended, the file is on the disk, not merely on its way there, where the
-    file system can say so.
+    It is in the same folder, which is created, and has the same suffix, because some libraries
+    depend on it. After the block the file is flushed to disk, where the file system supports it.
 
     Raises:
-        StorageError: It cannot be written or moved there, or the block wrote nothing; what was
-            there before is untouched. What else the block raises comes through as it is.
+        StorageError: Writing or moving failed, or the block wrote nothing; an existing file is
+            unchanged. Other exceptions of the block pass through.
     """
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
@@ -269,35 +270,33 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             _flush(temporary)
             temporary.replace(path)
-            _flush(path.parent)  # the name is on the disk only when its folder is
+            _flush(path.parent)  # the name is on disk only once the folder is flushed
     finally:
-        with suppress(OSError):  # what went wrong before is what is to be told
+        with suppress(OSError):  # the earlier error is the one to report
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses inside the block into a `StorageError`."""
+    """Turn errors of the operating system inside the block into a `StorageError`."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # raised by a library, for reasons of its own
+        if error.errno is None:  # raised by a library, not the system
             raise
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager
 def told_of_disk() -> Iterator[None]:
-    """Turn what a full disk, or files that may not be used, raise inside into a `StorageError`."""
+    """Turn errors of a full disk or inaccessible files into a `StorageError`."""
     try:
         yield
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             raise
         where = f"{error.filename!s}: " if error.filename else ""
-        raise StorageError(
-            f"{where}{error.strerror}; mend that and run the same command"
-        ) from error
+        raise StorageError(f"{where}{error.strerror}; fix that and run the same command") from error
 
 
 def _flush(path: Path) -> None:

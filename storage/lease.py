@@ -1,15 +1,15 @@
 """The tuner's lease: one process at a time searches a study.
 
-Held as long as its holder lives. Whether a holder on this machine lives is asked of the operating
-system: its process id, and when that process started, because ids come round again. That answer
-counts only where the holder's processes can be seen from here: on the same machine, since the same
-boot, in the same namespace of process ids. Host names do not tell: containers and cloned machines
-share them. Any other holder is taken to live while it has renewed the lease within
-`STALE_SECONDS`. All moments are read from one clock, the database's.
+The lease is held as long as its holder lives. For a holder on this machine the operating system
+knows: process id and start time identify it, because ids are reused. This holds only where the
+holder's processes are visible: on the same machine, since the same boot, in the same namespace of
+process ids. Host names are not enough: containers and cloned machines share them. Any other
+holder counts as alive if it renewed the lease within `STALE_SECONDS`. All times are read from one
+clock, the database's.
 
-That clock may jump, and a holder may be suspended for long: then another process takes the lease
-over while its holder lives. So each transaction of a holder begins with a look at the lease, and
-one that has lost it writes nothing more.
+That clock may jump, and a holder may be suspended for long. Then another process takes over the
+lease while its holder lives. So each transaction of a holder first checks the lease, and a holder
+that has lost it writes nothing more.
 """
 
 import os
@@ -31,18 +31,17 @@ from storage.engine import StorageError, explained
 from storage.tables import Lease
 
 RENEW_SECONDS = 10.0
-"""How often a holder writes that it lives."""
+"""Seconds between renewals by a holder."""
 
 STALE_SECONDS = 60.0
-"""How long a holder on another host is believed to live after it last wrote so."""
+"""Seconds that a holder on another host counts as alive after its last renewal."""
 
-# In the host column, between a host's name and the place of its processes; and for a place that
-# is not known.
+# In the host column: separator between host name and process namespace; an unknown namespace.
 _APART, _UNKNOWN = " @ ", "?"
 
 
-class LeaseHeld(StorageError):  # noqa: N818 - the name says what is the case
-    """Another process searches the study; the message says which, and what to do."""
+class LeaseHeld(StorageError):  # noqa: N818 - the name states the condition
+    """Another process searches the study; the message names it and says what to do."""
 
 
 class StudyLease:
@@ -63,21 +62,21 @@ class StudyLease:
         self._guarded = False
 
     def acquire(self) -> None:
-        """Take the lease, over from a holder that is gone if need be.
+        """Acquire the lease; take it over if its holder is gone.
 
-        From here on to its release, each transaction on the engine raises LeaseHeld once another
-        process has taken the lease.
+        Until the release, each transaction on the engine raises LeaseHeld once another process
+        has taken the lease.
 
         Raises:
-            LeaseHeld: Its holder lives, or is believed to.
-            StorageError: The database refused.
+            LeaseHeld: Its holder is alive, or may be.
+            StorageError: The database failed.
         """
         with explained(str(self._engine.url)):
             try:
                 self._take()
             except IntegrityError:
-                # On PostgreSQL two processes may both find no lease; the second to write one
-                # learns here that it was second, and looks again.
+                # On PostgreSQL two processes may both find no lease. The second writer fails
+                # here and checks again.
                 self._take()
         self._renewed = _clock()
         if not self._guarded:
@@ -85,13 +84,13 @@ class StudyLease:
             self._guarded = True
 
     def renew(self) -> None:
-        """Write that the holder lives, if ``renew_seconds`` have passed since it last did.
+        """Renew the lease, if ``renew_seconds`` have passed since the last renewal.
 
-        Cheap enough to be called each turn of a loop.
+        Cheap enough to call on every turn of a loop.
 
         Raises:
             LeaseHeld: Another process has taken the lease: stop searching at once.
-            StorageError: The database refused.
+            StorageError: The database failed.
         """
         if _clock() - self._renewed < self._renew_seconds:
             return
@@ -102,7 +101,7 @@ class StudyLease:
         self._renewed = _clock()
 
     def release(self) -> None:
-        """Give the lease back, if it is still this one's."""
+        """Release the lease, if it is still held."""
         if self._guarded:
             event.remove(self._engine, "begin", self._check_mine)
             self._guarded = False
@@ -123,7 +122,7 @@ class StudyLease:
         try:
             self.release()
         except StorageError:
-            if error is None:  # else that is what is to be told
+            if error is None:  # else report the earlier error
                 raise
 
     def _check_mine(self, connection: Connection) -> None:
@@ -132,7 +131,7 @@ class StudyLease:
         row = connection.execute(query.where(Lease.study == self._study)).one_or_none()
         if row is not None and row.holder == self._holder:
             return
-        taker = "another process, which is done with it"
+        taker = "another process, which has ended"
         if row is not None:
             taker = _named(row.pid, row.host, row.acquired)
         raise LeaseHeld(f"study {self._study!r} was taken over by {taker}; this search must stop")
@@ -142,8 +141,8 @@ class StudyLease:
             now = _now(session)
             row = session.get(Lease, self._study, with_for_update=True)
             if row is None:
-                # An insert and nothing else: where another process has written the row since,
-                # it fails, and a merge would take the lease from a holder that lives.
+                # A plain insert: it fails if another process has written the row since. A merge
+                # would take the lease from a live holder.
                 row = Lease(study=self._study)
                 session.add(row)
             else:
@@ -156,12 +155,12 @@ class StudyLease:
 
 
 def _clock() -> float:
-    """Seconds, those that the machine was suspended for included."""
+    """Seconds of a monotonic clock that includes suspended time."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def is_held(engine: Engine, study: str) -> bool:
-    """Whether a process that lives, or is believed to, has the lease of ``study``."""
+    """Whether a process that is or may be alive holds the lease of ``study``."""
     with explained(str(engine.url)), Session(engine) as session, session.begin():
         row = session.get(Lease, study)
         try:
@@ -180,63 +179,63 @@ def _check_gone(row: Lease, now: datetime) -> None:
     silent = abs((now - row.renewed).total_seconds())
     if lives is None and silent < STALE_SECONDS:
         raise LeaseHeld(
-            f"{held}, heard of {silent:.0f} s ago; name another STUDY=, stop it, or, if it is "
+            f"{held}, last renewed {silent:.0f} s ago; name another STUDY=, stop it, or, if it is "
             f"gone, try again in {STALE_SECONDS - silent:.0f} s"
         )
 
 
 def _lives(row: Lease) -> bool | None:
-    """Whether the holder lives; None if that cannot be seen from here."""
+    """Whether the holder is alive; None if its processes are not visible from here."""
     host, apart, place = row.host.partition(_APART)
-    of_older = not apart and host == _host()  # an older treino wrote the host's name alone
+    of_older = not apart and host == _host()  # older versions wrote only the host's name
     if not of_older and place != _place():
         return None
     try:
         os.kill(row.pid, 0)
         process = psutil.Process(row.pid)
-        # A zombie has ended; only its parent has not yet asked how.
+        # A zombie has ended; its parent has not collected its status yet.
         ended = process.status() == psutil.STATUS_ZOMBIE
         lives = not ended and abs(_started(process) - row.process_started) < 0.5
     except ProcessLookupError:
         lives = False
     except (PermissionError, OverflowError, psutil.Error):
-        return None  # there, but another user's, and hidden: perhaps the holder
+        return None  # it exists but belongs to another user: perhaps the holder
     return lives or (None if of_older else False)
 
 
 def _place() -> str:
-    """In which place process ids mean what they mean to this process; empty if that is unknown."""
+    """Identifier of the namespace of this process's ids; empty if unknown."""
     if sys.platform == "darwin":
         node = uuid.getnode()
-        return "" if node >> 40 & 1 else f"{node:x}"  # else made up, and of this process alone
+        return "" if node >> 40 & 1 else f"{node:x}"  # else random, for this process only
     proc = Path("/proc")
     try:
         if (proc / "self").readlink() != Path(str(os.getpid())):
-            return ""  # another namespace's /proc: psutil would take one process for another
+            return ""  # /proc of another namespace: psutil would confuse processes
         boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         spaces = [(proc / "self/ns/pid").readlink().name]
     except (OSError, ValueError):
         return ""
-    with suppress(OSError):  # since Linux 5.6; it moves what counts as a process's start
+    with suppress(OSError):  # since Linux 5.6; it shifts process start times
         spaces.append((proc / "self/ns/time").readlink().name)
     return " ".join((boot, *spaces))
 
 
 def _host() -> str:
-    # A host's name may be any bytes.
+    # A host name may contain any bytes.
     return socket.gethostname()[:100].encode("utf-8", "backslashreplace").decode()
 
 
 def _started_here() -> float:
     try:
         return _started(psutil.Process())
-    except psutil.Error:  # no /proc, or another namespace's: nobody will ask
+    except psutil.Error:  # no /proc, or another namespace's: never compared
         return 0.0
 
 
 def _started(process: psutil.Process) -> float:
-    # Since boot, as the system counts it: psutil adds the moment of booting, which moves whenever
-    # the system's clock is set.
+    # Since boot, as the system counts it: psutil adds the boot time, which changes whenever the
+    # system's clock is set.
     return float(process.create_time() - psutil.boot_time())
 
 

@@ -1,8 +1,8 @@
 """SQLite, set up for one writer and many readers in other processes.
 
-Optuna's own set-up is safe but slow, and lets a reader and a writer lock one another out. Here
+Optuna's default set-up is safe but slow, and lets a reader and a writer block each other. Here
 every connection gets the pragmas that were measured to help, the writer takes SQLite's write lock
-when its transaction begins rather than in the middle of it, and readers cannot write.
+at the start of its transaction, and readers cannot write.
 """
 
 import fcntl
@@ -20,16 +20,16 @@ from sqlalchemy import Connection, Engine, event
 
 from storage.engine import StorageError
 
-# What SQLite says, by a part of it, and what that means for the user. Codes would be firmer
-# ground, but Python 3.10 does not pass them on.
+# Parts of SQLite's messages, and what they mean for the user. Error codes would be more robust,
+# but Python 3.10 does not expose them.
 _ADVICE = {
-    "is not a database": "is not an SQLite database; name another file, or move this one away",
-    "malformed": "is damaged; put back a copy, or save what can be read with `sqlite3 … .recover`",
+    "is not a database": "is not an SQLite database; use another file, or move this one away",
+    "malformed": "is damaged; restore a copy, or save what can be read with `sqlite3 … .recover`",
     "readonly": "cannot be written; check the permissions of the file and of its folder",
     "unable to open": "cannot be opened; check the permissions of the file and of its folder",
     "locked": "is held by another process; end that process, or wait until it is done",
     "is full": "cannot grow, the disk is full; free some space and start again",
-    "locking protocol": "is on a file system without locks; name one on a local disk: --storage",
+    "locking protocol": "is on a file system without locks; use one on a local disk: --storage",
     "disk I/O": "cannot be read or written; check the disk, or name a local one: --storage",
 }
 _LONGEST_NAME = 255 - len("-journal")  # bytes: SQLite adds that to the name of the file
@@ -37,22 +37,22 @@ _LONGEST_PATH = 500  # bytes of an absolute path; SQLite takes no more than 512
 
 
 def advice(said: str) -> str | None:
-    """What is the matter and what to do, where SQLite said ``said``; None if we do not know."""
+    """What is wrong and what to do, by SQLite's message ``said``; None if unknown."""
     return next((advice for part, advice in _ADVICE.items() if part in said), None)
 
 
 def check_file(path: Path, *, write: bool, timeout: float) -> None:
-    """See that ``path`` is a sound database, or, with ``write``, that one can be made there.
+    """Check that ``path`` is an intact database, or, with ``write``, that one can be created.
 
     Raises:
         StorageError: It is not.
-        sqlite3.Error: SQLite says that it is not.
+        sqlite3.Error: SQLite reports that it is not.
     """
     absolute = os.fsencode(path.absolute())
     if len(os.fsencode(path.name)) > _LONGEST_NAME or len(absolute) > _LONGEST_PATH:
         raise StorageError(
-            f"{path} is too long for SQLite, which takes {_LONGEST_NAME} bytes of a name and "
-            f"{_LONGEST_PATH} of a path; name a shorter one with --storage"
+            f"{path} is too long for SQLite, which accepts {_LONGEST_NAME} bytes of a name and "
+            f"{_LONGEST_PATH} of a path; use a shorter one with --storage"
         )
     try:
         if path.is_dir():
@@ -62,17 +62,17 @@ def check_file(path: Path, *, write: bool, timeout: float) -> None:
         elif not path.exists():
             raise StorageError(f"no database at {path}; run `make search` first")
     except OSError as error:
-        raise StorageError(f"no database can be at {path}: {error.strerror}") from error
+        raise StorageError(f"cannot create a database at {path}: {error.strerror}") from error
     opened = sqlite3.connect(path, timeout) if write else Reader(path, timeout)()
     with closing(opened) as connection:
         if write:
-            # Kept in the file, so set once, here; the other pragmas are each connection's own.
-            # Alone, because SQLite does not wait for a lock when it changes this.
+            # Stored in the file, so set once, here; the other pragmas are per connection. Under
+            # an exclusive lock, because SQLite does not wait for one when it changes this.
             with alone(path):
                 (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
             if mode != "wal":
                 raise StorageError(
-                    f"{path} cannot have a write-ahead log, as on some network shares; name a "
+                    f"{path} cannot have a write-ahead log, as on some network shares; use a "
                     "database on a local disk with --storage"
                 )
         # Reads the whole file: 0.1 s for 40 MB.
@@ -85,10 +85,9 @@ def check_file(path: Path, *, write: bool, timeout: float) -> None:
 def alone(path: Path) -> Iterator[None]:
     """Keep other processes out of the same block for the same folder.
 
-    The lock is on the folder, because SQLite's own locks on the file would be lost if it were
-    opened and closed here. A file system without such locks (Lustre without ``-o flock``, NFS
-    without lockd) keeps nobody out: two processes that make the same database at the same moment
-    may then see one of them fail.
+    The lock is on the folder, because opening and closing the file here would drop SQLite's own
+    locks on it. A file system without such locks (Lustre without ``-o flock``, NFS without lockd)
+    excludes nobody: of two processes that create the same database at once, one may fail.
 
     Raises:
         StorageError: The folder cannot be opened.
@@ -106,7 +105,7 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def may_write(path: Path) -> bool:
-    """Whether this user may write the database at ``path``, and what SQLite keeps beside it."""
+    """Whether this user may write the database at ``path`` and SQLite's files beside it."""
     return _allowed(path, os.W_OK) and _allowed(path.parent, os.W_OK)
 
 
@@ -117,10 +116,10 @@ def _allowed(path: Path, mode: int) -> bool:
 class Reader:
     """Connects to a database for reading, whether or not this user may write beside it.
 
-    SQLite makes files beside a database in order to read it. Where that is not allowed, or would
-    leave files that the database's owner may not write, it is read as it stands if no other file
-    belongs to it; beside a live writer, together with the writer's files; and else, where a
-    writer was killed, from a copy.
+    SQLite creates files beside a database to read it. Where that is not allowed, or would leave
+    files that the database's owner may not write, there are three cases. If no other file belongs
+    to the database, it is read as it is. Beside a live writer, it is read together with the
+    writer's files. After a killed writer, it is read from a copy.
 
     Args:
         path: The database.
@@ -131,10 +130,10 @@ class Reader:
         self._path = path
         self._timeout = timeout
         self._copy = Path()
-        self._copied: object = None  # what it is a copy of
+        self._copied: object = None  # state of the files that were copied
 
     def __call__(self) -> sqlite3.Connection:
-        """A connection; it may be used by any thread.
+        """A connection that any thread may use.
 
         Raises:
             StorageError: There is no room for a copy.
@@ -147,7 +146,7 @@ class Reader:
         try:
             return self._connect(self._path, "ro")
         except sqlite3.Error as error:
-            if "locked" in str(error):  # a writer lives
+            if "locked" in str(error):  # a writer is alive
                 raise
             return self._connect(self._copied_to(), "rwc")
 
@@ -155,19 +154,19 @@ class Reader:
         uri = f"file://{quote(os.fsencode(path.absolute()))}?mode={mode}"
         connection = sqlite3.connect(uri, self._timeout, check_same_thread=False, uri=True)
         try:
-            connection.execute("PRAGMA schema_version").fetchone()  # it is opened only now
+            connection.execute("PRAGMA schema_version").fetchone()  # opens the file only now
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _beside(self) -> list[Path]:
-        """The files, not empty, that hold a part of what the database holds."""
+        """SQLite's non-empty files beside the database that contain part of its data."""
         files = (self._path.with_name(f"{self._path.name}{end}") for end in ("-wal", "-journal"))
         return [file for file in files if file.is_file() and file.stat().st_size]
 
     def _copied_to(self) -> Path:
-        """A copy of the database, as old as its newest change."""
+        """An up-to-date copy of the database."""
         try:
             files = [self._path, *self._beside()]
             now = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -186,14 +185,14 @@ class Reader:
 
 
 def set_up(engine: Engine, *, write: bool) -> None:
-    """Set the pragmas of each connection from here on, and how its transactions begin.
+    """Set the pragmas and the start of transactions for connections from here on.
 
-    Not before Optuna has made its tables: while it does, it opens a second connection inside a
+    Call it after Optuna has created its tables: meanwhile it opens a second connection inside a
     transaction, which would wait for the write lock of the first.
     """
 
     def connected(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # the driver is to begin nothing by itself
+        connection.isolation_level = None  # the driver must not begin transactions by itself
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
         if not write:
@@ -204,4 +203,4 @@ def set_up(engine: Engine, *, write: bool) -> None:
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", began)
-    engine.dispose()  # the connections from before have neither
+    engine.dispose()  # earlier connections have neither

@@ -1,7 +1,7 @@
-"""Optuna studies as treino keeps them: what they were made with is part of them.
+"""Open and list Optuna studies, with what they were made with.
 
-Trials made with other data, another space or another number of epochs cannot be compared, so a
-study remembers what it was made with, and is not opened with anything else.
+Trials with other data, another space or another number of epochs cannot be compared. So a study
+stores what it was made with and refuses anything else.
 """
 
 import sys
@@ -21,17 +21,17 @@ from storage.files import checked_name
 from storage.tables import Records
 
 MADE_WITH = "made_with"
-"""The study's user attribute that says what its trials have in common."""
+"""The study's user attribute with what its trials have in common."""
 
 MADE_BY = "made_by"
-"""The user attribute with versions and the like at the study's creation; only to inform."""
+"""The user attribute with versions and the like at the study's creation; informative."""
 
 CONTINUED_BY = "continued_by"
-"""The user attribute with the list of such values that it was opened with since."""
+"""The user attribute with the list of such values at later openings."""
 
 _SHOWN = 80
 
-# Optuna's own call for a summary loads every trial whole, seconds for a long study.
+# Optuna's summary call loads every trial in full, which takes seconds for a long study.
 _TRIALS = table(
     "trials",
     column("trial_id"),
@@ -40,7 +40,7 @@ _TRIALS = table(
     column("state", String),
     column("datetime_start", DateTime),  # naive UTC
 )
-# Optuna does not tell in which order the epochs of several trials were reported: its rows do.
+# Optuna's API has no order of epochs across trials; its rows do.
 _REPORTS = table(
     "trial_intermediate_values",
     column("trial_intermediate_value_id"),
@@ -51,12 +51,11 @@ _REPORTS = table(
 
 @dataclass(frozen=True)
 class StudySummaryRow:
-    """One study, for a list of them.
+    """Summary of a study.
 
     Attributes:
         name: Its name.
-        trials: How many trials it has, by the name of their state; states without any are left
-            out.
+        trials: Number of trials by state name; states without trials are left out.
         best_value: The lowest value of a complete trial, if there is one.
         made_with: What it was made with; empty if treino did not make it.
         started: When its first trial started, if one did.
@@ -71,13 +70,13 @@ class StudySummaryRow:
 
 @dataclass(frozen=True)
 class MadeStudy:
-    """What a study that is there was made with.
+    """What an existing study was made with.
 
     Attributes:
         made_with: What its trials have in common; empty if treino did not make it.
-        places: Where its images were, each time it was opened from another place.
-        empty: Whether its creation was interrupted: it has neither that nor trials.
-        derived: Whether its name is known to be derived from such a place, and not given.
+        places: Paths of its images, one for each path it was opened with.
+        empty: Whether its creation was interrupted: it has neither ``made_with`` nor trials.
+        derived: Whether its name is known to be derived from such a path, not given.
     """
 
     made_with: Mapping[str, str]
@@ -86,12 +85,12 @@ class MadeStudy:
     derived: bool = False
 
     def comparable_with(self, made_with: Mapping[str, str]) -> bool:
-        """Whether trials made with ``made_with`` can be compared with its own."""
+        """Whether trials made with ``made_with`` are comparable with its own."""
         return bool(self.made_with) and not _differing(self.made_with, made_with)
 
 
 def made_studies(storage: RDBStorage) -> dict[str, MadeStudy]:
-    """The studies in ``storage`` by name, in the order of their creation."""
+    """The studies in ``storage`` by name, in order of creation."""
     studies = {}
     with explained(storage.url):
         for name in _names(storage):
@@ -104,7 +103,7 @@ def made_studies(storage: RDBStorage) -> dict[str, MadeStudy]:
                 attributes.get(MADE_BY, {}),
                 *(continued if isinstance(continued, list) else []),
             ]
-            # Studies of other programs may have attributes of these names.
+            # Studies of other programs may have attributes with these names.
             made_by = [by for by in made_by if isinstance(by, dict)]
             studies[name] = MadeStudy(
                 made_with=made_with if isinstance(made_with, dict) else {},
@@ -116,7 +115,7 @@ def made_studies(storage: RDBStorage) -> dict[str, MadeStudy]:
 
 
 def fingerprint_of(made_with: Mapping[str, str]) -> str:
-    """The digest of the images that trials were made with; their name before it is for show."""
+    """The fingerprint of the images of a study; the name before it is for display."""
     return str(made_with.get("data", "")).rpartition(" ")[2]
 
 
@@ -126,24 +125,24 @@ def create_or_check(
     made_with: Mapping[str, str],
     informative: Mapping[str, str] | None = None,
 ) -> tuple[optuna.Study, bool]:
-    """Open the study ``name``, or create it, minimising one value.
+    """Open the study ``name``, or create it, minimizing one value.
 
-    Take the study's lease first, so that no other process creates it at the same moment. What
-    our tables still hold of a deleted study of that name is forgotten when it is created.
+    Acquire the study's lease first, so that no other process creates it at the same time. Creating
+    a study removes rows of a deleted study with that name from treino's tables.
 
     Args:
         storage: Opened for writing.
         name: Name of the study.
-        made_with: What makes its trials comparable, by a label to show: data, space, monitor.
-        informative: What may differ from one opening to the next: versions, the git SHA. Kept
-            with the study, each time it differs.
+        made_with: What makes its trials comparable, by display label: data, space, monitor.
+        informative: What may differ between openings: versions, the git SHA. Stored with the
+            study whenever it differs.
 
     Returns:
-        The study, and whether it was created. A study without trials and without what it was made
-        with, as an interrupted creation leaves it, counts as created now.
+        The study, and whether it was created. A study without trials and without ``made_with``, as
+        an interrupted creation leaves it, counts as created now.
 
     Raises:
-        StorageError: It was made with something else, or not by treino, or the name will not do.
+        StorageError: It was made with something else, or not by treino, or the name is invalid.
     """
     checked_name(name)
     informative = dict(informative or {})
@@ -155,7 +154,7 @@ def create_or_check(
             study = optuna.load_study(study_name=name, storage=storage)
             if study.directions != [StudyDirection.MINIMIZE]:
                 raise StorageError(
-                    f"study {name!r} does not minimise one value, as treino's do; "
+                    f"study {name!r} does not minimize one value, as treino's do; "
                     "name another STUDY="
                 )
             new = MADE_WITH not in study.user_attrs and not study.get_trials(deepcopy=False)
@@ -172,9 +171,9 @@ def create_or_check(
 
 
 def spelling(storage: RDBStorage, name: str) -> str:
-    """The name of the study that is called ``name``, or looks the same; ``name`` if there is none.
+    """The name of the study called ``name``, or of one that looks the same; else ``name``.
 
-    macOS and input methods compose accents in several ways, which nobody can tell apart.
+    macOS and input methods compose accents in several ways, which look the same.
     """
     with explained(storage.url):
         names = _names(storage)
@@ -185,15 +184,15 @@ def spelling(storage: RDBStorage, name: str) -> str:
 
 def _looks(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
-    # Its file systems make no difference, and the two studies would share one folder.
+    # File systems of macOS do not distinguish them: two studies would share one folder.
     return composed.casefold() if sys.platform == "darwin" else composed
 
 
 def load(storage: RDBStorage, name: str) -> optuna.Study:
-    """Open the study ``name``, or the one whose name looks the same, to look at it.
+    """Open the study ``name``, or one whose name looks the same, for reading.
 
     Raises:
-        StorageError: There is none; the message names those there are.
+        StorageError: There is none; the message lists the existing studies.
     """
     with explained(storage.url):
         name = spelling(storage, name)
@@ -205,7 +204,7 @@ def load(storage: RDBStorage, name: str) -> optuna.Study:
 
 
 def summaries(storage: RDBStorage) -> list[StudySummaryRow]:
-    """The studies in ``storage``, in the order of their creation."""
+    """Summaries of the studies in ``storage``, in order of creation."""
     query = select(
         _TRIALS.c.study_id, _TRIALS.c.state, func.count(), func.min(_TRIALS.c.datetime_start)
     ).group_by(_TRIALS.c.study_id, _TRIALS.c.state)
@@ -231,7 +230,7 @@ def summaries(storage: RDBStorage) -> list[StudySummaryRow]:
 
 
 def reports(storage: RDBStorage, name: str) -> list[tuple[int, int]]:
-    """Trial number and epoch of everything that was reported to a study, in the order it was."""
+    """Trial number and epoch of every report to a study, in order of time."""
     query = (
         select(_TRIALS.c.number, _REPORTS.c.step)
         .join(_REPORTS, _REPORTS.c.trial_id == _TRIALS.c.trial_id)
@@ -249,7 +248,7 @@ def _names(storage: RDBStorage) -> list[str]:
 def _best_value(storage: RDBStorage, study_id: int) -> float | None:
     try:
         return storage.get_best_trial(study_id).value
-    except (ValueError, RuntimeError):  # no trial is complete, or there are several objectives
+    except (ValueError, RuntimeError):  # no complete trial, or several objectives
         return None
 
 
@@ -261,13 +260,13 @@ def _check(name: str, before: object, now: Mapping[str, str]) -> None:
     differing = _differing(before, now)
     if differing:
         raise StorageError(
-            f"study {name!r} was made with {'; '.join(differing)}: its trials could not be "
-            "compared; name another STUDY=, or go back to the old values"
+            f"study {name!r} was made with {'; '.join(differing)}: its trials would not be "
+            "comparable; name another STUDY=, or use the old values"
         )
 
 
 def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs, label and both values; of the images not their name."""
+    """The differing labels with both values; the name of the images is ignored."""
     return [
         f"{label} {_excerpts(before.get(label, '(none)'), now.get(label, '(none)'))}"
         for label in sorted(before.keys() | now.keys())
@@ -277,7 +276,7 @@ def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _excerpts(before: str, now: str) -> str:
-    """Both values, long ones from shortly before where they begin to differ."""
+    """Both values, long ones shortened to where they start to differ."""
     same = next(
         (i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b),
         min(len(before), len(now)),

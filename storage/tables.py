@@ -1,7 +1,7 @@
-"""Our own tables, beside Optuna's: every epoch of every training, and what was handed over.
+"""treino's tables, beside Optuna's: epochs of all trainings, delivered models, leases.
 
-`Records` is the only door to the first two; `storage.lease` is the one to the third. A change
-here needs a migration (see `storage.migrations`).
+Access the first two through `Records` only, the third through `storage.lease`. A change here
+needs a migration (see `storage.migrations`).
 """
 
 import math
@@ -18,7 +18,7 @@ from storage.engine import StorageError, explained
 
 
 class _Figure(TypeDecorator[float]):
-    """A float that may be infinite or NaN. SQLite keeps NaN as NULL, so that is how it is kept."""
+    """A float that may be infinite or NaN. NaN is stored as NULL, as SQLite does."""
 
     impl = Double
     cache_ok = True
@@ -34,7 +34,7 @@ class _Figure(TypeDecorator[float]):
 
 
 class _UTC(TypeDecorator[datetime]):
-    """A moment, aware of its time zone; kept as naive UTC, which every database can."""
+    """A time with time zone, stored as naive UTC, which every database supports."""
 
     impl = DateTime
     cache_ok = True
@@ -55,9 +55,9 @@ Moment = Annotated[datetime, mapped_column(_UTC)]
 
 
 class Tables(DeclarativeBase):
-    """The base of our tables; Optuna's are not in its metadata."""
+    """The base of treino's tables; its metadata does not include Optuna's."""
 
-    type_annotation_map = {str: String(255)}  # noqa: RUF012 - SQLAlchemy's; MariaDB wants a length
+    type_annotation_map = {str: String(255)}  # noqa: RUF012 - SQLAlchemy's; MariaDB needs a length
 
 
 class Epoch(Tables):
@@ -104,7 +104,7 @@ class HandedOver(Tables):
 
 
 class Lease(Tables):
-    """Which process may search a study now; see `storage.lease`."""
+    """The process that may search a study; see `storage.lease`."""
 
     __tablename__ = "treino_leases"
 
@@ -119,7 +119,7 @@ class Lease(Tables):
 
 @dataclass(frozen=True)
 class EpochRow:
-    """The figures of one recorded epoch, with the names that training gives them.
+    """The figures of one recorded epoch, named as in training.
 
     Attributes:
         epoch: Number of the epoch, from 1.
@@ -146,20 +146,20 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A trained and tested model: a retrained best, or a documented baseline.
+    """A trained and tested model: a retrained trial or a baseline.
 
-    Or a training made to be compared with others, of kind ``pair``: its model is neither kept nor
-    tested, so that ``path`` is empty and the figures of the test images are NaN.
+    Kind ``pair`` is one of two paired trainings: its model is neither kept nor tested, so ``path``
+    is empty and the test figures are NaN.
 
     Attributes:
         study: The study it belongs to.
-        run: The training that made it; one model a run.
+        run: The training that produced it; one model per run.
         kind: ``retrain``, ``baseline`` or ``pair``.
-        title: What to call it in a table.
+        title: Its name in tables.
         spec: What it was trained with, as JSON.
-        trial: Number of the trial its configuration came from, if it came from one.
-        parameters: How many trainable and other weights it has.
-        epochs: How many epochs were trained.
+        trial: Number of the trial with its configuration, if there is one.
+        parameters: Number of trainable and other weights.
+        epochs: Number of trained epochs.
         best_epoch: The epoch whose weights were kept, from 1.
         val_loss: Validation loss of that epoch, in nats, without the L2 penalty.
         val_accuracy: Validation accuracy of that epoch, 0 to 1.
@@ -167,9 +167,9 @@ class ModelRow:
         test_accuracy: Accuracy on the test images, 0 to 1.
         seconds: Wall time of the training.
         seed: The training's seed.
-        path: Where the model file is.
-        fingerprint: Of the data it was trained on.
-        created: When it was handed over, with its time zone.
+        path: Path of the model file.
+        fingerprint: Fingerprint of its images.
+        created: When it was delivered, with time zone.
     """
 
     study: str
@@ -204,22 +204,22 @@ _MODEL_COLUMNS = tuple(field.name for field in fields(ModelRow))
 class Records:
     """The recorded epochs and models, on the engine of a storage opened with `open_storage`.
 
-    Each method is one transaction. Its database errors come as `StorageError`.
+    Each method is one transaction. Database errors are raised as `StorageError`.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def record_epoch(self, study: str, run: str, figures: Mapping[str, float]) -> None:
-        """Record one epoch of ``run``; the same epoch, recorded again, replaces the first.
+        """Record an epoch of ``run``; replaces the same epoch if it was recorded before.
 
         Args:
             study: Name of the study.
             run: Name of the training.
-            figures: A value for each attribute of `EpochRow`; NaN and infinity are kept.
+            figures: A value for each attribute of `EpochRow`, possibly NaN or infinite.
 
         Raises:
-            StorageError: Figures are missing or unknown, or the database refused.
+            StorageError: Figures are missing or unknown, or the database failed.
         """
         if set(figures) != set(_EPOCH_COLUMNS) or figures["epoch"] < 1:
             raise StorageError(
@@ -229,11 +229,11 @@ class Records:
         self._merge(Epoch(study=study, run=run, **figures))
 
     def epochs(self, study: str, run: str) -> list[EpochRow]:
-        """The recorded epochs of ``run``, in order; none if it is unknown."""
+        """The recorded epochs of ``run``, in order; empty if it is unknown."""
         return self.epochs_of_study(study, run).get(run, [])
 
     def epochs_of_study(self, study: str, run: str | None = None) -> dict[str, list[EpochRow]]:
-        """The recorded epochs of each run of ``study``, in order; of ``run`` only if given."""
+        """The recorded epochs per run of ``study``, in order; only of ``run`` if given."""
         columns = [getattr(Epoch, name) for name in _EPOCH_COLUMNS]
         query = select(Epoch.run, *columns).where(Epoch.study == study)
         if run is not None:
@@ -245,11 +245,11 @@ class Records:
         return found
 
     def record_model(self, model: ModelRow) -> None:
-        """Record a model; the same run, recorded again, replaces the first."""
+        """Record a model; replaces the one of the same run if there is one."""
         self._merge(HandedOver(**asdict(model)))
 
     def models(self, study: str | None = None) -> list[ModelRow]:
-        """The recorded models, oldest first, of ``study`` only if given."""
+        """The recorded models, oldest first; only of ``study`` if given."""
         columns = [getattr(HandedOver, name) for name in _MODEL_COLUMNS]
         query = select(*columns).order_by(HandedOver.created, HandedOver.run)
         if study is not None:
@@ -258,7 +258,7 @@ class Records:
             return [ModelRow(*values) for values in connection.execute(query)]
 
     def forget(self, study: str, run: str | None = None) -> None:
-        """Delete what is recorded of ``run``, or of the whole ``study``: epochs and models."""
+        """Delete the recorded epochs and models of ``run``, or of the whole ``study``."""
         with explained(str(self._engine.url)), self._engine.begin() as connection:
             for table in (Epoch, HandedOver):
                 statement = delete(table).where(table.study == study)

@@ -1,7 +1,7 @@
-"""The history of our own tables, kept with Alembic in a version table of our own.
+"""Migrations of treino's tables, with Alembic and a separate version table.
 
-Optuna owns ``alembic_version`` in the same database. A change to `storage.tables` comes with a
-new file in ``versions/``, numbered on; a test compares the two.
+Optuna owns ``alembic_version`` in the same database. A change to `storage.tables` needs a new
+file in ``versions/`` with the next number; a test compares the two.
 """
 
 from enum import Enum
@@ -14,11 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 VERSION_TABLE = "treino_alembic_version"
-"""Where the database remembers which of our migrations it has had."""
+"""The version table of treino's migrations."""
 
 
 class Standing(Enum):
-    """How the tables in a database stand to the ones this treino knows."""
+    """How the tables in a database compare with those of this version."""
 
     ABSENT = "none there"
     BEHIND = "older"
@@ -27,7 +27,7 @@ class Standing(Enum):
 
 
 def standing(connection: Connection) -> Standing:
-    """How our tables in the database of ``connection`` stand; reads only."""
+    """The state of treino's tables in the database of ``connection``; only reads."""
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     found = context.get_current_revision()
     script = ScriptDirectory.from_config(_config())
@@ -40,7 +40,7 @@ def standing(connection: Connection) -> Standing:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring our tables to ``revision``, in one transaction; rows are kept."""
+    """Migrate treino's tables to ``revision`` in one transaction; rows are kept."""
     config = _config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
@@ -49,7 +49,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 
 def _config() -> Config:
     config = Config()
-    # Alembic reads it through configparser, to which a percent sign means something.
+    # Alembic reads it through configparser, where a percent sign is special.
     here = str(Path(__file__).parent).replace("%", "%%")
     config.set_main_option("script_location", here)
     return config

@@ -1,4 +1,4 @@
-"""What Alembic runs to migrate; the connection comes from `storage.migrations.upgrade`."""
+"""Alembic's migration script; the connection comes from `storage.migrations.upgrade`."""
 
 from alembic import context
 

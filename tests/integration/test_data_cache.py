@@ -212,7 +212,7 @@ class TestAFullDisk:
             )
             assert done.returncode == 1
             assert "DataError: cannot write decoded images" in done.stderr.splitlines()[-1]
-            assert "No space left on device; make room" in done.stderr
+            assert "No space left on device; free space" in done.stderr
             assert not [path for path in disk.rglob("*") if path.is_file()]
         finally:
             subprocess.run(["umount", disk], check=True)

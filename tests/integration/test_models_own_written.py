@@ -269,7 +269,7 @@ def build(trial, shape, classes):
     inputs, x = stem(shape)
     return Mine(inputs, layers.Dense(classes)(x))
 """,
-        "Mine has its own train_step, compute_loss, which treino would not call",
+        "Mine has its own train_step, compute_loss, which treino does not call",
     ),
     "a focal loss": (
         """
@@ -321,7 +321,7 @@ def build(trial, shape, classes):
     inputs, x = stem(shape)
     return keras.Model(inputs, builtins._kept_dense(x))
 """,
-        "with one built before: make its layers in the function, not once for all",
+        "with one built before: create its layers in the function, not outside of it",
     ),
     "an optimiser whose state nobody would keep": (
         """
@@ -333,7 +333,7 @@ class Mine(keras.optimizers.SGD):
 def build(trial, shape, classes):
     return compiled(head(*stem(shape), classes), "categorical_crossentropy", Mine())
 """,
-        "the optimiser Mine keeps steps as a tf.Variable",
+        "the optimizer Mine has steps as a tf.Variable",
     ),
     "an error of its own in a layer": (
         """
@@ -416,7 +416,9 @@ def build(trial, shape, classes):
 
 def test_one_output_that_is_no_probability_is_refused(tmp_path: Path) -> None:
     text = "def build(trial, shape, classes):\n    return head(*stem(shape), 1, 'tanh')\n"
-    with pytest.raises(OwnCodeError, match="one output is no probability: end it with a sigmoid"):
+    with pytest.raises(
+        OwnCodeError, match="one output is not a probability: end it with a sigmoid"
+    ):
         one(tmp_path, text, 2)
     with pytest.raises(OwnCodeError, match=r"returns shape \(None, 1\), expected \(None, 3\)"):
         one(tmp_path, text, 3)

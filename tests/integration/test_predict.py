@@ -135,7 +135,7 @@ def test_folders_are_gone_through_and_many_images_come_in_order(
 def test_what_is_no_file_is_not_read(handed_over: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (image,) = Classifier(handed_over).classify([tmp_path / "pipe.png"])
-    assert image.fault == "no file of its own"
+    assert image.fault == "not a regular file"
 
 
 def test_paths_that_no_file_can_have_do_not_keep_the_others_back(

@@ -114,7 +114,7 @@ def test_nonsense_is_no_url(value: str) -> None:
 
 def test_a_home_folder_of_any_bytes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/caf\udce9")
-    with pytest.raises(StorageError, match="no UTF-8"):
+    with pytest.raises(StorageError, match="not UTF-8"):
         database_url("~/x.db")
 
 
@@ -221,7 +221,7 @@ def test_a_plain_optuna_database_gets_our_tables_when_written(tmp_path: Path) ->
     plain = RDBStorage(f"sqlite:///{path}")
     optuna.create_study(storage=plain, study_name="theirs")
     plain.engine.dispose()
-    assert "holds nothing of treino's" in refusal(path, write=False)
+    assert "has no data of treino's" in refusal(path, write=False)
     with opened(path, write=True):
         pass
     with opened(path, write=False) as storage:
@@ -341,7 +341,7 @@ def test_a_file_that_is_no_database(tmp_path: Path, *, write: bool) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but long enough to be asked for its header\n" * 50)
     before = path.read_bytes()
-    assert "notes.txt is not an SQLite database; name another" in refusal(path, write=write)
+    assert "notes.txt is not an SQLite database" in refusal(path, write=write)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -356,14 +356,14 @@ def test_a_damaged_database(database: Path, damage: str, *, write: bool) -> None
     else:
         middle = len(data) // page // 2 * page
         database.write_bytes(data[:middle] + b"\xa5" * page + data[middle + page :])
-    assert "treino.db is damaged; put back a copy" in refusal(database, write=write)
+    assert "treino.db is damaged" in refusal(database, write=write)
 
 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
     assert "is a folder" in refusal(tmp_path, write=True)
     assert "is a folder" in refusal(f"sqlite:///{tmp_path}", write=True)
     (tmp_path / "file").touch()
-    assert "no database can be at" in refusal(tmp_path / "file" / "treino.db", write=True)
+    assert "cannot create a database at" in refusal(tmp_path / "file" / "treino.db", write=True)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_a_file_where_a_study_belongs_is_one_line(tmp_path: Path) -> None:
     write_atomically(layout.root / "digits", "a database, say")
     with pytest.raises(StorageError, match=r"digits is a file.*--study.*--storage"):
         layout.make("digits")
-    with pytest.raises(StorageError, match="SQLite keeps a part of"):
+    with pytest.raises(StorageError, match="reserved by SQLite for"):
         layout.make("digits-wal")
     with pytest.raises(StorageError, match="cannot write"):
         Layout(layout.root / "digits").make("study")

@@ -112,7 +112,7 @@ def test_a_holder_in_another_namespace_keeps_it(path: Path, proc: list[str]) -> 
         assert child.stdout is not None
         assert child.stdout.readline() == "held\n"
         storage = open_storage(str(path), write=True)
-        with pytest.raises(LeaseHeld, match=r"process 1 on .*, heard of \d+ s ago"):
+        with pytest.raises(LeaseHeld, match=r"process 1 on .*, last renewed \d+ s ago"):
             StudyLease(storage.engine, "cifar").acquire()
         storage.engine.dispose()
         child.communicate()

@@ -1,4 +1,4 @@
-"""The first tables: epochs, handed-over models, leases."""
+"""The first tables: epochs, delivered models, leases."""
 
 import sqlalchemy as sa
 from alembic import op
