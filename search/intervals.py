@@ -1,4 +1,4 @@
-"""How sure a figure is: a share, paired differences, a regression over trials of many kinds."""
+"""Confidence intervals: of a share, of paired differences, of a regression over trials."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Images classified with a handed-over model, in a process that trains nothing."""
+"""Classifies images with a delivered model."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class Classifier:
         file = RunFiles(ANYWHERE, path).model if _is(path.is_dir) else path
         if not _is(file.is_file):
             what = f"no {file.name} in {path}" if _is(path.is_dir) else f"no file {path}"
-            raise TreinoError(f"{what}: name a model.keras, or the folder that holds one")
+            raise TreinoError(f"{what}: name a model.keras file or its folder")
         if file.suffix != ".keras":  # older formats have no safe mode worth the name
             raise TreinoError(f"{file}: expected a .keras file, as `treino retrain-best` writes")
         self.classes, self._shape = _read_spec(file)
@@ -124,11 +124,11 @@ def _read_spec(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
         height, width, channels = (int(size) for size in data["input_shape"])
     except FileNotFoundError as error:
         raise TreinoError(
-            f"no {path.name} beside {file}: it says the classes and the size of the images; "
+            f"no {path.name} beside {file}: it has the classes and the image size; "
             "copy it along with the model"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TreinoError(f"{path} does not say classes and input_shape ({error!r})") from error
+        raise TreinoError(f"{path} has no valid classes and input_shape ({error!r})") from error
     return classes, (height, width, channels)
 
 
@@ -142,14 +142,14 @@ def _load(file: Path, shape: tuple[int, int, int], classes: int) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise TreinoError(
-            f"{file} could not be loaded; it is damaged, or needs code, which is never run from "
-            f"a file ({type(error).__name__}: {reason})"
+            f"{file} could not be loaded; it is damaged, or it needs code, which is never run "
+            f"from a file ({type(error).__name__}: {reason})"
         ) from error
     expected = ((None, *shape), (None, classes))
     if (model.input_shape, model.output_shape) != expected:
         raise TreinoError(
             f"{file} takes {model.input_shape} and returns {model.output_shape}, but the spec "
-            f"beside it says {expected[0]} and {expected[1]}: they do not belong together"
+            f"beside it has {expected[0]} and {expected[1]}: they do not belong together"
         )
     return model
 

@@ -1,8 +1,8 @@
-"""What the tuner and its workers say to one another.
+"""Messages between the tuner and its workers.
 
-A worker gets a Job and answers with one Resumed, then one EpochDone an epoch, each of which waits
-for the tuner's Verdict, and at the end one of Done, Paused, Stopped and Failed. The same values
-travel to a process of this machine and to a cluster.
+A worker gets a Job and sends one Resumed, then one EpochDone per epoch. After each of these it
+waits for the tuner's Verdict. It ends with one of Done, Paused, Stopped and Failed. The messages
+are the same for every backend.
 """
 
 import enum

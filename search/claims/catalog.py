@@ -1,7 +1,7 @@
-"""What the documents say of hyperparameters, each as a comparison that can be made.
+"""The report's claims about hyperparameters, each as a comparison.
 
-A claim names what is set against what (its arms), and what of a training is compared (its
-measure). No training and no statistics here: search/claims/verdicts.py judges.
+A claim names what is compared (its arms) and by which figure of a training (its measure).
+search/claims/verdicts.py does the statistics.
 """
 
 import math
@@ -124,7 +124,7 @@ CLAIMS = (
         text="The larger the batch, the more the network stagnates.",
         measured=_BEST,
         outcome="validation accuracy, %",
-        unit=f"{_POINTS} a doubling of the batch",
+        unit=f"{_POINTS} per doubling of the batch",
         sign=-1,
         measure=_kept_accuracy,
         arms=(arms.value("batch_size", 32), arms.value("batch_size", 256)),
@@ -183,7 +183,7 @@ CLAIMS = (
     Claim(
         name="epochs",
         text="The more epochs, the further the network gets.",
-        measured="validation accuracy at the end less that half-way, up to three epochs each",
+        measured="validation accuracy at the end minus that half-way, up to three epochs each",
         outcome="validation accuracy, %",
         unit=_POINTS,
         sign=1,
@@ -194,15 +194,15 @@ CLAIMS = (
         text="A larger learning rate does not always mean faster convergence.",
         measured="mean validation accuracy of all epochs",
         outcome="mean validation accuracy, %",
-        unit=f"{_POINTS} for ten times the rate",
+        unit=f"{_POINTS} per tenfold learning rate",
         sign=-1,
         measure=_speed,
         arms=tuple(arms.value("learning_rate", r, f"{r:g}") for r in (1e-4, 1e-3, 1e-2)),
         contrasts=(Contrast("0.001 against 0.0001", 1, 0), Contrast("0.01 against 0.001", 2, 1)),
         every=False,
         axis="learning_rate",
-        caveat="One step up that slows it supports the claim; all have to speed it up to "
-        "contradict it.",
+        caveat="One step up that slows convergence supports the claim; it is contradicted "
+        "only if every step up speeds it up.",
     ),
     Claim(
         name="order",
@@ -216,4 +216,4 @@ CLAIMS = (
         contrasts=(Contrast("folders against together", 1, 0),),
     ),
 )
-"""What the documents say, in the order in which they say it."""
+"""The claims, in the order of the report."""

@@ -1,4 +1,4 @@
-"""Trains the pairs that the documents' claims lack, on all workers, within a budget."""
+"""Runs the paired trainings that the report's claims still need, within a budget."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,7 +88,7 @@ class PairCollector:
         if not self._anchors:
             raise NothingToTrainError(
                 f"study {self.study.study_name!r} has no trial of the documents' space to train "
-                "pairs around: continue the search first (make search)"
+                "pairs around: resume the search first (make search)"
             )
         self._view = pairs.view_of(self.study, self._records)
         self._seed = int(self.study.user_attrs[MADE_WITH]["seed"])
@@ -178,11 +178,11 @@ class PairCollector:
         around = " and ".join(anchor.name for anchor in self._anchors)
         first = pairs.most_work(self._view, self._anchors, self._seed, self.claims)
         limit = (
-            "" if self.limits.epochs is None else f"; up to {self.limits.epochs:,} epochs in all"
+            "" if self.limits.epochs is None else f"; up to {self.limits.epochs:,} epochs in total"
         )
         done = plural(len(self._view.pairs), "paired training")
         return (
-            f"{done} so far; a first look at every open claim takes {first} more of "
+            f"{done} so far; a first look at every open claim takes {first} more, with "
             f"{plural(self._view.epochs, 'epoch')} each, around {around}{limit}"
         )
 

@@ -1,6 +1,6 @@
-"""What is set against what: configurations that differ in one thing, and all of them as numbers.
+"""Arms of a claim: configurations that differ in one thing; and configurations as numbers.
 
-An arm turns a configuration into the one with that thing as it says, and leaves the rest alone.
+An arm sets that one thing in a configuration and keeps the rest.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""Paired trainings: which ones the documents' claims lack, and what is recorded of them.
+"""Paired trainings: which ones the report's claims still need, and their records.
 
-They belong to the study but are none of its trials: several have the same configuration, the
-order of training is no parameter of a trial, and the sampler is not to learn from them.
+They belong to the study but are not trials: several have the same configuration, the order of
+training is not a trial parameter, and the sampler must not learn from them.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""A picture for each of the documents' claims: what was trained, and the effect with its interval.
+"""A figure per claim of the report: the trainings, and the effect with its interval.
 
-Drawn as search/figures/plots.py draws, with matplotlib imported when the first picture is drawn.
+Drawn in the style of search/figures/plots.py. Matplotlib is imported on first use.
 """
 
 import math
@@ -74,7 +74,9 @@ def _draw_trained(axes: "Axes", verdict: ClaimVerdict, view: StudyView) -> None:
     elif verdict.source == "pairs":
         families = compared(view, claim)
         _draw_families(axes, families, [arm.label for arm in claim.arms])
-        _title(axes, f"trainings of {view.epochs} epochs, equal but for that; a line a seed")
+        _title(
+            axes, f"trainings of {view.epochs} epochs that differ only in this; one line per seed"
+        )
     else:
         dots = [(float(t.params[claim.axis]), y) for t, y in outcomes(view, claim, verdict.epoch)]
         _draw_dots(axes, dots, claim.axis)

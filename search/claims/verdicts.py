@@ -1,12 +1,12 @@
-"""The documents' claims, put to the test: an effect with its interval, and a verdict.
+"""Tests the report's claims: an effect with its interval, and a verdict.
 
-Pure: ``judge`` sees plain values. Two kinds of evidence, never mixed within a claim:
+Pure: ``judge`` takes plain values. There are two kinds of evidence, never mixed within a claim:
 
-- Paired trainings, equal in everything (seed included) but the one thing: wherever there are
-  enough. Nothing about them was chosen by a sampler or ended by a pruner.
-- The study's own trials, by a regression that adjusts for the other parameters: only where nine
-  in ten of them reached half of the study's epochs or more. What a pruner leaves over was chosen
-  by its losses, and an early epoch says little of a late one.
+- Paired trainings, which differ in one thing only and have the same seed. They are used wherever
+  there are enough: no sampler chose them and no pruner ended them.
+- The study's own trials, by a regression that adjusts for the other parameters. They are used only
+  if nine in ten of them reached half of the study's epochs or more: a pruner selects by loss, and
+  an early epoch says little about a late one.
 
 See docs/decisions/0013-claims.md.
 """
@@ -298,7 +298,7 @@ def _what_is_lacking(
 ) -> tuple[int, str]:
     """How many further pairs would settle a claim, and that in words."""
     if claim.name == "order" and view.folders == 1:
-        return 0, "images that come in several training folders: these come in one"
+        return 0, "images in several training folders; these are in one"
     have = min((e.n if e else 0 for e in paired), default=0)
     what = "pair" if claim.arms else "full training"
     if have < FEWEST_PAIRS:
@@ -311,11 +311,14 @@ def _what_is_lacking(
     if have >= MOST_PAIRS or needed > HOPELESS:
         bound = max(max(abs(e.low), abs(e.high)) for e in found)
         return 0, (
-            f"more than treino trains, about {needed:,} {what}s: if there is an effect, it is at "
+            f"about {needed:,} {what}s, more than treino trains: if there is an effect, it is at "
             f"most {bound:.2g} {claim.unit}"
         )
     lacking = max(1, needed - have)
-    return lacking, f"about {_count(lacking, f'further {what}')}, if effect and spread stay"
+    return (
+        lacking,
+        f"about {_count(lacking, f'further {what}')}, if effect and spread stay the same",
+    )
 
 
 def _towards(claim: Claim, estimate: Estimate) -> tuple[float, float]:

@@ -1,7 +1,7 @@
-"""Pictures of a training: its curves, and which class was taken for which.
+"""Figures of a training: its curves and its confusion matrix.
 
-Drawn with matplotlib's object interface on a canvas of their own: no display, no global figure.
-Matplotlib is imported when the first picture is drawn.
+They use matplotlib's object interface: no display, no global figure. Matplotlib is imported on
+first use.
 """
 
 import io

@@ -1,7 +1,7 @@
-"""One drawing, three uses: a PNG, an SVG, and a figure in a page that follows the page's colours.
+"""Saves a matplotlib figure as PNG, as SVG, and as a figure in a page that follows its colours.
 
-Matplotlib draws; what it lacks is added to the SVG: a text that shows on hover, and colours that
-a style sheet decides.
+Two features are added to matplotlib's SVG: text that shows on hover, and colours from a style
+sheet.
 """
 
 import gc
@@ -44,7 +44,7 @@ THEME = {
     "#B0B0B0": "--muted",
     "#000000": "--ink",
 }
-"""Colours that charts are drawn in, and the page's variable that takes the place of each."""
+"""Chart colours, and the page's variable that replaces each."""
 
 Tips = Mapping[str, str | Sequence[str]]
 
@@ -96,8 +96,8 @@ def save_all(
         asked = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
         return [[(chart, drawn.result()) for chart, drawn in group] for group in asked]
     except BrokenProcessPool as error:
-        reason = "a process that drew the figures was killed, most likely for want of memory"
-        raise TreinoError(f"{reason}: free some, and run this again") from error
+        reason = "a process that drew the figures was killed, probably because memory ran out"
+        raise TreinoError(f"{reason}: free some memory and run this again") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

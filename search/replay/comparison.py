@@ -1,7 +1,8 @@
-"""Replay: searches on learning curves that are known already, in seconds.
+"""Replay: runs searches on recorded learning curves, in seconds.
 
-A Task is a table of curves; a Strategy searches on it with simulated workers, for whom every epoch
-takes one unit of time; what it would have handed over at any moment is compared with what there is.
+A Task is a table of curves. A Strategy searches on it with simulated workers, for which every epoch
+takes one unit of time. The configuration it would have delivered at each moment is compared with
+the best one of the task.
 """
 
 import json

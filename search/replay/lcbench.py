@@ -114,7 +114,7 @@ def _codes(folder: Path) -> dict[str, Any]:
     path = folder / "encoding.json"
     codes = _read(path).get("OpenML_task_id")
     if not isinstance(codes, dict):
-        raise TreinoError(f"{path}: not LCBench's encoding: it has no OpenML_task_id")
+        raise TreinoError(f"{path}: not LCBench's encoding: OpenML_task_id is missing")
     return codes
 
 

@@ -1,4 +1,4 @@
-"""A search on recorded curves with simulated workers, and its regret."""
+"""Runs a search on recorded curves with simulated workers, and computes its regret."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +79,7 @@ class Strategy(Protocol):
 
 
 Maker = Callable[[Task, int, int, int], Strategy]
-"""Makes a strategy from task, seed, workers and budget (epochs in all)."""
+"""Makes a strategy from task, seed, workers and budget (total epochs)."""
 
 
 class Epoch(NamedTuple):

@@ -1,4 +1,4 @@
-"""Ways to search that a replay compares."""
+"""The strategies that a replay compares."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,14 +1,14 @@
-"""Recorded curves as a task for replays: every configuration gets a curve, recorded or in between.
+"""Recorded curves as a task for replays: every configuration has a curve, recorded or interpolated.
 
-A forest of extremely randomised trees (Geurts, Ernst, Wehenkel, 2006) is grown on the recorded
-curves. A configuration gets what the forest expects of it, and on top what the most similar
-recorded one, which shares the most leaves with it, was better or worse than the forest expected of
-that one without having seen it. So a neighbour is as good as neighbours are, and as scattered as
-trainings are. Expectations and what is added to them are normal scores, by rank after each epoch,
-and are turned back into losses between those recorded after that epoch: none is below the lowest.
+A forest of extremely randomised trees (Geurts, Ernst, Wehenkel, 2006) is fitted to the recorded
+curves. A configuration's curve is the forest's prediction plus a residual: the out-of-bag error of
+the most similar recorded configuration, the one that shares the most leaves. So neighbours have
+similar results, with the spread of real trainings. Predictions and residuals are normal scores, by
+rank after each epoch. They are mapped back to losses between those recorded after that epoch: none
+is below the lowest.
 
-In one search every luck is had once, as long as there is any left: two configurations never come
-out by the same. docs/decisions/0008-replay.md compares this with other ways.
+Within one search each residual is used once, as long as any is left.
+docs/decisions/0008-replay.md compares this with other methods.
 """
 
 import math
@@ -122,9 +122,11 @@ def check(curves: Curves, name: str) -> None:
     count = len(curves.configurations)
     if count < LEAST:
         raise TreinoError(
-            f"{name} has the curves of {count} whole trainings; a replay needs {LEAST} or more: "
-            "treino record makes them"
+            f"{name} has the curves of {count} full trainings; a replay needs at least {LEAST}: "
+            "run treino record"
         )
     lowest = curves.table().min(axis=1)
     if not lowest.min() < np.median(lowest) < math.inf:
-        raise TreinoError(f"{name}: half of the configurations are as good as the best, or none is")
+        raise TreinoError(
+            f"{name}: half of the configurations equal the best one, or have no finite loss"
+        )

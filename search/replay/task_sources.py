@@ -1,4 +1,4 @@
-"""What ways to search can be compared on: LCBench, files of recorded curves, a study."""
+"""Sources of tasks for replays: LCBench, files of recorded curves, a study."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -46,7 +46,7 @@ def of_study(settings: Settings) -> Tasks:
         found = recorded_curves.of_study(study, place.records)
     name = f"study {study.study_name!r}"
     if found is None:
-        raise TreinoError(f"{name} has no whole training yet: treino record makes them")
+        raise TreinoError(f"{name} has no full training yet: run treino record")
     return [_of_table(found, name)]
 
 

@@ -1,4 +1,4 @@
-"""What to try next, read off a study: each piece of advice with the figures it rests on."""
+"""Derives advice on what to try next from a study, with the figures behind it."""
 
 import math
 import shlex
@@ -31,32 +31,32 @@ def _going_on(seen: Snapshot) -> Iterator[Advice]:
     failed = len(seen.of_state("failed"))
     if failed and failed * 2 >= len(seen.trials):
         yield Advice(
-            f"{failed} of {len(seen.trials)} trials failed: look at their reasons below, and at "
-            f"var/{seen.study}/logs/, before searching on."
+            f"{failed} of {len(seen.trials)} trials failed: check the reasons below and "
+            f"var/{seen.study}/logs/ before resuming the search."
         )
     waiting = seen.of_state("paused")
     if seen.searching:
-        yield Advice("A search is at work on this study: make the report again when it has ended.")
+        yield Advice("A search is running on this study: write the report again when it has ended.")
     elif waiting:
         one = len(waiting) == 1
         yield Advice(
-            f"{len(waiting)} trial{' is' if one else 's are'} paused: the command that began the "
-            f"search takes {'it' if one else 'them'} up again."
+            f"{len(waiting)} trial{' is' if one else 's are'} paused: run the same search command "
+            f"to resume {'it' if one else 'them'}."
         )
     elif not seen.trials:
-        yield Advice("No trial was begun yet: the command below begins the search.")
+        yield Advice("No trial has started yet: run the command below to start the search.")
     if seen.best is None or len(seen.trials) < 10:
         return
     since = _epochs_since_best(seen)
     if since > FLAT * seen.spent:
         yield Advice(
-            f"The last {since} of {seen.spent} epochs brought nothing better: more trials of the "
-            "same space promise little; another space, or the retraining, promises more."
+            f"The last {since} of {seen.spent} epochs brought no improvement: more trials in "
+            "the same space are unlikely to help. Try another space, or retrain the best trial."
         )
     elif since < seen.spent / 10:
         yield Advice(
-            f"The best trial got there within the last {since + 1} of {seen.spent} epochs: "
-            "the search is not flat yet, more trials (TRIALS=) may well find better."
+            f"The best {seen.monitor} is from the last {since + 1} of {seen.spent} epochs: "
+            "the search is not flat yet, and more trials (TRIALS=) are likely to find a better one."
         )
 
 
@@ -68,37 +68,37 @@ def _of_the_best(seen: Snapshot) -> Iterator[Advice]:
         if end:
             yield Advice(
                 f"The best trial has {name} {_shown(seen.best.params[name])}, at the {end} end of "
-                "its range: better values may lie beyond it."
+                "its range: better values may lie outside it."
             )
     figures = seen.best.best
     if figures.epoch == seen.epochs:
         yield Advice(
-            f"The best trial was still improving at its last epoch, {seen.epochs}: a study with "
-            "more EPOCHS= goes further."
+            f"The best trial was still improving at its last epoch, {seen.epochs}: try a "
+            "study with more EPOCHS=."
         )
     gap = figures.accuracy - figures.val_accuracy
     if gap > GAP:
         yield Advice(
             f"The best trial overfits: accuracy {figures.accuracy:.3f} on the training images, "
-            f"{figures.val_accuracy:.3f} on the validation images. More images, dropout or L2 are "
-            "what to look at."
+            f"{figures.val_accuracy:.3f} on the validation images. Try more images, dropout "
+            "or L2."
         )
 
 
 def _handing_over(seen: Snapshot) -> Iterator[Advice]:
     retrain = f"make retrain-best STUDY={shlex.quote(seen.study)}"
     if seen.best is not None and seen.retrained is None:
-        yield Advice("Train the best trial in full and try it on the test images:", retrain)
+        yield Advice("Train the best trial in full and test it on the test images:", retrain)
     elif seen.best is not None and seen.retrained and seen.retrained.trial != seen.best.number:
         yield Advice(
-            f"The model handed over comes from trial {seen.retrained.trial}, and trial "
-            f"{seen.best.number} is better by now:",
+            f"The delivered model is from trial {seen.retrained.trial}, and trial "
+            f"{seen.best.number} is better now:",
             retrain,
         )
     if seen.cifar10 and seen.baseline is None:
         data = seen.made_by[0]["data"]
         yield Advice(
-            "Train the documents' run 10 on these very images, for a fair comparison:",
+            "Train the documents' run 10 on the same images, for a fair comparison:",
             f"make baseline RUN=run-10 DATA={shlex.quote(data)}",
         )
 

@@ -1,4 +1,4 @@
-"""What the charts of a report are put together from: figures, axes, legends, colours."""
+"""Building blocks of a report's charts: figures, axes, legends, colours."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The charts of a report: each drawn from a snapshot, or None where there is nothing to draw."""
+"""The charts of a study report, drawn from a snapshot; None if there is nothing to draw."""
 
 import math
 from collections import Counter
@@ -64,16 +64,16 @@ def best_over(seen: Snapshot, *, time: bool) -> Chart | None:
     axes.scatter(x, np.minimum(y, top), s=24, color=BLUE, zorder=3, gid="best")
     frame(axes, seen.monitor, top)
     axes.set_xlabel(
-        ("minutes" if unit == 60 else "hours") + " of training, all workers together"
+        ("minutes" if unit == 60 else "hours") + " of training, all workers"
         if time
-        else "epochs spent, all trials together"
+        else "epochs, all trials"
     )
     over = "time" if time else "epochs"
     title = f"Best {seen.monitor} over {over}"
     axes.set_title(title, **CHART_TITLE)
     caption = (
-        "The step is the lowest so far, each dot on it a new best; the pale dots are all other "
-        "epochs, in the order they were trained."
+        "The line is the lowest value so far; each dot on it is a new best. Pale dots are the "
+        "other epochs, in training order."
     )
     return Chart(f"best-over-{over}", title, caption, figure, {"best": tips})
 
@@ -108,12 +108,12 @@ def curves(seen: Snapshot) -> Chart | None:
     frame(axes, seen.monitor, top)
     axes.set_xlabel("epoch")
     whole_numbers(axes)
-    title = "Every trial's curve"
+    title = "Learning curves"
     axes.set_title(title, **CHART_TITLE)
     legend(figure, drawn, best="line")
     caption = (
-        "Hover over a curve, or tap it, for its figures and the reason it ended. The frame ends "
-        "where 95% of the figures do."
+        "Hover over a curve or tap it for its figures and the reason it ended. The axis covers "
+        "95% of the figures."
     )
     return Chart("curves", title, caption, figure, tips)
 
@@ -133,7 +133,7 @@ def spent(seen: Snapshot) -> Chart | None:
             base += heights
     axes.set_xlabel("epoch")
     whole_numbers(axes)
-    frame(axes, "trials that trained it", None)
+    frame(axes, "trials", None)
     title = "Where the epochs went"
     axes.set_title(title, **CHART_TITLE)
     legend(figure, [trial for trial in seen.trials if trial.history])
@@ -145,7 +145,7 @@ def spent(seen: Snapshot) -> Chart | None:
     full = len(seen.trials) * seen.epochs
     caption = (
         f"{seen.spent:,} epochs: {shares}. All {len(seen.trials)} trials in full would have taken "
-        f"{full:,}{f': {1 - seen.spent / full:.0%} was saved' if seen.spent < full else ''}."
+        f"{full:,}{f': {1 - seen.spent / full:.0%} saved' if seen.spent < full else ''}."
     )
     return Chart("epochs-spent", title, caption, figure)
 
@@ -186,8 +186,8 @@ def overfitting(seen: Snapshot) -> Chart | None:
     axes.set_title(title, **CHART_TITLE)
     legend(figure, drawn, best="ring" if best is not None else "")
     caption = (
-        "Each trial at its best epoch. On the dashed line both are equal; the further below it, "
-        "the more a network has learned by heart. Above it, dropout, which is on while training, "
-        "holds the training accuracy down."
+        "Each trial at its best epoch. On the dashed line both are equal. The further below it, "
+        "the more a network overfits. Above it, dropout lowers the training accuracy, because it "
+        "is on only during training."
     )
     return Chart("overfitting", title, caption, figure, tips)

@@ -1,7 +1,7 @@
-"""optuna-dashboard, made safe to leave open: read-only unless asked, for this machine alone.
+"""Runs optuna-dashboard safely: read-only by default, and reachable only from this machine.
 
-The dashboard itself knows no users and deletes studies over plain HTTP, so what reaches it is
-decided here. It works only at the root of an origin.
+The dashboard itself has no users and deletes studies over plain HTTP, so this module decides which
+requests reach it. It works only at the root of an origin.
 """
 
 import errno
@@ -80,8 +80,8 @@ def application(
         if name not in hosts:
             known = name if _NAME.fullmatch(name) else "NAME"
             reason = (
-                f"the dashboard does not answer to {host!r}, but to what its start printed; if "
-                f"that is a name of yours for it, start it with --allow-host {known}"
+                f"the dashboard does not accept the host {host!r}; use the address printed at the "
+                f"start, or start it with --allow-host {known}"
             )
             return _refuse(start_response, "421 Misdirected Request", reason)
         if environ["REQUEST_METHOD"] not in _READING:
@@ -92,8 +92,8 @@ def application(
             origin = environ.get("HTTP_ORIGIN")
             if origin is not None and origin.partition("://")[2].lower() != host.lower():
                 reason = (
-                    f"pages of {origin} may not change studies here, at {host}; a proxy in "
-                    "between has to pass the Host header on"
+                    f"pages of {origin} may not change studies at {host}; a proxy has to "
+                    "forward the Host header"
                 )
                 return _refuse(start_response, "403 Forbidden", reason)
         extra = list(_HEADERS)
@@ -125,9 +125,7 @@ def with_token(application: "WSGIApplication", token: str) -> "WSGIApplication":
             return []
         kept = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(_COOKIE)
         if kept is None or not secrets.compare_digest(kept.value.encode(), token.encode()):
-            reason = (
-                "open the dashboard by the whole address that its start printed, token included"
-            )
+            reason = "open the full address printed at the start, including the token"
             return _refuse(start_response, "401 Unauthorized", reason)
         return application(environ, start_response)
 
@@ -179,7 +177,7 @@ def serve(
         mode = "studies can be changed and deleted" if writable else "read-only"
         where = f"http://{_bracketed(shown)}:{port}/dashboard{query}"
         also = f"also as {', '.join(further)}; " if further else ""
-        announce(f"dashboard: {where} ({mode}; {also}Ctrl-C ends it)")
+        announce(f"dashboard: {where} ({mode}; {also}Ctrl-C stops it)")
         server.run()  # returns on Ctrl-C
 
 
@@ -197,7 +195,7 @@ def _listen(host: str, port: int) -> socket.socket:
         choose = "choose another with --port or PORT=…"
         reasons = {
             errno.EADDRINUSE: f"port {port} of {host} is in use; {choose}",
-            errno.EACCES: f"port {port} is for the system's services; {choose}",
+            errno.EACCES: f"port {port} is reserved for system services; {choose}",
             errno.EADDRNOTAVAIL: f"{host} is not an address of this machine; use 127.0.0.1",
         }
         otherwise = f"cannot listen on port {port} of {host}: {error.strerror}; {choose}"

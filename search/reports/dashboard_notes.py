@@ -1,6 +1,6 @@
-"""What a study carries for optuna-dashboard: a short note, two figures, the handed-over model.
+"""Writes a study's content for optuna-dashboard: a short note, two figures, the delivered model.
 
-All of it is written to the study, so only the process that has the study's lease may call this.
+It writes to the study, so only the process that holds the study's lease may call it.
 """
 
 import filecmp
@@ -97,9 +97,9 @@ def note_text(study: optuna.Study) -> str | None:
     lines = [
         f"**Best so far:** {found}",
         "",
-        f"**Progress:** {len(trials)} trials ({progress or 'none begun'}), {epochs} epochs.",
+        f"**Progress:** {len(trials)} trials ({progress or 'none started'}), {epochs} epochs.",
         "",
-        "**To go on**, the same command; then `make retrain-best` and `make report`:",
+        "**To resume**, run the same command; then `make retrain-best` and `make report`:",
         "",
         f"{fence}\n{command}\n{fence}",
     ]
@@ -201,7 +201,7 @@ def attach_best(study: optuna.Study, layout: Layout) -> None:
                 _replace(there, file)
     except OSError as error:
         raise StorageError(
-            f"cannot keep artifacts in {layout.artifacts}: {error.strerror or error}"
+            f"cannot store artifacts in {layout.artifacts}: {error.strerror or error}"
         ) from error
 
 

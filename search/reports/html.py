@@ -1,7 +1,7 @@
-"""A page in HTML that needs nothing else: its look, its one script, and pieces to build it from.
+"""A self-contained HTML page: its style, its one script, and functions to build it.
 
-Whatever comes from outside (names, reasons, paths) passes through `text`. The page forbids itself
-to fetch anything, and to run any script but its own.
+All outside text (names, reasons, paths) is escaped with `text`. The page's security policy forbids
+fetching anything and running any script but its own.
 """
 
 import base64

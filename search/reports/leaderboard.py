@@ -1,4 +1,4 @@
-"""Trials, baselines, retrained models and the documents' own figures in one table."""
+"""One table of trials, baselines, retrained models and the report's own figures."""
 
 import math
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ def table(found: Sequence[Row], title: str) -> Table:
     """The leaderboard for a terminal, in 80 columns; test accuracies have their interval below."""
     drawn = Table(title=printable(title), title_justify="left", box=None, padding=(0, 0, 0, 2))
     if any(row.test_interval for row in found):
-        drawn.caption, drawn.caption_justify = "below a test_acc: its 95 % interval", "left"
+        drawn.caption, drawn.caption_justify = "below each test_acc: its 95 % interval", "left"
     drawn.add_column("", overflow="fold")
     for heading in ("val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds"):
         drawn.add_column(heading, justify="right", no_wrap=True)

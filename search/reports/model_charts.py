@@ -1,4 +1,4 @@
-"""Charts of a delivered model: its curves, its confusions, its mistakes."""
+"""Charts of a delivered model: its curves, confusion matrix and mistakes."""
 
 from typing import TYPE_CHECKING
 
@@ -25,25 +25,25 @@ def of_model(seen: Snapshot) -> list[Chart]:
             tint(axes)
             caption = (
                 "Training figures are measured during the epoch, with dropout on; validation "
-                "figures after it. The ring marks the epoch whose weights were kept."
+                "figures after it. The ring marks the epoch of the delivered weights."
             )
             found.append(Chart(f"retrained-{name}", f"Retraining: {name}", caption, figure))
     if seen.tested is not None:
         found += [_confusion(seen.tested), _by_class(seen.tested)]
         if seen.tested.mistakes:
             title = "Most confidently wrong"
-            caption = "Each image with what it is, what it was taken for, and how surely."
+            caption = "Each image with its true class, the predicted class and its probability."
             figure = mistakes_figure(seen.tested, title)
             found.append(Chart("mistakes", title, caption, figure))
     return found
 
 
 def _confusion(tested: EvaluationRecord) -> Chart:
-    title = "Which class is taken for which"
+    title = "Confusion matrix"
     figure = plots.confusion_figure(np.array(tested.confusion), tested.classes, title, WIDTH)
     caption = (
-        f"Counts of {tested.images:,} test images. Rows are the true classes, and a cell is the "
-        "darker the larger its share of the row."
+        f"Counts of {tested.images:,} test images. Rows are the true classes; a cell is darker "
+        "the larger its share of the row."
     )
     return Chart("confusion", title, caption, figure)
 
@@ -74,7 +74,7 @@ def _by_class(tested: EvaluationRecord) -> Chart:
         else ""
     )
     caption = (
-        f"Share of each class's test images that were classified correctly{few}; dashed, the "
-        f"share of all, {tested.accuracy:.2%}."
+        f"Share of each class's test images that were classified correctly{few}. The dashed "
+        f"line is the share of all images, {tested.accuracy:.2%}."
     )
     return Chart("accuracy-by-class", title, caption, figure)

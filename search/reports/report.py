@@ -1,4 +1,4 @@
-"""A study as one page to look at: what is best, why, and what to try next."""
+"""Writes the study report: the best result, what drives it, and what to try next."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,7 +84,7 @@ def _drawn(
 
 def _head(seen: Snapshot) -> Iterator[str]:
     moment = f"<time>{seen.moment.astimezone():%Y-%m-%d %H:%M %Z}</time>"
-    work = "a search is at work on it" if seen.searching else "no search is at work on it"
+    work = "a search is running" if seen.searching else "no search is running"
     yield (
         f'<header><h1>{text(seen.study)}</h1><button id="theme">light / dark</button></header>\n'
         f"<p>{text(seen.counted)}; {seen.spent:,} epochs. As of {moment}; {work}.</p>"
@@ -92,7 +92,7 @@ def _head(seen: Snapshot) -> Iterator[str]:
 
 
 def _best(seen: Snapshot) -> Iterator[str]:
-    yield '<section id="best"><h2>What is best</h2>'
+    yield '<section id="best"><h2>Best result</h2>'
     best = seen.best
     if best is None or best.best is None:
         yield f"<p>{text(_nothing(seen))}</p></section>"
@@ -117,9 +117,9 @@ def _best(seen: Snapshot) -> Iterator[str]:
     if seen.cifar10:
         tiles.append(
             page.tile(
-                "test accuracy that the documents report",
+                "test accuracy in the documents",
                 f"{BEST_TEST_ACCURACY:.4f}",
-                "their last of ten runs by hand, on CIFAR-10",
+                "the last of ten runs by hand, on CIFAR-10",
             )
         )
     beside = "".join(f"<p>{text(line)}</p>" for line in _beside(seen))
@@ -139,7 +139,7 @@ def _tile_of(model: ModelRow, images: int | None, label: str, *, first: bool = F
 
 def _nothing(seen: Snapshot) -> str:
     if not seen.trials:
-        return "No trial was begun yet."
+        return "No trial has started yet."
     if len(seen.of_state("failed")) == len(seen.trials):
         return "Every trial failed; the reasons are in the table below."
     return "No trial has finished an epoch yet."
@@ -150,35 +150,35 @@ def _beside(seen: Snapshot) -> Iterator[str]:
     model, baseline, tested = seen.retrained, seen.baseline, seen.tested
     if model is None:
         yield (
-            "Nothing was retrained and tested yet; make retrain-best trains the best trial in "
-            "full and tries it on the test images."
+            "No trial is retrained and tested yet: make retrain-best trains the best trial in "
+            "full and tests it on the test images."
         )
     if model is not None and tested is not None:
         told = told_share(model.test_accuracy, tested.images)
-        line = f"On the test images the retrained model's accuracy is {told}."
+        line = f"The retrained model's accuracy on the test images is {told}."
         if seen.cifar10:
             low, high = of_share(model.test_accuracy, tested.images)
             within = low <= BEST_TEST_ACCURACY <= high
             beside = _by(model.test_accuracy - BEST_TEST_ACCURACY, within=within)
-            line += f" That is {beside} than the documents' {BEST_TEST_ACCURACY}."
+            line += f" That is {beside} the documents' {BEST_TEST_ACCURACY}."
         yield line
     if not seen.cifar10:
         data = seen.made_with["data"].rpartition(" ")[0]
         yield (f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them.")
     if baseline is None:
-        yield "The documents' run 10 was not trained on these images: make baseline does that."
+        yield "The documents' run 10 is not trained on these images yet: run make baseline."
     elif model is not None:
         by = model.test_accuracy - baseline.test_accuracy
         yield (
-            f"Against run 10 trained here, on the same images, the retrained model is {by:+.4f} "
-            "in test accuracy."
+            f"The retrained model's test accuracy differs by {by:+.4f} from that of run 10, "
+            "trained here on the same images."
         )
 
 
 def _by(difference: float, *, within: bool) -> str:
     if within:
-        return f"{difference:+.4f}, within the interval, and so no better and no worse"
-    return f"{abs(difference):.4f} {'more' if difference > 0 else 'less'}"
+        return f"{difference:+.4f}, within the interval, so neither better nor worse than"
+    return f"{abs(difference):.4f} {'more' if difference > 0 else 'less'} than"
 
 
 def _configuration(seen: Snapshot) -> str:
@@ -199,25 +199,25 @@ def _next(seen: Snapshot) -> Iterator[str]:
         command = f' <code class="command">{text(piece.command)}</code>' if piece.command else ""
         lines += f"<li>{text(piece.text)}{command}</li>"
     if lines:
-        yield f'<section id="next"><h2>What to try next</h2><ul>{lines}</ul></section>'
+        yield f'<section id="next"><h2>Next steps</h2><ul>{lines}</ul></section>'
 
 
 def _search(seen: Snapshot, drawings: str) -> Iterator[str]:
     if seen.spent:
-        yield f'<section id="search"><h2>How the search went</h2>{drawings}</section>'
+        yield f'<section id="search"><h2>Search</h2>{drawings}</section>'
 
 
 def _why(seen: Snapshot, drawings: str, slices: str) -> Iterator[str]:
     if seen.best is None:
         return
-    yield '<section id="why"><h2>Why</h2>'
+    yield '<section id="why"><h2>Parameters</h2>'
     begun = sum(trial.best is not None for trial in seen.trials)
     if begun < space_charts.ENOUGH:
         enough = space_charts.ENOUGH
-        yield f"<p>Importances of the parameters need {enough} trials; there are {begun}.</p>"
+        yield f"<p>Parameter importance needs {enough} trials; there are {begun}.</p>"
     yield (
-        f"{drawings}<p>Each trial's best {text(seen.monitor)} over each parameter; the ring is the "
-        "best trial. What ended early lies higher than it would have come to.</p>"
+        f"{drawings}<p>Each trial's best {text(seen.monitor)} over each parameter. The ring marks "
+        "the best trial. Trials that ended early are higher than they would be in full.</p>"
         f"{slices}</section>"
     )
 
@@ -228,14 +228,14 @@ def _model(seen: Snapshot, drawings: str) -> Iterator[str]:
         return
     images = None if seen.tested is None else seen.tested.images
     yield (
-        f'<section id="model"><h2>The retrained model</h2><p>{text(model.title)}: '
+        f'<section id="model"><h2>Retrained model</h2><p>{text(model.title)}: '
         f"{model.epochs} epochs in {duration(model.seconds)}, best at epoch {model.best_epoch}; "
         f"validation accuracy {model.val_accuracy:.4f}, test accuracy "
         f"{told_share(model.test_accuracy, images)}. "
-        f"It lies at <code>{text(model.path)}</code>.</p>"
+        f"It is in <code>{text(model.path)}</code>.</p>"
     )
     if seen.tested is None:
-        yield "<p>Its answers on the test images were not kept, or are another model's.</p>"
+        yield "<p>Its predictions on the test images are missing, or belong to another model.</p>"
     yield f"{drawings}</section>"
 
 
@@ -244,17 +244,17 @@ def _claims(verdicts: Sequence[ClaimVerdict], drawings: str) -> Iterator[str]:
     if not drawings:
         return
     yield (
-        '<section id="claims"><h2>Were the documents right?</h2><p>Effects with their intervals of '
-        "95%: beyond zero on the grey side is as claimed, beyond zero on the other the contrary. "
-        f"They hold for these images.</p>{drawings}"
+        '<section id="claims"><h2>Claims of the documents</h2><p>Effects with 95% intervals. '
+        "An interval on the grey side of zero supports the claim; on the other side, it "
+        f"contradicts it. The results hold for these images.</p>{drawings}"
     )
     unknown = [verdict.claim.text for verdict in verdicts if not verdict.source]
     if unknown:
         listed = "".join(f"<li>{text(claim)}</li>" for claim in unknown)
-        yield f"<p>Nothing is known yet of:</p><ul>{listed}</ul>"
+        yield f"<p>No data yet for:</p><ul>{listed}</ul>"
     if any(verdict.missing for verdict in verdicts):
         yield (
-            "<p>What is missing is trained by "
+            "<p>To run the missing trainings: "
             '<code class="command">treino claims --settle</code></p>'
         )
     yield "</section>"
@@ -299,20 +299,20 @@ def _again(seen: Snapshot) -> Iterator[str]:
     with_, by = seen.made_with, seen.made_by[-1]
     rows = [
         ("images", with_["data"].rpartition(" ")[0]),
-        ("their fingerprint", with_["data"].rpartition(" ")[2]),
+        ("fingerprint", with_["data"].rpartition(" ")[2]),
         ("space", with_["space"]),
         ("classes", ", ".join(seen.classes)),
         *((name, by[name]) for name in _VERSIONS if name in by),
     ]
     earlier = {name: {b.get(name, "") for b in seen.made_by} for name in _VERSIONS}
     mixed = [name for name, found in earlier.items() if len(found) > 1]
-    yield '<section id="again"><h2>To make this again</h2>'
+    yield '<section id="again"><h2>Reproduce</h2>'
     yield f"<pre>{text(chr(10).join(commands))}</pre>"
     if mixed:
-        yield f"<p>Other versions were at work before, of: {text(', '.join(mixed))}.</p>"
+        yield f"<p>Earlier searches used other versions of: {text(', '.join(mixed))}.</p>"
     yield page.table(("made with", ""), rows, why=1) + (
-        "<p>treino's version is the git commit it ran from, with a + where it was changed since. "
-        "Trials are repeated bit for bit on the same kind of machine with as many workers.</p>"
+        "<p>treino's version is the git commit it ran from, with a + if it had local changes. "
+        "Trials repeat bit for bit on the same kind of machine with the same number of workers.</p>"
         "</section>"
     )
 

@@ -1,4 +1,4 @@
-"""The commands that make a study, or go on with it, as people type them."""
+"""Builds the commands that start, resume or reproduce a study."""
 
 import shlex
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Charts of a search space: what matters in it, and where its best values lie."""
+"""Charts of a search space: parameter importance, and where the best values are."""
 
 import math
 import re
@@ -48,7 +48,7 @@ def importances(seen: Snapshot) -> Chart | None:
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.margins(x=0.12)
-    title = "What matters"
+    title = "Parameter importance"
     axes.set_title(title, **CHART_TITLE)
     judged = sum(length >= epoch for length in rows)
     caption = (

@@ -1,4 +1,4 @@
-"""The page that lies beside a handed-over model, in Markdown."""
+"""The card of a delivered model, in Markdown."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def card(
         cifar10: Whether these are the images of the documents' figures.
     """
     row = report.model
-    documented = f"| the documents' best run | {BEST_TEST_ACCURACY} |\n" if cifar10 else ""
+    documented = f"| the report's best run | {BEST_TEST_ACCURACY} |\n" if cifar10 else ""
     return f"""# {plain(row.title)}, study {plain(row.study)}
 
 | | |
@@ -65,8 +65,8 @@ model = keras.saving.load_model("{files.model.name}", safe_mode=True)
 probabilities = model.predict(images)
 ```
 {own_network(row)}
-[{files.spec.name}]({files.spec.name}) is what was trained and with which versions,
-[{files.history.name}]({files.history.name}) every epoch's figures.
+[{files.spec.name}]({files.spec.name}) has the network, the training and the versions;
+[{files.history.name}]({files.history.name}) has the figures of every epoch.
 """
 
 
@@ -92,7 +92,7 @@ def own_network(row: ModelRow) -> str:
     if own["custom_objects"]:
         names = ", ".join(map(plain, own["custom_objects"]))
         lines.append(
-            f"It needs code that is not Keras's: import what registers {names} before loading it."
+            f"It needs code outside Keras: import what registers {names} before loading it."
         )
     return "\n" + "\n".join(lines) + "\n"
 
@@ -108,9 +108,10 @@ def _compared(report: "Report", verdict: Sequence[str]) -> str:
     )
     lines = "".join(f"- {plain(line)}\n" for line in verdict)
     return f"""
-Chosen by validation loss from these, each trained in full; mean ± standard deviation over seeds:
+Chosen by validation loss among these trials, each trained in full; mean ± standard deviation over
+seeds:
 
-| trial | search | rank there | rank | seeds | val_loss | val_accuracy | test_accuracy |
+| trial | search | search rank | rank | seeds | val_loss | val_accuracy | test_accuracy |
 |---|---|---|---|---|---|---|---|
 {rows}
 {lines}"""

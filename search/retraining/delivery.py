@@ -1,4 +1,4 @@
-"""Trainings outside the study, from job to handed-over model: the retrained best, a baseline."""
+"""Trainings outside the study, from job to delivered model: retrained trials and baselines."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,9 +69,7 @@ class Delivery:
                 waiting[run] = order, paths
             else:
                 made[run] = known
-                self._display.say(
-                    f"{order.title}: trained already, with the same seed and settings"
-                )
+                self._display.say(f"{order.title}: already trained with the same seed and settings")
         left = list(waiting)
 
         def supply() -> TrainingTask | None:

@@ -1,6 +1,7 @@
-"""The study's best trials, trained in full with several seeds, compared, and the best handed over.
+"""Retrains the study's best trials in full with several seeds, and delivers the best model.
 
-Which is best, validation says; the test images are looked at once a model, and choose nothing.
+The best is chosen on the validation images. The test images are used once per model, and not for
+choosing.
 """
 
 import math
@@ -131,7 +132,7 @@ def orders_of_best(
     if not best:
         raise NothingToTrainError(
             f"study {study.study_name!r} has no complete trial to retrain: "
-            "continue the search first (make search)"
+            "resume the search first (make search)"
         )
     # Seed by seed, so that whatever ends the work early, all were trained about as often.
     return [_order(study, space, trial, epochs, again) for again in range(seeds) for trial in best]
@@ -287,7 +288,7 @@ def verdict(report: Report) -> list[str]:
     lines.append(f"rank flips between search and full length: {report.flips} of {pairs}")
     names = f"trial {first.trial} and trial {second.trial}"
     if report.interval is None:
-        lines.append(f"{names}: with one seed it cannot be told which is better: try --seeds 3")
+        lines.append(f"{names}: one seed cannot show which is better; try --seeds 3")
         return lines
     low, high = report.interval
     word = "can" if report.apart else "cannot"

@@ -1,11 +1,11 @@
 """Pause and promote: which trial to train next, and how far.
 
-Every trial is trained to the first rung and paused. From then on a free worker either begins a new
-trial or takes a paused one up to its next rung, whichever promises most; a paused trial is never
-lost, only not promising yet. ``AsyncHalving`` promotes the best third of each rung, as asynchronous
-successive halving does (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020);
-``search.scheduling.freeze_thaw.FreezeThaw`` goes by a model of the losses. Both decide by what they
-are shown alone: a search broken off and continued decides as one that was not.
+Every trial trains to the first rung and pauses. A free worker then either starts a new trial or
+promotes a paused one to its next rung, whichever is more promising. A paused trial can always be
+resumed. ``AsyncHalving`` promotes the best third of each rung, like asynchronous successive halving
+(Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020).
+``search.scheduling.freeze_thaw.FreezeThaw`` uses a model of the losses. Both decide from their
+arguments alone, so an interrupted and resumed search makes the same decisions.
 """
 
 import math
@@ -153,7 +153,7 @@ def why_left(seen: Sequence[ObservedTrial], trial: ObservedTrial, steps: Sequenc
     rung = reached(trial, steps)
     rank, count = standing(seen, trial, rung)
     further = [min(t.losses[:rung]) for t in seen if len(t.losses) > rung]
-    beaten = f"; {len(further)} went on, with up to {max(further):.4f}" if further else ""
+    beaten = f"; {len(further)} continued, with up to {max(further):.4f}" if further else ""
     return (
         f"not promoted beyond epoch {rung} of {steps[-1]}: {trial.best:.4f}, rank {rank} of "
         f"{count} there{beaten}; {steps[-1] - rung} epochs saved"

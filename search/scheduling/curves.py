@@ -1,4 +1,4 @@
-"""Recorded learning curves: kept in a small file, read back."""
+"""Recorded learning curves, and the file format that stores them."""
 
 import json
 import math
@@ -43,9 +43,9 @@ class Curve(Spec):
     @model_validator(mode="after")
     def _check(self) -> "Curve":
         if len(self.val_loss) != len(self.val_accuracy):
-            raise ValueError(f"expected as many losses as accuracies of trial {self.trial}")
+            raise ValueError(f"expected as many losses as accuracies for trial {self.trial}")
         if not self.val_loss and not self.diverged:
-            raise ValueError(f"expected a loss of trial {self.trial}, which did not diverge")
+            raise ValueError(f"expected a loss for trial {self.trial}, which did not diverge")
         return self
 
     def filled(self, epochs: int) -> list[float]:
@@ -85,12 +85,12 @@ class Curves(Spec):
             raise ValueError(f"expected distributions as Optuna writes them ({error!r})") from error
         for curve in self.configurations:
             if len(curve.val_loss) > self.epochs:
-                raise ValueError(f"expected at most {self.epochs} epochs of trial {curve.trial}")
+                raise ValueError(f"expected at most {self.epochs} epochs for trial {curve.trial}")
             if curve.params.keys() != ranges.keys() or not all(
                 range_._contains(range_.to_internal_repr(curve.params[name]))  # noqa: SLF001 - Optuna has no other way
                 for name, range_ in ranges.items()
             ):
-                raise ValueError(f"expected parameters of trial {curve.trial} in their ranges")
+                raise ValueError(f"expected parameters of trial {curve.trial} within their ranges")
         return self
 
     @property
@@ -137,7 +137,7 @@ def read(path: Path) -> Curves:
         raise TreinoError(f"cannot read {path}: {error.strerror or error}") from error
     except SpecError as error:
         raise TreinoError(
-            f"{path} is no file of curves, as treino record writes: {error}"
+            f"{path} is not a curves file written by treino record: {error}"
         ) from error
 
 

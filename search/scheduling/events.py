@@ -1,4 +1,4 @@
-"""What a search's state hears. The tuner turns messages of workers into these events."""
+"""Events that a search state handles. The tuner makes them from worker messages."""
 
 from dataclasses import dataclass
 

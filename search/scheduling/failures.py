@@ -1,4 +1,4 @@
-"""Failures that say more than one trial's end; part of the search's state."""
+"""Counts failures across trials, as part of the search state."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Choosing by forecast: what would, or could, lower the best loss, were it trained in full?"""
+"""Chooses trials by forecast: which would lower the best loss most if trained in full."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,18 +1,17 @@
 """A model of validation losses over configurations and epochs.
 
-A Gaussian process over (configuration, epoch) that learns from curves of any length, so that what
-short trainings say of long ones is learned, not assumed. With x a configuration's features, z the
-logarithm of the epoch (0 for the first, 1 for the last) and i the configuration's number, the
-covariance of two losses is
+A Gaussian process over (configuration, epoch). It learns from curves of any length, including how
+short trainings relate to long ones. With x a configuration's features, z the logarithm of the epoch
+(0 for the first, 1 for the last) and i the configuration's number, the covariance of two losses is
 
     (a M(x, x') + c) g(1) + b [i = i'] g(k) + v e e' + s [same observation]
 
 with g(k) = exp(-k (z - z')² / 2 l²). M is a Matérn kernel of order 5/2 and a length scale for each
 feature (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, ch. 4); c lets all
-curves fall together, b lets one configuration lie off the smooth surface, and s is noise. e is what
-other data let expect (``search.scheduling.prior``): losses follow it with a weight of mean WEIGHT
-and variance v. The scales are those most probable given the data, with log-normal priors; but k is
-given.
+curves fall together, b lets one configuration deviate from the smooth surface, and s is noise. e is
+the expectation from other data (``search.scheduling.prior``): losses follow it with a weight of
+mean WEIGHT and variance v. The scales are the most probable ones given the data, with log-normal
+priors. k is fixed.
 """
 
 from collections.abc import Sequence

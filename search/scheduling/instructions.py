@@ -1,4 +1,4 @@
-"""What a search's state wants done. The tuner carries these instructions out, in order."""
+"""Instructions from a search state. The tuner carries them out in order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a search's state is made from: how much it may train, and what its study holds."""
+"""Inputs of a search state: its limits and the stored content of its study."""
 
 import math
 from collections.abc import Mapping, Sequence

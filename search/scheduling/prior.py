@@ -1,9 +1,8 @@
-"""What a search knows before it begins: curves recorded on other images.
+"""Warm start of a search from curves recorded on other images.
 
-Which learning rate or rate of dropout is good differs less from one set of images to the next than
-from one rate to the next (docs/decisions/0017-prior.md), so a search need not begin as if nobody
-had ever trained a network. What is carried over is which configuration is better after which part
-of its training, and not by how many nats: losses count by their rank after the same epoch.
+Which learning rate or dropout rate is good differs less between sets of images than between rates
+(docs/decisions/0017-prior.md). The prior transfers which configuration is better after which part
+of its training, but not by how many nats: losses count by their rank after the same epoch.
 """
 
 import math
@@ -24,7 +23,7 @@ from search.scheduling.gaussian_process import CurveProcess, Points
 from search.spaces.unit_cube import Array, UnitCube
 
 RECORDED = Path(__file__).with_name("prior.json")
-"""Curves of the documents' space on scikit-learn's handwritten digits, as treino record left them:
+"""Curves of the documents' space on scikit-learn's handwritten digits, written by
 ``treino record --data digits --image-size 16 --configurations 120``.
 """
 
@@ -76,7 +75,7 @@ class RecordedPrior(Prior):
     def __init__(self, curves: Curves, distributions: Mapping[str, BaseDistribution]) -> None:
         images = curves.data.rpartition(" ")[0] or curves.data  # without their fingerprint
         self.source = f"{len(curves.configurations)} trainings on {images}"
-        self.reason = f"expected to do well by what was recorded on {images}"
+        self.reason = f"expected to do well by the curves recorded on {images}"
         self._here = UnitCube(distributions)
         self._there = UnitCube(curves.ranges)
         self._epochs = curves.epochs
@@ -132,12 +131,12 @@ def prior_of(name: str, distributions: Mapping[str, BaseDistribution]) -> Prior:
         other = [each for each in {**there, **here} if there.get(each) != here.get(each)]
         raise SettingsError(
             f"--prior {name}: expected the parameters of this space, with the same choices; "
-            f"others are {', '.join(other)}"
+            f"these differ: {', '.join(other)}"
         )
     if curves.epochs < 2 or len(curves.configurations) < LEAST:
         raise SettingsError(
-            f"--prior {name}: expected {LEAST} configurations or more, of two epochs or more; it "
-            f"has {len(curves.configurations)}, of {curves.epochs}"
+            f"--prior {name}: expected at least {LEAST} configurations of two or more epochs; it "
+            f"has {len(curves.configurations)} with {curves.epochs}"
         )
     return RecordedPrior(curves, distributions)
 

@@ -1,6 +1,6 @@
-"""Decisions without actions: what to train next, and what a val_loss means.
+"""Samplers and pruners: what to train next, and when to stop a trial.
 
-Pure code but for the pruner, which is Optuna's and reads the study.
+Pure, except for Optuna's pruner, which reads the study.
 """
 
 import math

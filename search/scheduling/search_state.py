@@ -1,7 +1,7 @@
-"""What a search knows of its trials while it runs, and every decision about them.
+"""The state of a running search, and every decision about its trials.
 
-Pure: events in, instructions out; no clock, no database, no Keras. A state made from what the
-study holds decides as the one that saw it happen, which makes a restart exact.
+Pure: events in, instructions out; no clock, no database, no Keras. A state rebuilt from the stored
+study makes the same decisions as the original one, so a restart is exact.
 """
 
 from collections import deque
@@ -152,7 +152,7 @@ class SearchState:
             do.FinishTrial(number, "pruned") for number in sorted(self._pruned)
         ]
         if self._unfinished and not self.is_closing:
-            found.append(do.Say(f"taking up {plural(len(self._unfinished), 'unfinished trial')}"))
+            found.append(do.Say(f"resuming {plural(len(self._unfinished), 'unfinished trial')}"))
         return found
 
     def handle(self, event: Event) -> list[Instruction]:
@@ -169,7 +169,7 @@ class SearchState:
             case events.SlotRemoved():
                 self._slots = [slot for slot in self._slots if slot != event.slot]
                 if event.slot in self._jobs:
-                    self._broken_off(event.slot, "its slot is gone", found)
+                    self._broken_off(event.slot, "its slot was removed", found)
             case events.TrialBegun():
                 self._begun(event, found)
             case events.JobResumed():
@@ -214,7 +214,7 @@ class SearchState:
         if self.trouble or not (self.is_over or not self.is_closing):
             return []
         trials = list(self.trials)
-        ended = self.flat or f"the budget of {self.limits.budget} epochs was used up"
+        ended = self.flat or f"the budget of {self.limits.budget} epochs is used up"
         reasons = {
             trial.number: why_left(trials, trial, self.rungs) if trial.state == "paused" else ended
             for trial in trials
@@ -250,7 +250,7 @@ class SearchState:
         choice = self._choose(found)
         if choice is None:
             if wanted_new:
-                found.append(do.Say("no untried configuration left: no new trial is started"))
+                found.append(do.Say("no untried configuration left: starting no new trial"))
             else:
                 self._nothing_at = self.trials.changes
             return wanted_new  # paused trials may yet be resumed
@@ -281,7 +281,7 @@ class SearchState:
             return
         had = len(trial.losses)
         self._jobs[slot] = _Job(number, self._goal(number))
-        text = f"after epoch {had}: trained on, {reason}" if reason else ""
+        text = f"after epoch {had}: continued, {reason}" if reason else ""
         found.append(do.StartJob(slot, number, text))
 
     def _choose(self, found: list[Instruction]) -> NextTraining | None:
@@ -330,7 +330,7 @@ class SearchState:
             text = f"after epoch {epoch}: paused, rank {rank} of {count} there"
             found.append(do.NoteDecision(job.number, text))
             return False
-        text = f"after epoch {epoch}: trained on, {choice.reason}"
+        text = f"after epoch {epoch}: continued, {choice.reason}"
         found.append(do.NoteDecision(job.number, text))
         job.goal = self._goal(job.number)
         return True
@@ -345,7 +345,7 @@ class SearchState:
         ahead = self.outlook() if self.limits.stop_when_flat and not self.flat else None
         if ahead is not None and ahead.flat:
             self.flat = f"the search was flat ({ahead})"
-            found.append(do.Say(f"{self.flat}: it ends here"))
+            found.append(do.Say(f"{self.flat}: ending it"))
 
     # Ends of jobs.
 
@@ -365,7 +365,7 @@ class SearchState:
             found.append(do.ReleaseSlot(event.slot, f"paused: {event.reason}"))
         elif event.kind == "died" and self._stopping:
             self._let_go(number)
-            found.append(do.ReleaseSlot(event.slot, "stopped; its last whole epoch is safe"))
+            found.append(do.ReleaseSlot(event.slot, "stopped; its last complete epoch is saved"))
         elif event.kind in ("diverged", "memory"):
             # Such a configuration is a bad one, and the sampler learns that from PRUNED; FAIL,
             # which it ignores, is for what was not the configuration's doing.
@@ -411,7 +411,7 @@ class SearchState:
             self.trials.put(number, "paused")
         else:
             self._unfinished.appendleft(number)
-        found.append(do.ReleaseSlot(slot, f"{reason}; going on from its last epoch"))
+        found.append(do.ReleaseSlot(slot, f"{reason}; resuming from its last epoch"))
 
     def _dies_seldom(self, number: int, found: list[Instruction]) -> bool:
         """Whether a trial whose worker has died is to be tried again."""

@@ -1,9 +1,9 @@
-"""What more epochs are likely to bring, from what the last ones brought.
+"""The outlook: estimates the gain of more epochs from the gain of the last ones.
 
-The lowest loss falls in jumps, ever more seldom: about as much from one multiple of the epochs to
-the next. So the gain of E more epochs after S is put at that of the last stretch of the same ratio,
-from S² / (S + E) to S. On LCBench that told searches that had come to a stop from those that had
-not, which the model that chooses trials could not (docs/decisions/0016-outlook.md).
+The lowest loss falls in increasingly rare jumps, by about the same amount for every multiple of the
+epochs. The estimated gain of E more epochs after S is that of the last stretch with the same ratio,
+from S² / (S + E) to S. On LCBench this separated flat searches from improving ones; the model that
+chooses trials could not (docs/decisions/0016-outlook.md).
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Outlook:
     def __str__(self) -> str:
         return (
             f"another hour, about {self.epochs:,} epochs: {self.now:.4f} to about {self.then:.4f}, "
-            f"going by the last {self.looked_back:,}"
+            f"based on the last {self.looked_back:,}"
         )
 
 

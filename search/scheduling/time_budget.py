@@ -1,4 +1,4 @@
-"""The time a search may take, and what its epochs take of it; part of the search's state."""
+"""The time limit of a search and the durations of its epochs, as part of the search state."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The trials of a search as its decisions see them; part of the search's state."""
+"""The trials that a search decides about, as part of the search state."""
 
 import math
 from collections.abc import Iterator

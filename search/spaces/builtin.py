@@ -1,7 +1,7 @@
-"""The search spaces: a trial's parameters, and the specs they stand for.
+"""The built-in search spaces: a trial's parameters, and how they map to specs.
 
-Every ``suggest_*`` call of treino lives here. To extend a space, add a range to its
-``distributions``, say in ``specs`` what it means for the network, and give run 10's value in
+Every ``suggest_*`` call of treino is in this package. To extend a space, add a range to its
+``distributions``, apply it to the network in ``specs``, and add run 10's value in
 ``of_documented_run``.
 """
 

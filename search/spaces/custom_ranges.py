@@ -1,11 +1,11 @@
-"""A built-in space with ranges of the user's own, read from a TOML file.
+"""A built-in space with the user's own ranges, read from a TOML file.
 
-space = "documents"               # the space it starts from
+space = "documents"               # the built-in space to start from
 
 [ranges]
-last_filters = [128, 256]         # a choice: the choices left, or new ones
+last_filters = [128, 256]         # a list of choices, replacing the built-in ones
 dropout_dense = { high = 0.5 }    # a range: low, high or both
-batch_norm = true                 # one value: no longer searched
+batch_norm = true                 # one value: fixed, not searched
 """
 
 import sys
@@ -74,7 +74,7 @@ class OwnRanges(Space):
             if parameter not in before:
                 known = ", ".join(before)
                 raise SettingsError(
-                    f"--space {file}: no parameter {parameter!r}; there are {known}"
+                    f"--space {file}: unknown parameter {parameter!r}; expected one of {known}"
                 )
             try:
                 own[parameter] = _range(before[parameter], given)

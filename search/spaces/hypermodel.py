@@ -1,4 +1,4 @@
-"""The space of a function of the user's, which builds the networks."""
+"""The search space of a user's own function that builds networks."""
 
 import json
 from collections.abc import Mapping
@@ -44,7 +44,9 @@ class OwnNetworks(Space):
             SettingsError: A batch size or a learning rate that is none, or nothing to search.
         """
         if not self.ranges:
-            raise SettingsError(f"--space {self.code}: it asks its trial for nothing to search")
+            raise SettingsError(
+                f"--space {self.code}: the function suggests no parameters to search"
+            )
         for name in OF_TRAINING:
             for value in self.ranges[name].ends() if name in self.ranges else ():
                 try:

@@ -1,6 +1,6 @@
-"""Finds out what a user's own function asks for, in a process of its own.
+"""Finds the parameters of a user's own function, in a separate process.
 
-The tuner runs no code of the user's, and no Keras: it learns the ranges and nothing else.
+The tuner runs neither user code nor Keras. It only gets the ranges.
 """
 
 import gc
@@ -68,7 +68,7 @@ def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path)
     except EOFError:
         process.join()
         raise TreinoError(
-            f"--space {space}: the process that tried it died (exit code {process.exitcode}); "
+            f"--space {space}: the process that ran it died (exit code {process.exitcode}); "
             f"see {log}"
         ) from None
     finally:

@@ -1,7 +1,7 @@
-"""Configurations as points: what a model of the losses computes with.
+"""Maps configurations to points of the unit cube, for models of the losses.
 
-A configuration is a point of the unit cube, one coordinate a parameter, and a row of features:
-the same coordinates, but for choices without an order, which get a feature each.
+A configuration is a point with one coordinate per parameter, and a row of features: the same
+coordinates, except that an unordered parameter has one feature per choice.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Limits that a container or a batch system sets on this process: Linux control groups, v1 and v2.
 
 Docker, Kubernetes, Slurm and systemd limit processors and memory this way. The operating system
-still reports the whole machine, so a program that does not look here plans for too much.
+still reports the whole machine, so a program that ignores these limits plans for too much.
 """
 
 import re

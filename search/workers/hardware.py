@@ -1,4 +1,4 @@
-"""What this machine trains with: processor cores, GPUs, and how workers share them."""
+"""Processor cores, memory and GPUs of this machine, and how workers share them."""
 
 import os
 import re
@@ -123,7 +123,7 @@ def few_workers(slots: Sequence[Slot], need: int) -> str:
     if any(slot.gpu is not None for slot in slots) or len(slots) >= cores():
         return ""
     return (
-        f"the memory decides the number of workers, {len(slots)} of up to {cores()}: "
+        f"memory limits the number of workers to {len(slots)} of up to {cores()}: "
         f"{free_memory() / 2**30:.1f} GiB are free, and the largest network needs about "
         f"{max(need, PROCESS) / 2**30:.1f} GiB"
     )

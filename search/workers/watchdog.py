@@ -1,4 +1,4 @@
-"""Which workers hang: silent for many times as long as their own epochs take."""
+"""Finds workers that hang: silent for many times the duration of their own epochs."""
 
 from dataclasses import dataclass
 
@@ -66,7 +66,7 @@ class Watchdog:
             limit = max(self._least, self._times * heard.longest)
             if heard.longest and silence > limit:
                 found[slot] = (
-                    f"its worker hung: silent for {silence:.0f} s, and its longest epoch took "
+                    f"its worker hung: silent for {silence:.0f} s, while its longest epoch took "
                     f"{heard.longest:.1f} s"
                 )
         return found

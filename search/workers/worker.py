@@ -1,4 +1,4 @@
-"""What runs in a worker process: jobs in, an epoch's figures out, a verdict back."""
+"""The code of a worker process: it takes a job, sends each epoch's figures, gets a verdict."""
 
 import errno
 import json
@@ -71,7 +71,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         super().__init__()
         if monitor not in REPORTED:  # peers only warn, and then never prune
             raise SettingsError(
-                f"monitor {monitor!r}: training reports no such figure; it reports "
+                f"monitor {monitor!r}: training does not report it; it reports "
                 + ", ".join(REPORTED)
             )
         self.verdict = Verdict.GO_ON
@@ -106,7 +106,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         """Send the figures, wait for the verdict, act on it."""
         figures = EpochFigures(**(logs or {}))
         last = self.model.stop_training or figures.epoch >= self._epochs
-        print(f"{self._run}: epoch {figures.epoch} is safe", flush=True)  # noqa: T201
+        print(f"{self._run}: epoch {figures.epoch} is saved", flush=True)  # noqa: T201
         self._ask(EpochDone(figures, last))
         if self.verdict is not Verdict.GO_ON:
             self.model.stop_training = True
@@ -179,7 +179,9 @@ def _train(job: Job, channel: Channel) -> End:
     def built(network: keras.Model, own: Mapping[str, Any] | None) -> None:
         count = network.count_params()
         if count > (job.max_parameters or count):
-            raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
+            raise TooLargeError(
+                f"{count:,} parameters, more than the limit of {job.max_parameters:,}"
+            )
         pruning.built(network, own)
 
     try:

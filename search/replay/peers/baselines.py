@@ -1,4 +1,4 @@
-"""Baselines of the literature, and pause and promote on fixed rungs: what needs no package."""
+"""Peers that need no package: baselines from the literature, pause and promote on fixed rungs."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,9 +1,10 @@
-"""KerasTuner's Hyperband and BayesianOptimization, driven at their oracles without a training.
+"""KerasTuner's Hyperband and BayesianOptimization, driven through their oracles without training.
 
-What its tuner does is done here: it asks the oracle for a trial, trains it as far as the trial
-says, and gives back the best loss of those epochs. A trial that Hyperband promotes names the one
-before, whose checkpoint it goes on from: here, the same configuration trained on. The parameters of
-both have KerasTuner's defaults, but that Hyperband repeats its brackets until the budget is spent.
+This module replaces KerasTuner's tuner: it asks the oracle for a trial, trains it up to the epoch
+that the trial names, and returns the best loss of those epochs. A trial that Hyperband promotes
+names its predecessor and resumes from that checkpoint: here, the same configuration continues. Both
+have KerasTuner's default parameters, except that Hyperband repeats its brackets until the budget is
+spent.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Syne Tune's multi-fidelity schedulers, through suggest, on_trial_add and on_trial_result.
 
-Those of release 0.16 that learn from unfinished trainings: asynchronous successive halving, which
-stops and never takes up again, with configurations drawn at random, by kernel densities (BOHB) or
-by density ratios (BORE). All with its defaults.
+The schedulers of release 0.16 that learn from unfinished trainings: asynchronous successive halving
+that stops trials and never resumes them, with configurations drawn at random, by kernel densities
+(BOHB) or by density ratios (BORE). All have Syne Tune's defaults.
 """
 
 import datetime

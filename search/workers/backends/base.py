@@ -1,4 +1,4 @@
-"""What the tuner asks of wherever its workers run."""
+"""The interface between the tuner and a backend."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine."""
+"""The local backend: workers are processes of this machine."""
 
 import importlib
 import multiprocessing
@@ -174,7 +174,7 @@ def _worker_process(channel: Connection, slot: Slot, log: Path, left_out: tuple[
             log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
     processes.print_to(log, append=True)
     if left_out:
-        print("not used from the environment:", *left_out, flush=True)  # noqa: T201
+        print("ignored environment variables:", *left_out, flush=True)  # noqa: T201
     # Before TensorFlow is imported: afterwards it does not look.
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts them

@@ -1,4 +1,4 @@
-"""Workers that train nothing: their curves are given. For replays, and for tests of the tuner."""
+"""Simulated workers that replay given curves. For replays, and for tests of the tuner."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from search.protocol import (
 from search.workers.backends.base import Backend
 
 Curve = Callable[[Job], Sequence[EpochFigures | Failed]]
-"""What a job's epochs come to, in order; a Failed in it is how the training breaks there."""
+"""The results of a job's epochs, in order. A Failed ends the training at that epoch."""
 
 
 class SimulatedBackend(Backend):
