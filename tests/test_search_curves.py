@@ -230,7 +230,7 @@ def test_a_table_too_small_or_too_even_is_refused() -> None:
     check(TABLE, "mine")
     with pytest.raises(TreinoError, match=f"9 full trainings; a replay needs at least {LEAST}"):
         check(made(TABLE.configurations[:9]), "mine")
-    with pytest.raises(TreinoError, match="as good as the best"):
+    with pytest.raises(TreinoError, match="equal the best one"):
         check(made(TABLE.configurations[1:2] * 20), "mine")
     lost = Curve(trial=0, params=params(0), val_loss=(), val_accuracy=(), diverged=True)
     with pytest.raises(TreinoError, match="equal the best one"):

@@ -160,7 +160,10 @@ def test_a_full_study_has_it_all(full: Full) -> None:
     for figure in (f"{full.test_accuracy:.4f}", "0.8439", "0.7998", "8 complete", "15 pruned"):
         assert figure in said
     assert f"treino retrain-best --study {shlex.quote(NASTY)} --epochs 100" in said
-    assert re.search(r"accuracy is 0\.\d+ \(95 % interval 0\.\d+ to 0\.\d+, \d,\d+ images\)", said)
+    assert re.search(
+        r"accuracy on the test images is 0\.\d+ \(95 % interval 0\.\d+ to 0\.\d+, \d,\d+ images\)",
+        said,
+    )
     assert re.search(r"922,314 parameters, 30 epochs; 95 % interval 0\.\d+ to 0\.\d+", said)
     assert "f1a9e7" in said
     assert "pruned by median after epoch" in said

@@ -13,7 +13,7 @@ from typing import Protocol
 from search.claims import contrasts as arms
 from search.claims.contrasts import Arm
 
-LAST = 3  # epochs over which a single epoch's luck is averaged out
+LAST = 3  # epochs to average over
 
 
 class EpochLike(Protocol):
@@ -37,13 +37,13 @@ Measure = Callable[[Sequence[EpochLike]], float]
 
 @dataclass(frozen=True)
 class Contrast:
-    """The outcome of one arm less that of another.
+    """The outcome of one arm minus that of another.
 
     Attributes:
         label: What is compared, in a few words.
         this: Number of the first arm.
-        that: Number of the one taken from it.
-        steps: By what the difference is divided.
+        that: Number of the arm that is subtracted.
+        steps: Divisor of the difference.
     """
 
     label: str
@@ -54,21 +54,21 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claim:
-    """Something the documents say.
+    """A claim of the report.
 
     Attributes:
         name: One word.
-        text: What they say.
-        measured: What of a training is compared.
-        outcome: That in short, with its unit.
-        unit: Of the effect.
+        text: The claim.
+        measured: The compared figure of a training.
+        outcome: The figure in short, with its unit.
+        unit: Unit of the effect.
         sign: 1 if the claim expects effects above zero, -1 if below.
-        measure: The outcome of a training, of its epochs up to a common one; NaN without any.
-        arms: What is set against what; without any, each training is its own comparison.
-        contrasts: Which arms are compared.
-        every: Whether every contrast has to be as claimed, or one is enough.
+        measure: Computes the outcome from a training's epochs up to a common one; NaN without any.
+        arms: The arms; without any, each training is its own comparison.
+        contrasts: The comparisons between arms.
+        every: Whether every contrast has to support the claim, or one is enough.
         axis: The parameter along which trials are shown.
-        caveat: What else the reader should know.
+        caveat: A note for the reader.
     """
 
     name: str
@@ -86,12 +86,12 @@ class Claim:
 
 
 def _kept_accuracy(figures: Sequence[EpochLike]) -> float:
-    """Validation accuracy, in per cent, at the lowest val_loss: of the weights that are kept."""
+    """Validation accuracy, in per cent, at the lowest val_loss: that of the stored weights."""
     return 100 * min(figures, key=lambda e: e.val_loss).val_accuracy if figures else math.nan
 
 
 def _overfitting(figures: Sequence[EpochLike]) -> float:
-    """How far val_loss has risen above its lowest, in nats: the median of the last epochs."""
+    """Rise of val_loss above its lowest, in nats: the median of the last epochs."""
     if not figures:
         return math.nan
     losses = [e.val_loss for e in figures]
@@ -106,7 +106,7 @@ def _speed(figures: Sequence[EpochLike]) -> float:
 
 
 def _second_half(figures: Sequence[EpochLike]) -> float:
-    """Validation accuracy at the end less that half-way, in per cent; of a few epochs each."""
+    """Validation accuracy at the end minus that half-way, in per cent; over a few epochs each."""
     half = len(figures) // 2
     if half < 1:
         return math.nan

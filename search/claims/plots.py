@@ -26,11 +26,11 @@ _DOUBLING_AXES = {"batch_size", "last_filters"}
 def draw(verdict: ClaimVerdict, view: StudyView, png: Path) -> None:
     """Draw a claim as a PNG of 1000 by 400 pixels, and as an SVG beside it.
 
-    On the left what was trained: a line for each family of paired trainings, or a dot for each
-    trial. On the right, for each comparison, the differences and their mean with its interval.
+    On the left are the trainings: a line for each family of paired trainings, or a dot for each
+    trial. On the right are the differences and their mean with its interval, for each comparison.
 
     Raises:
-        StorageError: The pictures cannot be written.
+        StorageError: The figures cannot be written.
     """
     figure = plots.new_figure(10, 4)
     figure.suptitle(verdict.claim.text, fontsize=12, x=0.01, ha="left")
@@ -45,7 +45,7 @@ def draw(verdict: ClaimVerdict, view: StudyView, png: Path) -> None:
 
 
 def chart(verdict: ClaimVerdict, view: StudyView, width: float) -> Chart:
-    """The effects of a claim alone, for a page; ``width`` in inches."""
+    """Only the effects of a claim, for a page; ``width`` in inches."""
     claim = verdict.claim
     figure = plots.new_figure(width, 1.5 + 0.6 * len(claim.contrasts))
     axes = figure.add_subplot()
@@ -165,7 +165,7 @@ def _draw_effects(axes: "Axes", verdict: ClaimVerdict, view: StudyView) -> None:
 
 
 def _make_room(axes: "Axes") -> None:
-    """Show zero well inside, and leave room for the figures above the means."""
+    """Keep zero well inside, with room for the numbers above the means."""
     low, high = axes.get_xlim()
     low, high = min(low, 0.0), max(high, 0.0)
     margin = 0.2 * (high - low)

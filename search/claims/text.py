@@ -18,12 +18,12 @@ STYLES = {"supported": "bold green", "contradicted": "bold red", "not enough dat
 def paragraphs(
     verdicts: Sequence[ClaimVerdict], view: StudyView, figures: Mapping[str, Path]
 ) -> list[Text]:
-    """What is to be printed, a Text a line.
+    """The lines to print.
 
     Args:
-        verdicts: Of ``judge``.
-        view: What they were judged by.
-        figures: The picture of each claim by its name.
+        verdicts: Verdicts from ``judge``.
+        view: The data behind them.
+        figures: The figure of each claim, by the claim's name.
     """
     trials = f"{plural(len(view.trials), 'trial')} of at most {plural(view.epochs, 'epoch')}"
     lines = [Text(f"study {view.name}: {trials}, {plural(len(view.pairs), 'paired training')}")]

@@ -20,20 +20,20 @@ _MEANING = re.compile(r"[\\`*_{}\[\]<>|~&$]")
 
 
 def plain(text: str) -> str:
-    """A text from outside as Markdown that shows it as it is: no markup, no HTML, one line."""
+    """Escape outside text for Markdown: no markup, no HTML, one line."""
     return _MEANING.sub(lambda match: f"\\{match[0]}", printable(text))
 
 
 def card(
     report: "Report", verdict: Sequence[str], data: Dataset, files: RunFiles, *, cifar10: bool
 ) -> str:
-    """A page about the handed-over model.
+    """Write the card of the delivered model.
 
     Args:
-        report: What it was chosen from.
-        verdict: What the comparison says, a line each.
+        report: The comparison that it was chosen from.
+        verdict: Results of the comparison, one per line.
         data: The images it was trained and tested on.
-        files: It, and what lies beside it.
+        files: The model's files.
         cifar10: Whether these are the images of the documents' figures.
     """
     row = report.model
@@ -71,7 +71,7 @@ probabilities = model.predict(images)
 
 
 def own_network(row: ModelRow) -> str:
-    """How a network of the user's own was trained and is loaded; nothing of another."""
+    """How a user's own network was trained and is loaded; empty for other networks."""
     own = json.loads(row.spec).get("own_network")
     if not own:
         return ""
@@ -98,7 +98,7 @@ def own_network(row: ModelRow) -> str:
 
 
 def _compared(report: "Report", verdict: Sequence[str]) -> str:
-    """What the model was chosen from; nothing if it was the only one."""
+    """The models that it was chosen from; empty if it was the only one."""
     if len(report.configurations) == report.configurations[0].seeds == 1 and not report.failures:
         return ""
     rows = "".join(

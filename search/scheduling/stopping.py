@@ -9,18 +9,18 @@ chooses trials could not (docs/decisions/0016-outlook.md).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FLAT = 0.01  # a search is flat if it is to gain less than this share of its lowest loss
+FLAT = 0.01  # a search is flat if its expected gain is below this share of its lowest loss
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What further epochs are likely to bring.
+    """The likely result of more epochs.
 
     Attributes:
-        epochs: How many.
+        epochs: Number of further epochs.
         now: The lowest loss so far.
-        then: The lowest loss that is likely after them.
-        looked_back: Over how many of the last epochs it was judged.
+        then: The likely lowest loss after them.
+        looked_back: Number of last epochs the estimate is based on.
     """
 
     epochs: int
@@ -30,7 +30,7 @@ class Outlook:
 
     @property
     def flat(self) -> bool:
-        """Whether they are hardly worth it."""
+        """Whether the expected gain is below FLAT."""
         return self.then > (1 - FLAT) * self.now
 
     def __str__(self) -> str:
@@ -41,7 +41,7 @@ class Outlook:
 
 
 def outlook(lowest: Sequence[float], epochs: int, full: int) -> Outlook | None:
-    """What ``epochs`` further epochs are likely to bring.
+    """Estimate the likely result of ``epochs`` further epochs.
 
     Args:
         lowest: The lowest loss after each epoch of all trials, in order of time.
@@ -49,7 +49,7 @@ def outlook(lowest: Sequence[float], epochs: int, full: int) -> Outlook | None:
         full: Epochs of a full training.
 
     Returns:
-        The outlook; None while the stretch to look back over would begin in the first training.
+        The outlook; None while the stretch to look back over would start in the first training.
     """
     spent = len(lowest)
     if not spent or epochs < 1:

@@ -31,7 +31,7 @@ GROUPS: Mapping[str, Mapping[str, Maker]] = {
     "all": {**STRATEGIES, **PEERS},
 }
 
-# Packages that are no requirement of treino: the first part of their strategies' names.
+# Optional packages, by the first part of their strategies' names.
 EXTRAS = {"kerastuner": ("keras_tuner", "keras-tuner"), "synetune": ("syne_tune", "syne-tune")}
 
 
@@ -39,8 +39,8 @@ def chosen(names: str) -> dict[str, Maker]:
     """Strategies by their names or those of GROUPS, separated by commas.
 
     Raises:
-        SettingsError: There is no such strategy.
-        TreinoError: A package that one of them needs is not installed.
+        SettingsError: A strategy does not exist.
+        TreinoError: A package that a strategy needs is not installed.
     """
     found: dict[str, Maker] = {}
     for name in names.split(","):
