@@ -148,9 +148,10 @@ def spent(snapshot: Snapshot) -> Chart | None:
         if (epochs := sum(len(trial.history) for trial in snapshot.of_state(state)))
     )
     full = len(snapshot.trials) * snapshot.epochs
+    saved = f": {1 - snapshot.spent / full:.0%} saved" if snapshot.spent < full else ""
     caption = (
-        f"{snapshot.spent:,} epochs: {shares}. All {len(snapshot.trials)} trials in full would have "
-        f"taken {full:,}{f': {1 - snapshot.spent / full:.0%} saved' if snapshot.spent < full else ''}."
+        f"{snapshot.spent:,} epochs: {shares}. All {len(snapshot.trials)} trials in full would "
+        f"have taken {full:,}{saved}."
     )
     return Chart("epochs-spent", title, caption, figure)
 
