@@ -1,4 +1,4 @@
-"""How sure a figure is: a share, paired differences, a regression over trials of many kinds."""
+"""Confidence intervals: of a share, of paired differences, of a regression over trials."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from scipy.special import stdtrit
 
 Array = npt.NDArray[np.float64]
 
-LEVEL = 0.05  # chance of an interval without the true effect in it
+LEVEL = 0.05  # probability that an interval misses the true effect
 
-# Pairs are looked at again after every further round of them, and no more are trained once the
-# verdict is there. Intervals at this nominal level hold at five such looks together with
-# probability 0.95 (Pocock, Group sequential methods in the design and analysis of clinical trials,
-# Biometrika 64, 1977, table 1; as intervals: Jennison and Turnbull, Group Sequential Methods with
-# Applications to Clinical Trials, 2000, chapter 9).
+# Pairs are tested again after every round, and training stops once there is a verdict. Intervals at
+# this nominal level hold jointly at five such looks with probability 0.95 (Pocock, Group sequential
+# methods in the design and analysis of clinical trials, Biometrika 64, 1977, table 1; as intervals:
+# Jennison and Turnbull, Group Sequential Methods with Applications to Clinical Trials, 2000,
+# chapter 9).
 LOOKS = 5
 LEVEL_OF_A_LOOK = 0.0158
 
-FEWEST_PAIRS = 4  # of the first look
+FEWEST_PAIRS = 4  # at the first look
 FEWEST_TRIALS = 20
-ROWS_A_COLUMN = 3  # trials that a regression needs for each of its coefficients
+ROWS_A_COLUMN = 3  # trials per coefficient that a regression needs
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Estimate:
 
     Attributes:
         effect: The estimate.
-        low: Lower end of the interval; minus infinity where nothing bounds it.
+        low: Lower end of the interval; minus infinity if unbounded.
         high: Upper end.
-        n: Differences, or trials, that it is made of.
-        spread: Standard deviation of one of them; NaN if unknown.
+        n: Number of differences or trials.
+        spread: Standard deviation of one difference; NaN if unknown.
     """
 
     effect: float
@@ -48,17 +48,17 @@ def of_share(share: float, n: int) -> tuple[float, float]:
     """The interval of a share of ``n`` images, exact (Clopper and Pearson, Biometrika 26, 1934).
 
     Args:
-        share: Found among the images, 0 to 1: a whole number of them.
-        n: How many images; at least 1.
+        share: Share of the images, 0 to 1: a whole number of images.
+        n: Number of images; at least 1.
     """
-    from scipy.stats import binomtest  # half a second, which not every command needs
+    from scipy.stats import binomtest  # takes half a second; not every command needs it
 
     interval = binomtest(round(share * n), n).proportion_ci(1 - LEVEL, method="exact")
     return float(interval.low), float(interval.high)
 
 
 def most_of_share(hits: int, n: int) -> float:
-    """The upper limit of a share of which ``hits`` of ``n`` were found, one-sided; as above."""
+    """One-sided upper limit of the share behind ``hits`` of ``n``; exact, as in ``of_share``."""
     from scipy.stats import binomtest
 
     test = binomtest(hits, n, alternative="less")
@@ -68,7 +68,7 @@ def most_of_share(hits: int, n: int) -> float:
 def of_difference_of_means(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
     """The interval of the difference of the means of ``a`` and ``b``, of unequal variances.
 
-    Welch, The generalization of "Student's" problem, Biometrika 34, 1947. None where one of them
+    Welch, The generalization of "Student's" problem, Biometrika 34, 1947. None if one of them
     has a single value.
     """
     from scipy.stats import ttest_ind
@@ -84,7 +84,7 @@ def of_difference_of_means(a: Sequence[float], b: Sequence[float]) -> tuple[floa
 def told_share(share: float, n: int | None) -> str:
     """A share with its interval: 0.8439 (95 % interval 0.8366 to 0.8510, 10,000 images).
 
-    Without the interval where it is not known of how many images the share is.
+    Without the interval if the number of images is unknown.
     """
     if not n:
         return f"{share:.4f}"
@@ -96,19 +96,19 @@ def told_share(share: float, n: int | None) -> str:
 def of_differences(differences: Sequence[float], comparisons: int = 1) -> Estimate | None:
     """The mean of paired differences, with Student's interval for repeated looks.
 
-    Assumes that the differences are independent and roughly normal. Before FEWEST_PAIRS, nothing
-    bounds the interval. None without any.
+    Assumes that the differences are independent and roughly normal. With fewer than FEWEST_PAIRS
+    the interval is unbounded. None without differences.
 
     Args:
         differences: One for each pair.
-        comparisons: Number of intervals that are to hold together (Bonferroni).
+        comparisons: Number of intervals that hold simultaneously (Bonferroni).
     """
     n = len(differences)
     if n == 0:
         return None
     mean = float(np.mean(differences))
     spread = float(np.std(differences, ddof=1)) if n > 1 else math.nan
-    # Equal differences come by chance, where few images make few values possible.
+    # Differences can be equal by chance, if few images allow few values.
     if n < FEWEST_PAIRS or (spread == 0 and mean):
         return Estimate(mean, -math.inf, math.inf, n, spread)
     half = quantile(n - 1, comparisons) * spread / math.sqrt(n)
@@ -116,10 +116,10 @@ def of_differences(differences: Sequence[float], comparisons: int = 1) -> Estima
 
 
 def pairs_needed(effect: float, spread: float, comparisons: int = 1, most: int = 10_000) -> int:
-    """How many pairs in all give an interval clear of zero, if effect and spread stay as they are.
+    """Total number of pairs for an interval that excludes zero, with the same effect and spread.
 
     Returns:
-        At least FEWEST_PAIRS; ``most`` where it would take more.
+        At least FEWEST_PAIRS, at most ``most``.
     """
     for n in range(FEWEST_PAIRS, 200):
         if quantile(n - 1, comparisons) * spread / math.sqrt(n) < abs(effect):
@@ -137,20 +137,20 @@ def quantile(freedom: int, comparisons: int, level: float = LEVEL_OF_A_LOOK) -> 
 def of_regression(
     rows: Array, outcomes: Array, contrasts: Array, comparisons: int = 1
 ) -> list[Estimate | None]:
-    """Effects adjusted for everything else, by least squares.
+    """Effects adjusted for all other features, by least squares.
 
-    The intervals are made of standard errors that allow for unequal variances (HC3: MacKinnon and
+    The intervals use standard errors that allow for unequal variances (HC3: MacKinnon and
     White, Some heteroskedasticity-consistent covariance matrix estimators, Journal of Econometrics
     29, 1985) and Student's distribution.
 
     Args:
-        rows: (n, p), a row of features a trial, with a column of ones.
-        outcomes: (n,) what came of each trial.
-        contrasts: (k, p), each a combination of coefficients to be estimated.
-        comparisons: Number of intervals that are to hold together (Bonferroni).
+        rows: (n, p), one row of features per trial, with a column of ones.
+        outcomes: (n,) outcome of each trial.
+        contrasts: (k, p), combinations of coefficients to estimate.
+        comparisons: Number of intervals that hold simultaneously (Bonferroni).
 
     Returns:
-        For each contrast its estimate; None where the trials cannot tell: too few, or all alike.
+        An estimate per contrast; None if there are too few trials or they are all alike.
     """
     n, _ = rows.shape
     if n == 0:
@@ -170,8 +170,8 @@ def of_regression(
         seen = right.T @ (right @ contrast)
         size = float(np.linalg.norm(contrast))
         weights = contrast @ pseudo  # (n,): the effect is their product with the outcomes
-        # One that hangs on single trials, each of which the model fits exactly, has no error to
-        # be judged by.
+        # A contrast that depends on single trials, which the model fits exactly, has no error
+        # estimate.
         alone = bool((np.abs(weights) * (leverage > 1 - 1e-6)).any())
         if size == 0 or alone or float(np.linalg.norm(seen - contrast)) > 1e-6 * size:
             found.append(None)

@@ -1,4 +1,4 @@
-"""Images classified with a handed-over model, in a process that trains nothing."""
+"""Classifies images with a delivered model."""
 
 import json
 import os
@@ -19,17 +19,17 @@ from data.tree import KINDS, images_below
 from search.errors import TreinoError
 from storage.files import RunFiles
 
-ANYWHERE = Path("/")  # a model may have been taken anywhere, and be a link
+ANYWHERE = Path("/")  # a model may be anywhere, and be a link
 TOGETHER = 64  # images decoded and classified at a time
 
 
 @dataclass(frozen=True)
 class Classified:
-    """What a model made of one image.
+    """The classification of one image.
 
     Attributes:
         path: The image.
-        probabilities: Of the classes, in the model's order; empty if the image is bad.
+        probabilities: Probabilities of the classes, in the model's order; empty for a bad image.
         fault: Why the image could not be classified; empty if it could.
     """
 
@@ -39,13 +39,13 @@ class Classified:
 
 
 class Classifier:
-    """A handed-over model with what its spec says of images and classes.
+    """A delivered model, with images and classes as in its spec.
 
     Attributes:
         classes: Names of the classes, in the order of the probabilities.
 
     Args:
-        path: The model file, or the folder that it was handed over in.
+        path: The model file, or its folder.
 
     Raises:
         TreinoError: There is no model, no spec beside it, or they do not belong together.
@@ -55,16 +55,16 @@ class Classifier:
         file = RunFiles(ANYWHERE, path).model if _is(path.is_dir) else path
         if not _is(file.is_file):
             what = f"no {file.name} in {path}" if _is(path.is_dir) else f"no file {path}"
-            raise TreinoError(f"{what}: name a model.keras, or the folder that holds one")
-        if file.suffix != ".keras":  # older formats have no safe mode worth the name
+            raise TreinoError(f"{what}: name a model.keras file or its folder")
+        if file.suffix != ".keras":  # older formats have no effective safe mode
             raise TreinoError(f"{file}: expected a .keras file, as `treino retrain-best` writes")
         self.classes, self._shape = _read_spec(file)
         self._model = _load(file, self._shape, len(self.classes))
 
     def classify(self, paths: Sequence[Path]) -> Iterator[Classified]:
-        """Classify image files; those that cannot be read are among what comes, with the fault."""
+        """Classify image files; unreadable ones are included, with the fault."""
         with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-            warnings.simplefilter("ignore")  # of odd images; what matters is an error here
+            warnings.simplefilter("ignore")  # about odd images; real faults are errors
             for start in range(0, len(paths), TOGETHER):
                 some = paths[start : start + TOGETHER]
                 decoded = list(pool.map(self._decode, some))
@@ -77,9 +77,9 @@ class Classifier:
                         yield Classified(path, tuple(float(p) for p in next(rows)))
 
     def best(self, of: Classified, count: int | None) -> list[tuple[str, float]]:
-        """The ``count`` likeliest classes with their probabilities, likeliest first.
+        """The ``count`` most likely classes with their probabilities, most likely first.
 
-        None of a bad image; all where ``count`` is None.
+        Empty for a bad image; all classes if ``count`` is None.
         """
         named = zip(self.classes, of.probabilities, strict=not of.fault)
         return sorted(named, key=lambda pair: -pair[1])[:count]
@@ -92,10 +92,10 @@ class Classifier:
 
 
 def image_files(named: Sequence[Path]) -> list[Path]:
-    """The images that are named, folders replaced by the images in and below them.
+    """The named images; folders are replaced by the images in and below them.
 
     Raises:
-        TreinoError: A folder holds none.
+        TreinoError: A folder has no images.
         DataError: A folder cannot be read.
     """
     files: list[Path] = []
@@ -108,7 +108,7 @@ def image_files(named: Sequence[Path]) -> list[Path]:
 
 
 def _is(what: Callable[[], bool]) -> bool:
-    """Whether a path is something, which for names that no file can have is an error."""
+    """Evaluate a path test; False for names that no file can have."""
     try:
         return what()
     except (OSError, RuntimeError, ValueError):
@@ -124,39 +124,39 @@ def _read_spec(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
         height, width, channels = (int(size) for size in data["input_shape"])
     except FileNotFoundError as error:
         raise TreinoError(
-            f"no {path.name} beside {file}: it says the classes and the size of the images; "
+            f"no {path.name} beside {file}: it has the classes and the image size; "
             "copy it along with the model"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TreinoError(f"{path} does not say classes and input_shape ({error!r})") from error
+        raise TreinoError(f"{path} has no valid classes and input_shape ({error!r})") from error
     return classes, (height, width, channels)
 
 
 def _load(file: Path, shape: tuple[int, int, int], classes: int) -> Any:
     """The model, loaded without running code from it."""
     try:
-        with _without_stderr():  # TensorFlow greets there, whatever its log level
+        with _without_stderr():  # TensorFlow prints there at any log level
             import keras
 
             model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise TreinoError(
-            f"{file} could not be loaded; it is damaged, or needs code, which is never run from "
-            f"a file ({type(error).__name__}: {reason})"
+            f"{file} could not be loaded; it is damaged, or it needs code, which is never run "
+            f"from a file ({type(error).__name__}: {reason})"
         ) from error
     expected = ((None, *shape), (None, classes))
     if (model.input_shape, model.output_shape) != expected:
         raise TreinoError(
             f"{file} takes {model.input_shape} and returns {model.output_shape}, but the spec "
-            f"beside it says {expected[0]} and {expected[1]}: they do not belong together"
+            f"beside it has {expected[0]} and {expected[1]}: they do not belong together"
         )
     return model
 
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Let nothing through to standard error, from C++ neither."""
+    """Suppress standard error, including output from C++."""
     sys.stderr.flush()
     before = os.dup(2)
     try:

@@ -1,8 +1,8 @@
-"""What the tuner and its workers say to one another.
+"""Messages between the tuner and its workers.
 
-A worker gets a Job and answers with one Resumed, then one EpochDone an epoch, each of which waits
-for the tuner's Verdict, and at the end one of Done, Paused, Stopped and Failed. The same values
-travel to a process of this machine and to a cluster.
+A worker gets a Job and sends one Resumed, then one EpochDone per epoch. After each of these it
+waits for the tuner's Verdict. It ends with one of Done, Paused, Stopped and Failed. The messages
+are the same for every backend.
 """
 
 import enum
@@ -14,7 +14,7 @@ from models.evaluation import Mistake
 from models.history import EpochFigures
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
-PATIENCE = 3  # how often a worker may die on the same epoch of a training before it has failed
+PATIENCE = 3  # worker deaths on the same epoch after which a training has failed
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Job:
         training: How to train it.
         data: Folder of the decoded images (``data.dataset.Dataset.open``).
         seed: The training's seed.
-        checkpoint: File of its state; trained on from there if it exists.
-        monitor: The figure that the tuner judges by.
-        hand_over: File for the trained model; with one, it is also tried on the test images.
-        save: File for the trained model, where it is only to be kept.
-        max_parameters: A network that turns out to have more weights is not trained.
+        checkpoint: File of its state; the training resumes from it if it exists.
+        monitor: The figure to minimize.
+        hand_over: File for the model to deliver, which is also tested on the test images.
+        save: File for the trained model if it is only stored.
+        max_parameters: A network with more weights is not trained.
     """
 
     run: str
@@ -47,19 +47,19 @@ class Job:
 
 
 class Verdict(enum.Enum):
-    """What the tuner makes of an epoch."""
+    """The tuner's answer to an epoch."""
 
     GO_ON = "go on"
-    PAUSE = "pause"  # to be taken up again from the checkpoint
+    PAUSE = "pause"  # to be resumed from the checkpoint
     STOP = "stop"  # pruned
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """The epochs that the job's checkpoint already held; none for a training from the beginning.
+    """The epochs in the job's checkpoint; empty for a training from the beginning.
 
-    ``last`` when they are all that the training will ever have. ``parameters`` is how many weights
-    the network has. ``own`` is how a network of the user's own is trained and loaded, as JSON text.
+    ``last`` says whether the training is already over. ``parameters`` is the number of weights.
+    ``own`` is how a user's own network is trained and loaded, as JSON text.
     """
 
     history: tuple[EpochFigures, ...]
@@ -70,7 +70,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """An epoch whose checkpoint is safe; ``last`` when the training ends with it by itself."""
+    """An epoch whose checkpoint is saved; ``last`` if the training ends with it by itself."""
 
     figures: EpochFigures
     last: bool
@@ -78,15 +78,15 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class TestFigures:
-    """How a handed-over model did on the test images.
+    """Test results of a delivered model.
 
     Attributes:
         loss: Mean cross-entropy, in nats.
         accuracy: Share classified correctly, 0 to 1.
         confusion: Counts; rows are true classes, columns predicted ones.
         parameters: Number of the model's weights.
-        mistakes: The wrongly classified images that it was surest of.
-        own: How a network of the user's own was trained and is loaded, as JSON text.
+        mistakes: Misclassified images with the highest predicted probability.
+        own: How a user's own network was trained and is loaded, as JSON text.
     """
 
     loss: float
@@ -99,31 +99,31 @@ class TestFigures:
 
 @dataclass(frozen=True)
 class Done:
-    """The training has ended by itself; ``test`` comes with a job that hands over its model."""
+    """The training has ended by itself; ``test`` is set if the job delivers its model."""
 
     test: TestFigures | None = None
 
 
 @dataclass(frozen=True)
 class Paused:
-    """The training was broken off by Verdict.PAUSE."""
+    """The training was paused by Verdict.PAUSE."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """The training was broken off by Verdict.STOP."""
+    """The training was stopped by Verdict.STOP."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The training broke.
+    """The training failed.
 
     Attributes:
         kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit, or has more
             weights than it may; ``error``: an exception; ``died``: the worker process ended,
             hung or lost its machine; ``surroundings``: a checkpoint could not be written, the
-            images were gone or the user's code had changed, which is no fault of this job's and
-            will meet the next one too.
+            images were gone or the user's code had changed, which is not this job's fault and
+            affects the next one too.
         reason: One line for people.
     """
 

@@ -1,1 +1,1 @@
-"""The report's claims, and what the trials and paired trainings say of them."""
+"""The report's claims, tested with trials and paired trainings."""

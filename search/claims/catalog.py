@@ -1,7 +1,7 @@
-"""What the documents say of hyperparameters, each as a comparison that can be made.
+"""The report's claims about hyperparameters, each as a comparison.
 
-A claim names what is set against what (its arms), and what of a training is compared (its
-measure). No training and no statistics here: search/claims/verdicts.py judges.
+A claim names what is compared (its arms) and by which figure of a training (its measure).
+search/claims/verdicts.py does the statistics.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Protocol
 from search.claims import contrasts as arms
 from search.claims.contrasts import Arm
 
-LAST = 3  # epochs over which a single epoch's luck is averaged out
+LAST = 3  # epochs to average over
 
 
 class EpochLike(Protocol):
@@ -37,13 +37,13 @@ Measure = Callable[[Sequence[EpochLike]], float]
 
 @dataclass(frozen=True)
 class Contrast:
-    """The outcome of one arm less that of another.
+    """The outcome of one arm minus that of another.
 
     Attributes:
         label: What is compared, in a few words.
         this: Number of the first arm.
-        that: Number of the one taken from it.
-        steps: By what the difference is divided.
+        that: Number of the arm that is subtracted.
+        steps: Divisor of the difference.
     """
 
     label: str
@@ -54,21 +54,21 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claim:
-    """Something the documents say.
+    """A claim of the report.
 
     Attributes:
         name: One word.
-        text: What they say.
-        measured: What of a training is compared.
-        outcome: That in short, with its unit.
-        unit: Of the effect.
+        text: The claim.
+        measured: The compared figure of a training.
+        outcome: The figure in short, with its unit.
+        unit: Unit of the effect.
         sign: 1 if the claim expects effects above zero, -1 if below.
-        measure: The outcome of a training, of its epochs up to a common one; NaN without any.
-        arms: What is set against what; without any, each training is its own comparison.
-        contrasts: Which arms are compared.
-        every: Whether every contrast has to be as claimed, or one is enough.
+        measure: Computes the outcome from a training's epochs up to a common one; NaN without any.
+        arms: The arms; without any, each training is its own comparison.
+        contrasts: The comparisons between arms.
+        every: Whether every contrast has to support the claim, or one is enough.
         axis: The parameter along which trials are shown.
-        caveat: What else the reader should know.
+        caveat: A note for the reader.
     """
 
     name: str
@@ -86,12 +86,12 @@ class Claim:
 
 
 def _kept_accuracy(figures: Sequence[EpochLike]) -> float:
-    """Validation accuracy, in per cent, at the lowest val_loss: of the weights that are kept."""
+    """Validation accuracy, in per cent, at the lowest val_loss: that of the stored weights."""
     return 100 * min(figures, key=lambda e: e.val_loss).val_accuracy if figures else math.nan
 
 
 def _overfitting(figures: Sequence[EpochLike]) -> float:
-    """How far val_loss has risen above its lowest, in nats: the median of the last epochs."""
+    """Rise of val_loss above its lowest, in nats: the median of the last epochs."""
     if not figures:
         return math.nan
     losses = [e.val_loss for e in figures]
@@ -106,7 +106,7 @@ def _speed(figures: Sequence[EpochLike]) -> float:
 
 
 def _second_half(figures: Sequence[EpochLike]) -> float:
-    """Validation accuracy at the end less that half-way, in per cent; of a few epochs each."""
+    """Validation accuracy at the end minus that half-way, in per cent; over a few epochs each."""
     half = len(figures) // 2
     if half < 1:
         return math.nan
@@ -124,7 +124,7 @@ CLAIMS = (
         text="The larger the batch, the more the network stagnates.",
         measured=_BEST,
         outcome="validation accuracy, %",
-        unit=f"{_POINTS} a doubling of the batch",
+        unit=f"{_POINTS} per doubling of the batch",
         sign=-1,
         measure=_kept_accuracy,
         arms=(arms.value("batch_size", 32), arms.value("batch_size", 256)),
@@ -183,7 +183,7 @@ CLAIMS = (
     Claim(
         name="epochs",
         text="The more epochs, the further the network gets.",
-        measured="validation accuracy at the end less that half-way, up to three epochs each",
+        measured="validation accuracy at the end minus that half-way, up to three epochs each",
         outcome="validation accuracy, %",
         unit=_POINTS,
         sign=1,
@@ -194,15 +194,15 @@ CLAIMS = (
         text="A larger learning rate does not always mean faster convergence.",
         measured="mean validation accuracy of all epochs",
         outcome="mean validation accuracy, %",
-        unit=f"{_POINTS} for ten times the rate",
+        unit=f"{_POINTS} per tenfold learning rate",
         sign=-1,
         measure=_speed,
         arms=tuple(arms.value("learning_rate", r, f"{r:g}") for r in (1e-4, 1e-3, 1e-2)),
         contrasts=(Contrast("0.001 against 0.0001", 1, 0), Contrast("0.01 against 0.001", 2, 1)),
         every=False,
         axis="learning_rate",
-        caveat="One step up that slows it supports the claim; all have to speed it up to "
-        "contradict it.",
+        caveat="One step up that slows convergence supports the claim; it is contradicted "
+        "only if every step up speeds it up.",
     ),
     Claim(
         name="order",
@@ -216,4 +216,4 @@ CLAIMS = (
         contrasts=(Contrast("folders against together", 1, 0),),
     ),
 )
-"""What the documents say, in the order in which they say it."""
+"""The claims, in the order of the report."""

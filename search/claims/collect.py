@@ -1,4 +1,4 @@
-"""Trains the pairs that the documents' claims lack, on all workers, within a budget."""
+"""Runs the paired trainings that the report's claims still need, within a budget."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,10 +31,10 @@ from storage.tables import Records
 
 @dataclass(frozen=True)
 class Limits:
-    """What paired trainings may use.
+    """Limits of paired trainings.
 
     Attributes:
-        epochs: Epochs that the study's paired trainings are to have in all; None for no limit.
+        epochs: Total epochs of the study's paired trainings; None for no limit.
         memory: Bytes that one worker may use; None for no limit.
     """
 
@@ -44,16 +44,16 @@ class Limits:
 
 @dataclass
 class PairCollector:
-    """Supplies a crew with the trainings that are needed next, and records what came of them.
+    """Supplies the next needed trainings to a job runner, and records their results.
 
     Attributes:
         study: The study.
         space: Its space.
         data: Its images.
         claims: The claims to settle.
-        session: What it trains with.
-        limits: What may be used.
-        failed: Titles of the trainings that broke.
+        session: The session with its workers.
+        limits: Limits of the trainings.
+        failed: Titles of the failed trainings.
     """
 
     study: optuna.Study
@@ -76,19 +76,19 @@ class PairCollector:
         return self.session.place.layout
 
     def run(self) -> None:
-        """Train until the claims are settled, cannot be, the budget is used up or the user stops.
+        """Train until the claims are settled or cannot be, the budget ends, or the user stops.
 
-        Run again, it goes on.
+        Another call resumes it.
 
         Raises:
             NothingToTrainError: There is no configuration to train around.
-            TrainingFailedError: No training can go on.
+            TrainingFailedError: No training can continue.
         """
         self._anchors = pairs.anchors_of(self.study, self.space, self._records)
         if not self._anchors:
             raise NothingToTrainError(
                 f"study {self.study.study_name!r} has no trial of the documents' space to train "
-                "pairs around: continue the search first (make search)"
+                "pairs around: resume the search first (make search)"
             )
         self._view = pairs.view_of(self.study, self._records)
         self._seed = int(self.study.user_attrs[MADE_WITH]["seed"])
@@ -96,7 +96,7 @@ class PairCollector:
         JobRunner(self.session).train(self.supply, self.ended)
 
     def supply(self) -> TrainingTask | None:
-        """The next training, None if there is none for now."""
+        """The next training; None if there is none for now."""
         while self._in_a_row < PATIENCE:
             work = pairs.next_work(
                 self._view,
@@ -131,10 +131,10 @@ class PairCollector:
                 checkpoint=files.checkpoint,
             )
             return TrainingTask(order.title, job)
-        return None  # they all fail: the fault is not the networks'
+        return None  # they all fail: the networks are not the cause
 
     def ended(self, task: TrainingTask, history: list[EpochFigures], end: Done | Failed) -> None:
-        """Record a training; one that diverged counts with the epochs before."""
+        """Record a training; a diverged one counts with its earlier epochs."""
         run = task.job.run
         work, order = self._busy.pop(run)
         row = None
@@ -152,7 +152,7 @@ class PairCollector:
         self._tell()
 
     def _check_room(self, order: TrainingOrder) -> None:
-        """Raise SpecError if the images or the machine have no room for the network."""
+        """Raise SpecError if the network does not fit the images or the memory."""
         shape, classes = self.data.input_shape, len(self.data.classes)
         count_parameters(order.model, shape, classes)
         needed = estimate_memory(order.model, shape, classes, order.training.batch_size)
@@ -160,12 +160,12 @@ class PairCollector:
             raise SpecError(f"needs about {needed / 2**30:.1f} GiB, more than a worker has")
 
     def _spent(self, starting: str = "") -> int:
-        """Epochs of paired trainings so far, those under way and ``starting`` counted in full."""
+        """Epochs of paired trainings so far; running ones and ``starting`` count in full."""
         under_way = {*self._busy, starting} - {""}
         return sum((self._recorded() | dict.fromkeys(under_way, self._view.epochs)).values())
 
     def _recorded(self) -> dict[str, int]:
-        """How many epochs each paired training has so far."""
+        """Number of epochs of each paired training so far."""
         found = self._records.epochs_of_study(self.study.study_name)
         return {run: len(e) for run, e in found.items() if run.startswith(f"{pairs.KIND}-")}
 
@@ -178,11 +178,11 @@ class PairCollector:
         around = " and ".join(anchor.name for anchor in self._anchors)
         first = pairs.most_work(self._view, self._anchors, self._seed, self.claims)
         limit = (
-            "" if self.limits.epochs is None else f"; up to {self.limits.epochs:,} epochs in all"
+            "" if self.limits.epochs is None else f"; up to {self.limits.epochs:,} epochs in total"
         )
         done = plural(len(self._view.pairs), "paired training")
         return (
-            f"{done} so far; a first look at every open claim takes {first} more of "
+            f"{done} so far; a first look at every open claim takes {first} more, with "
             f"{plural(self._view.epochs, 'epoch')} each, around {around}{limit}"
         )
 
@@ -199,11 +199,11 @@ def settler(
     epochs: int | None,
     aside: bool = False,
 ) -> Iterator[PairCollector]:
-    """All workers, for the paired trainings that ``claims`` lack; see PairCollector.
+    """Start all workers for the paired trainings that ``claims`` need; see PairCollector.
 
     Raises:
         LeaseHeld: Another process trains pairs of that study now.
-        TreinoError: No worker has the memory for any network of the space.
+        TreinoError: No worker has enough memory for any network of the space.
     """
     name = study.study_name
     place.layout.make(name)

@@ -1,6 +1,6 @@
-"""What is set against what: configurations that differ in one thing, and all of them as numbers.
+"""Arms of a claim: configurations that differ in one thing; and configurations as numbers.
 
-An arm turns a configuration into the one with that thing as it says, and leaves the rest alone.
+An arm sets that one thing in a configuration and keeps the rest.
 """
 
 import math
@@ -12,11 +12,11 @@ from search.spaces.builtin import Documents
 
 Params = Mapping[str, Any]
 
-ORDER = "train_order"  # a setting of the study, here one more thing that may differ
-LEAST_L2 = 1e-5  # weaker penalties are none
-STRONG_L2 = 1e-2  # stronger ones are another thing than the documents' 0.001
-NO_L2 = 1e-8  # the weakest of the space
-FEWEST_DROPPED = 0.1  # lower rates of dropout are none
+ORDER = "train_order"  # a study setting, here one more thing that can differ
+LEAST_L2 = 1e-5  # weaker penalties count as none
+STRONG_L2 = 1e-2  # stronger ones are not comparable with the report's 0.001
+NO_L2 = 1e-8  # the weakest penalty of the space
+FEWEST_DROPPED = 0.1  # lower dropout rates count as none
 
 _run_10 = Documents(epochs=1, image_side=32).of_documented_run()
 assert _run_10 is not None
@@ -32,8 +32,8 @@ class Arm:
     """One side of a comparison.
 
     Attributes:
-        label: What it is, in a word or two.
-        of: The configuration of this arm that a configuration leads to.
+        label: Its name, in a word or two.
+        of: Maps a configuration to this arm's configuration.
     """
 
     label: str
@@ -41,18 +41,18 @@ class Arm:
 
 
 def value(name: str, to: Any, label: str = "") -> Arm:
-    """The arm in which a parameter has that value."""
+    """The arm with a parameter at that value."""
     return Arm(label or str(to), lambda params: {**params, name: to})
 
 
 def with_dropout(params: Params) -> Params:
-    """With its own dropout, or run 10's where it has next to none."""
+    """With its own dropout, or run 10's if it has almost none."""
     own = max(params[name] for name in _DROPOUT) >= FEWEST_DROPPED
     return params if own else {**params, **{name: RUN_10[name] for name in _DROPOUT}}
 
 
 def with_l2(params: Params) -> Params:
-    """With its own L2 penalty, or run 10's where it has next to none."""
+    """With its own L2 penalty, or run 10's if it has almost none."""
     own = max(params[name] for name in _L2) >= LEAST_L2
     return params if own else {**params, **{name: RUN_10[name] for name in _L2}}
 
@@ -63,7 +63,7 @@ def without_dropout(params: Params) -> Params:
 
 
 def without_l2(params: Params) -> Params:
-    """With next to no L2 penalty."""
+    """With almost no L2 penalty."""
     return {**params, **dict.fromkeys(_L2, NO_L2)}
 
 
@@ -73,13 +73,13 @@ def regularised(params: Params) -> Params:
 
 
 def features(params: Params) -> list[float]:
-    """A configuration as numbers in which outcomes are taken to be linear, after a one.
+    """A configuration as features of a linear model of outcomes, with a leading 1.
 
-    Without interactions: squares where there is a best amount in the middle, none-some-strong for
-    L2, a slope on either side of run 10's learning rate.
+    There are no interactions: squares for parameters with a best value in the middle, levels
+    none-some-strong for L2, a slope on either side of run 10's learning rate.
 
     Raises:
-        KeyError: It lacks a parameter of the documents' space.
+        KeyError: A parameter of the documents' space is missing.
     """
     rate = math.log10(params["learning_rate"] / RUN_10["learning_rate"])
     row = [

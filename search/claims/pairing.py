@@ -1,7 +1,7 @@
-"""Paired trainings: which ones the documents' claims lack, and what is recorded of them.
+"""Paired trainings: which ones the report's claims still need, and their records.
 
-They belong to the study but are none of its trials: several have the same configuration, the
-order of training is no parameter of a trial, and the sampler is not to learn from them.
+They belong to the study but are not trials: several have the same configuration, the order of
+training is not a trial parameter, and the sampler must not learn from them.
 """
 
 import json
@@ -31,19 +31,19 @@ from storage.study import MADE_BY, MADE_WITH
 from storage.tables import ModelRow, Records
 
 KIND: Literal["pair"] = "pair"
-PER_ROUND = 2  # pairs of a claim between two looks at it
+PER_ROUND = 2  # pairs of a claim between two tests of it
 ROUNDS = MOST_PAIRS // PER_ROUND
-FIRST_SEED = 2**20  # numbers of seeds that no trial of a study comes to
+FIRST_SEED = 2**20  # start of seed numbers, beyond any trial number
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A configuration around which trainings are paired.
+    """A configuration to build paired trainings around.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         params: The configuration, the order of training included.
-        trial: The trial it is, if it is one.
+        trial: Its trial, if any.
     """
 
     name: str
@@ -56,10 +56,10 @@ class PairTraining:
     """One training of a pair.
 
     Attributes:
-        title: What people read.
+        title: Title for messages.
         params: The configuration, the order of training included.
-        seed: Of the training, the same for all that it is compared with.
-        trial: The trial that it was made from, if it was.
+        seed: Seed of the training, the same for the trainings it is compared with.
+        trial: The trial it derives from, if any.
     """
 
     title: str
@@ -69,11 +69,11 @@ class PairTraining:
 
     @property
     def key(self) -> tuple[Key, int]:
-        """What makes it this training."""
+        """Key of this training."""
         return key(self.params), self.seed
 
     def order(self, study: str, space: Space) -> TrainingOrder:
-        """What is to be trained: every epoch of the study's, without EarlyStopping."""
+        """The training order: all epochs of the study, without early stopping."""
         model, training = space.specs(self.params)
         changes = {"early_stopping": None, "train_order": self.params[arms.ORDER]}
         training = training.model_copy(update=changes)
@@ -81,9 +81,9 @@ class PairTraining:
 
 
 def view_of(study: optuna.Study, records: Records) -> StudyView:
-    """What the claims are judged by, from the study and our tables.
+    """The data that claims are judged by, from the study and treino's tables.
 
-    Trials that failed are left out: FAIL is for what was not the configuration's doing.
+    Failed trials are left out: FAIL is for faults that are not the configuration's.
     """
     made_with = study.user_attrs[MADE_WITH]
     epochs = records.epochs_of_study(study.study_name)
@@ -119,9 +119,9 @@ def view_of(study: optuna.Study, records: Records) -> StudyView:
 
 
 def anchors_of(study: optuna.Study, space: Space, records: Records) -> list[Anchor]:
-    """Run 10, where it fits the images, and the study's best trial.
+    """Run 10, if it fits the images, and the study's best trial.
 
-    That trial stays the one that was best when the first pair was trained.
+    The best trial stays the one at the time of the first pair.
     """
     order = {arms.ORDER: _order(study)}
     found = []
@@ -151,18 +151,18 @@ def next_work(
     busy: Collection[tuple[Key, int]] = (),
     given_up: Collection[tuple[Key, int]] = (),
 ) -> PairTraining | None:
-    """The training that is needed next; None if none is, or none before one that is under way.
+    """The next training; None if none is needed, or if a running one has to end first.
 
-    Round by round, each of PER_ROUND pairs for every claim; a claim that is settled by the rounds
-    before, or that no number of pairs that treino trains would settle, gets no more.
+    Trainings come in rounds of PER_ROUND pairs for every claim. A claim that is already settled,
+    or that would need more pairs than treino trains, gets no more.
 
     Args:
-        view: What is known.
+        view: The data so far.
         anchors: The configurations to train around.
-        seed: The study's.
+        seed: Seed of the study.
         claims: The claims to settle.
-        busy: Works under way.
-        given_up: Works that failed, and are not to be tried again.
+        busy: Running trainings.
+        given_up: Failed trainings, which are not retried.
     """
     done = {(training.key, training.seed) for training in view.pairs}
     waiting: set[str] = set()
@@ -185,7 +185,7 @@ def next_work(
 def most_work(
     view: StudyView, anchors: Sequence[Anchor], seed: int, claims: Sequence[Claim]
 ) -> int:
-    """How many trainings the claims lack for a first look at each of them."""
+    """Number of trainings that a first look at every claim needs."""
     done = {(training.key, training.seed) for training in view.pairs}
     open_claims = {verdict.claim.name for verdict in judge(view) if verdict.missing}
     wanted = {
@@ -201,9 +201,9 @@ def most_work(
 def row_of(
     order: TrainingOrder, work: PairTraining, data: Dataset, history: Sequence[EpochFigures]
 ) -> ModelRow | None:
-    """What is recorded of a paired training; None if it has no epoch to show.
+    """The record of a paired training; None if it has no epoch.
 
-    No model is kept, and none is tried on the test images.
+    No model is stored or tested.
     """
     best = best_epoch(history)
     if best is None:
@@ -230,13 +230,13 @@ def row_of(
 
 
 def spec_of(order: TrainingOrder, work: PairTraining, data: Dataset) -> str:
-    """What a paired training is trained with, and the configuration it stands for, as JSON."""
+    """The spec of a paired training and its configuration, as JSON."""
     content = json.loads(document(order.model, order.training, order.seed, data))
     return json.dumps({**content, "params": dict(work.params)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _round(anchors: Sequence[Anchor], seed: int, number: int) -> Iterator[tuple[Anchor, int]]:
-    """The pairs of a round: the anchors with a seed of their own each round."""
+    """The pairs of a round: the anchors, with a new seed in each round."""
     for index in range(PER_ROUND):
         anchor = anchors[index % len(anchors)]
         which = number if len(anchors) == PER_ROUND else number * PER_ROUND + index
@@ -264,7 +264,7 @@ def _order(study: optuna.Study) -> str:
 
 
 def _folders(study: optuna.Study) -> int | None:
-    """In how many folders the training images come, while they are in the cache."""
+    """Number of folders of the training images; None if they are not in the cache."""
     try:
         return len(Dataset.open(Path(study.user_attrs[MADE_BY]["decoded"])).train.parts)
     except DataError:

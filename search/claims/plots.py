@@ -1,6 +1,6 @@
-"""A picture for each of the documents' claims: what was trained, and the effect with its interval.
+"""A figure per claim of the report: the trainings, and the effect with its interval.
 
-Drawn as search/figures/plots.py draws, with matplotlib imported when the first picture is drawn.
+Drawn in the style of search/figures/plots.py. Matplotlib is imported on first use.
 """
 
 import math
@@ -26,11 +26,11 @@ _DOUBLING_AXES = {"batch_size", "last_filters"}
 def draw(verdict: ClaimVerdict, view: StudyView, png: Path) -> None:
     """Draw a claim as a PNG of 1000 by 400 pixels, and as an SVG beside it.
 
-    On the left what was trained: a line for each family of paired trainings, or a dot for each
-    trial. On the right, for each comparison, the differences and their mean with its interval.
+    On the left are the trainings: a line for each family of paired trainings, or a dot for each
+    trial. On the right are the differences and their mean with its interval, for each comparison.
 
     Raises:
-        StorageError: The pictures cannot be written.
+        StorageError: The figures cannot be written.
     """
     figure = plots.new_figure(10, 4)
     figure.suptitle(verdict.claim.text, fontsize=12, x=0.01, ha="left")
@@ -45,7 +45,7 @@ def draw(verdict: ClaimVerdict, view: StudyView, png: Path) -> None:
 
 
 def chart(verdict: ClaimVerdict, view: StudyView, width: float) -> Chart:
-    """The effects of a claim alone, for a page; ``width`` in inches."""
+    """Only the effects of a claim, for a page; ``width`` in inches."""
     claim = verdict.claim
     figure = plots.new_figure(width, 1.5 + 0.6 * len(claim.contrasts))
     axes = figure.add_subplot()
@@ -74,7 +74,9 @@ def _draw_trained(axes: "Axes", verdict: ClaimVerdict, view: StudyView) -> None:
     elif verdict.source == "pairs":
         families = compared(view, claim)
         _draw_families(axes, families, [arm.label for arm in claim.arms])
-        _title(axes, f"trainings of {view.epochs} epochs, equal but for that; a line a seed")
+        _title(
+            axes, f"trainings of {view.epochs} epochs that differ only in this; one line per seed"
+        )
     else:
         dots = [(float(t.params[claim.axis]), y) for t, y in outcomes(view, claim, verdict.epoch)]
         _draw_dots(axes, dots, claim.axis)
@@ -163,7 +165,7 @@ def _draw_effects(axes: "Axes", verdict: ClaimVerdict, view: StudyView) -> None:
 
 
 def _make_room(axes: "Axes") -> None:
-    """Show zero well inside, and leave room for the figures above the means."""
+    """Keep zero well inside, with room for the numbers above the means."""
     low, high = axes.get_xlim()
     low, high = min(low, 0.0), max(high, 0.0)
     margin = 0.2 * (high - low)

@@ -1,4 +1,4 @@
-"""The documents' claims and their verdicts for a terminal, in paragraphs of 80 columns."""
+"""Prints the report's claims and their verdicts to a terminal, in 80 columns."""
 
 import math
 import textwrap
@@ -18,12 +18,12 @@ STYLES = {"supported": "bold green", "contradicted": "bold red", "not enough dat
 def paragraphs(
     verdicts: Sequence[ClaimVerdict], view: StudyView, figures: Mapping[str, Path]
 ) -> list[Text]:
-    """What is to be printed, a Text a line.
+    """The lines to print.
 
     Args:
-        verdicts: Of ``judge``.
-        view: What they were judged by.
-        figures: The picture of each claim by its name.
+        verdicts: Verdicts from ``judge``.
+        view: The data behind them.
+        figures: The figure of each claim, by the claim's name.
     """
     trials = f"{plural(len(view.trials), 'trial')} of at most {plural(view.epochs, 'epoch')}"
     lines = [Text(f"study {view.name}: {trials}, {plural(len(view.pairs), 'paired training')}")]
@@ -67,8 +67,8 @@ def _notes(verdicts: Sequence[ClaimVerdict], view: StudyView) -> list[str]:
     notes = []
     if any(verdict.source for verdict in verdicts):
         notes.append(
-            "In brackets 95 % intervals, for each claim by itself: of twenty that are neither true "
-            "nor false, one gets a verdict by chance. They hold for these validation images."
+            "Brackets show 95 % intervals, separately for each claim: of twenty claims without an "
+            "effect, one gets a verdict by chance. They hold for these validation images."
         )
     if any(verdict.source == "pairs" for verdict in verdicts):
         notes.append(
@@ -78,15 +78,15 @@ def _notes(verdicts: Sequence[ClaimVerdict], view: StudyView) -> list[str]:
     if any(verdict.source == "trials" for verdict in verdicts):
         notes.append(
             "Trials were compared by a regression without interactions that adjusts for the other "
-            "parameters; paired trainings are surer."
+            "parameters; paired trainings are more reliable."
         )
     elif view.trials and not common_epoch(view):
         notes.append(
-            "The trials themselves cannot tell: too few of them were trained to the same epoch, "
-            "and which were was decided by their losses."
+            "The trials are not enough: too few of them trained to the same epoch, and their "
+            "losses decided which did."
         )
     if any(verdict.missing for verdict in verdicts):
-        notes.append("next: treino claims --settle trains the pairs that are missing")
+        notes.append("next: treino claims --settle runs the missing paired trainings")
     return notes
 
 

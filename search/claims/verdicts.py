@@ -1,12 +1,12 @@
-"""The documents' claims, put to the test: an effect with its interval, and a verdict.
+"""Tests the report's claims: an effect with its interval, and a verdict.
 
-Pure: ``judge`` sees plain values. Two kinds of evidence, never mixed within a claim:
+Pure: ``judge`` takes plain values. There are two kinds of evidence, never mixed within a claim:
 
-- Paired trainings, equal in everything (seed included) but the one thing: wherever there are
-  enough. Nothing about them was chosen by a sampler or ended by a pruner.
-- The study's own trials, by a regression that adjusts for the other parameters: only where nine
-  in ten of them reached half of the study's epochs or more. What a pruner leaves over was chosen
-  by its losses, and an early epoch says little of a late one.
+- Paired trainings, which differ in one thing only and have the same seed. They are used wherever
+  there are enough: no sampler chose them and no pruner ended them.
+- The study's own trials, by a regression that adjusts for the other parameters. They are used only
+  if nine in ten of them reached half of the study's epochs or more: a pruner selects by loss, and
+  an early epoch says little about a late one.
 
 See docs/decisions/0013-claims.md.
 """
@@ -31,8 +31,8 @@ from search.intervals import (
 )
 
 MOST_PAIRS = FEWEST_PAIRS + 2 * (LOOKS - 1)
-HOPELESS = 10 * MOST_PAIRS  # where so many would be needed, no more are trained
-REACHED = 0.9  # share of the trials that have to have come as far as they are compared
+HOPELESS = 10 * MOST_PAIRS  # if that many pairs are needed, no more are trained
+REACHED = 0.9  # share of the trials that must have reached the compared epoch
 
 Word = Literal["supported", "contradicted", "not enough data"]
 Key = tuple[tuple[str, Any], ...]
@@ -40,14 +40,14 @@ Key = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Training:
-    """A configuration and how it went.
+    """A configuration and its epochs.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         params: The configuration; ``train_order`` may be one of its parameters.
         figures: Its epochs, first to last.
-        ended: Whether it came to its own end, so that what it had then is what it has for good.
-        seed: What it shares with the trainings it is paired with; None for a trial.
+        ended: Whether it ended by itself, so that its last figures are final.
+        seed: Seed shared with the trainings it is paired with; None for a trial.
     """
 
     name: str
@@ -58,26 +58,26 @@ class Training:
 
     @property
     def key(self) -> Key:
-        """The configuration as a value that can be looked up."""
+        """The configuration as a lookup key."""
         return key(self.params)
 
     def up_to(self, epoch: int) -> Sequence[EpochLike]:
-        """Its first epochs, that many; the last one again where it ended before."""
+        """Its epochs up to that one; the last one repeats if it ended earlier."""
         last = self.figures[-1:]
         return [*self.figures[:epoch], *(list(last) * (epoch - len(self.figures)))]
 
 
 @dataclass(frozen=True)
 class StudyView:
-    """What the claims are judged by.
+    """The data that claims are judged by.
 
     Attributes:
         name: The study.
-        epochs: The most epochs a trial trains; what paired trainings train.
-        trials: Its trials, whatever their state; those never begun and duplicates left out.
-        pairs: Trainings made to be compared.
-        order: The order that its trials train in.
-        folders: In how many folders the training images come; None if that is not known.
+        epochs: Maximum epochs of a trial, and epochs of paired trainings.
+        trials: Its trials, whatever their state; without duplicates and trials that never trained.
+        pairs: Paired trainings.
+        order: The training order of its trials.
+        folders: Number of folders of the training images; None if unknown.
     """
 
     name: str
@@ -90,7 +90,7 @@ class StudyView:
 
 @dataclass(frozen=True)
 class Effect:
-    """What was found of one contrast; ``estimate`` is None where nothing was."""
+    """The estimated effect of one contrast; ``estimate`` is None without data."""
 
     label: str
     estimate: Estimate | None
@@ -98,17 +98,17 @@ class Effect:
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """What became of a claim.
+    """The verdict on a claim.
 
     Attributes:
         claim: The claim.
         word: The verdict.
         effects: One for each contrast, in order.
-        source: What it rests on: ``pairs``, ``trials``, or nothing.
+        source: Its evidence: ``pairs``, ``trials``, or empty.
         epoch: The epoch at which trainings were compared; 0 without any.
         settle: What would settle it; empty if it is settled.
-        missing: Pairs that a contrast still lacks to be looked at again; 0 if settled, or if no
-            number of pairs that treino trains would settle it.
+        missing: Pairs still needed before the next test; 0 if settled, or if it would need more
+            pairs than treino trains.
     """
 
     claim: Claim
@@ -121,9 +121,9 @@ class ClaimVerdict:
 
     @property
     def deciding(self) -> Estimate | None:
-        """The effect that the verdict hangs on: the worst of several, or the best if one is enough.
+        """The effect that decides the verdict: the worst of several, or the best if one is enough.
 
-        None if it is not known.
+        None if unknown.
         """
         known = [effect.estimate for effect in self.effects]
         if None in known and self.claim.every:
@@ -134,7 +134,7 @@ class ClaimVerdict:
         return choose(ends, key=lambda pair: pair[0])[1] if ends else None
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain values for JSON; what is not known or not bounded is None."""
+        """The verdict as plain values for JSON; unknown or unbounded values are None."""
         found = self.deciding
         return {
             "name": self.claim.name,
@@ -156,22 +156,22 @@ class ClaimVerdict:
 
 
 def key(params: Params) -> Key:
-    """A configuration as a value that can be looked up."""
+    """A configuration as a lookup key."""
     return tuple(sorted(params.items()))
 
 
 def judge(view: StudyView) -> list[ClaimVerdict]:
     """A verdict for each of CLAIMS, in their order.
 
-    Each claim's intervals hold together with probability 0.95; seven claims together do not.
+    Each claim's intervals hold jointly with probability 0.95; those of all seven claims do not.
     """
     return [_judged(view, claim) for claim in CLAIMS]
 
 
 def compared(view: StudyView, claim: Claim) -> list[list[float]]:
-    """The paired trainings by outcome: for each family of them a value an arm, NaN if missing.
+    """Outcomes of the paired trainings: a value per arm for each family, NaN if missing.
 
-    A claim without arms has one value a training: of those trained as a trial was, or run 10.
+    A claim without arms has one value per training that has a trial's or run 10's configuration.
     """
     if not claim.arms:
         return [[claim.measure(training.up_to(view.epochs))] for training in plain(view)]
@@ -199,7 +199,7 @@ def plain(view: StudyView) -> list[Training]:
 
 
 def differences(view: StudyView, claim: Claim) -> list[list[float]]:
-    """For each contrast of a claim the differences within pairs, in the claim's unit."""
+    """The differences within pairs for each contrast of a claim, in the claim's unit."""
     families = compared(view, claim)
     if not claim.arms:
         return [[value for (value,) in families if math.isfinite(value)]]
@@ -211,7 +211,7 @@ def differences(view: StudyView, claim: Claim) -> list[list[float]]:
 
 
 def common_epoch(view: StudyView) -> int:
-    """The last epoch that nine in ten trials reached; 0 if they are too few or it is too early."""
+    """The last epoch that nine in ten trials reached; 0 if too few or too early."""
     reach = sorted(
         (view.epochs if trial.ended else len(trial.figures) for trial in view.trials), reverse=True
     )
@@ -231,7 +231,7 @@ def outcomes(view: StudyView, claim: Claim, epoch: int) -> Iterator[tuple[Traini
 
 
 def without_order(params: Params) -> Params:
-    """A configuration without the order of training, which is no parameter of a trial."""
+    """A configuration without the order of training, which is not a trial parameter."""
     return {name: value for name, value in params.items() if name != arms.ORDER}
 
 
@@ -256,7 +256,7 @@ def _from_trials(view: StudyView, claim: Claim, epoch: int) -> list[Estimate | N
     if not claim.arms:
         values = np.array([outcome for _, outcome in found])
         return of_regression(np.ones((len(found), 1)), values, np.ones((1, 1)))
-    # Trials of another space cannot be put into these numbers.
+    # Trials of another space cannot be converted to these features.
     found = [(t, outcome) for t, outcome in found if t.params.keys() == arms.RUN_10.keys()]
     rows = [arms.features(trial.params) for trial, _ in found]
     numbers = [np.array(arms.features(arm.of(arms.RUN_10))) for arm in claim.arms]
@@ -296,9 +296,9 @@ def _verdict(
 def _what_is_lacking(
     view: StudyView, claim: Claim, paired: Sequence[Estimate | None]
 ) -> tuple[int, str]:
-    """How many further pairs would settle a claim, and that in words."""
+    """Number of further pairs that would settle a claim, and a sentence about it."""
     if claim.name == "order" and view.folders == 1:
-        return 0, "images that come in several training folders: these come in one"
+        return 0, "images in several training folders; these are in one"
     have = min((e.n if e else 0 for e in paired), default=0)
     what = "pair" if claim.arms else "full training"
     if have < FEWEST_PAIRS:
@@ -311,15 +311,18 @@ def _what_is_lacking(
     if have >= MOST_PAIRS or needed > HOPELESS:
         bound = max(max(abs(e.low), abs(e.high)) for e in found)
         return 0, (
-            f"more than treino trains, about {needed:,} {what}s: if there is an effect, it is at "
+            f"about {needed:,} {what}s, more than treino trains: if there is an effect, it is at "
             f"most {bound:.2g} {claim.unit}"
         )
     lacking = max(1, needed - have)
-    return lacking, f"about {_count(lacking, f'further {what}')}, if effect and spread stay"
+    return (
+        lacking,
+        f"about {_count(lacking, f'further {what}')}, if effect and spread stay the same",
+    )
 
 
 def _towards(claim: Claim, estimate: Estimate) -> tuple[float, float]:
-    """The interval, turned so that the claim expects it above zero."""
+    """The interval, with its sign set so that the claim expects it above zero."""
     ends = (claim.sign * estimate.low, claim.sign * estimate.high)
     return min(ends), max(ends)
 

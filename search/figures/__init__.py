@@ -1,1 +1,1 @@
-"""Arrays to pictures: PNG by matplotlib, SVG for pages."""
+"""Figures: PNG with matplotlib, SVG for pages."""

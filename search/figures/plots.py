@@ -1,7 +1,7 @@
-"""Pictures of a training: its curves, and which class was taken for which.
+"""Figures of a training: its curves and its confusion matrix.
 
-Drawn with matplotlib's object interface on a canvas of their own: no display, no global figure.
-Matplotlib is imported when the first picture is drawn.
+They use matplotlib's object interface: no display, no global figure. Matplotlib is imported on
+first use.
 """
 
 import io
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# From the palette of Okabe and Ito, told apart with any kind of colour vision.
+# From the palette of Okabe and Ito, which suits any kind of colour vision.
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 ORANGE = "#E69F00"
@@ -45,13 +45,13 @@ _RING: dict[str, Any] = {
     "linestyle": "",
 }
 
-# Where a title goes anyway, with `plain_numbers`. Unless told, matplotlib looks at every drawing
-# whether ticks are in its way, which takes a tenth of the time.
+# Fixed title position, to use with `plain_numbers`. Otherwise matplotlib checks for overlapping
+# ticks at every draw, which takes a tenth of the time.
 TITLE: dict[str, Any] = {"y": 1.0}
 
 _DOTS_PER_INCH = 100
-_LOG_SCALE_FROM = 20.0  # highest loss over lowest
-_SEPARATE_DROPS = 12  # a schedule that lowers the rate at every epoch has no drops to mark
+_LOG_SCALE_FROM = 20.0  # ratio of highest to lowest loss
+_SEPARATE_DROPS = 12  # more drops than that are a schedule and are not marked
 _COUNTED_CLASSES = 12
 _LABELLED_CLASSES = 50
 
@@ -89,19 +89,19 @@ def draw_curves(
 ) -> None:
     """Draw loss and accuracy over the epochs, side by side, as a PNG of 1000 by 400 pixels.
 
-    The epoch with the lowest ``val_loss`` is marked, with its values; so are the epochs at which
-    the learning rate was lowered. A figure that is not finite is a gap, with a cross below it.
+    The epoch with the lowest ``val_loss`` is marked with its values, as are the epochs with a lower
+    learning rate than before. A value that is not finite is a gap, with a cross below it.
 
     Args:
-        history: The epochs in their order; may be empty.
-        path: Where the picture goes.
-        title: What was trained.
-        subtitle: What became of it; left out if empty.
+        history: The epochs in order; may be empty.
+        path: File of the figure.
+        title: Title of the training.
+        subtitle: Its result; left out if empty.
 
     Raises:
-        StorageError: The picture cannot be written.
+        StorageError: The figure cannot be written.
     """
-    # Each trial has this picture, and finding the room that texts need takes a quarter of the time.
+    # Every trial has this figure, and automatic layout takes a quarter of the time.
     figure = new_figure(10, 4, fitted=False)
     _head(figure, title, subtitle)
     figure.subplots_adjust(left=0.07, right=0.985, bottom=0.2, top=0.81, wspace=0.16)
@@ -114,13 +114,13 @@ def draw_curves(
 def draw_panels(
     figure: "Figure", panels: Mapping[str, "Axes"], history: Sequence[EpochLike], columns: int = 9
 ) -> None:
-    """Draw ``loss`` or ``accuracy`` over the epochs, a panel each, with a common legend below.
+    """Draw ``loss`` or ``accuracy`` over the epochs, one panel each, with a common legend below.
 
     Args:
-        figure: What the panels are part of.
-        panels: Where each goes.
-        history: The epochs in their order; may be empty.
-        columns: Entries of the legend in a line, at the most.
+        figure: The panels' figure.
+        panels: The panel of each quantity.
+        history: The epochs in order; may be empty.
+        columns: Most legend entries per line.
     """
     best = min(
         (figures for figures in history if math.isfinite(figures.val_loss)),
@@ -145,7 +145,7 @@ def draw_panels(
 
 
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title: str) -> None:
-    """Draw which class was taken for which, as a PNG.
+    """Draw a confusion matrix, as a PNG.
 
     The colour is the share of the true class's images; counts are written in the cells of up to
     12 classes. The row of a class without images is grey.
@@ -153,12 +153,12 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title
     Args:
         matrix: Counts, shape (classes, classes); rows are the true class, columns the predicted.
         classes: Names of the classes, in the order of the matrix.
-        path: Where the picture goes.
-        title: What was tested.
+        path: File of the figure.
+        title: Title of the figure.
 
     Raises:
-        ValueError: Matrix and classes do not fit together.
-        StorageError: The picture cannot be written.
+        ValueError: Matrix and classes do not match.
+        StorageError: The figure cannot be written.
     """
     save(confusion_figure(matrix, classes, title), path)
 
@@ -166,7 +166,7 @@ def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title
 def confusion_figure(
     matrix: np.ndarray, classes: Sequence[str], title: str, width: float | None = None
 ) -> "Figure":
-    """What `draw_confusion` draws; with a ``width`` in inches, as large and without the scale."""
+    """The figure of `draw_confusion`; with a ``width`` in inches, without the scale."""
     from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 
@@ -185,7 +185,7 @@ def confusion_figure(
     _head(figure, title, f"{right} classified correctly" if images else right)
     axes = figure.add_subplot()
     colours = colormaps["Blues"].with_extremes(bad="#E4E4E4")
-    # The square root: most of a good classifier's confusions are a few per cent.
+    # Square root, because most of a good classifier's confusions are a few per cent.
     scale = PowerNorm(0.5, vmin=0, vmax=1)
     image = axes.imshow(shares, cmap=colours, norm=scale, interpolation="nearest")
     if width is None:
@@ -206,14 +206,14 @@ def confusion_figure(
     if count <= _COUNTED_CLASSES:
         for (row, column), number in np.ndenumerate(matrix):
             dark = shares[row, column] is not np.ma.masked and shares[row, column] > 0.3
-            colour = "white" if dark else "#101010"  # on the map, whatever the page's colours
+            colour = "white" if dark else "#101010"  # on the map, independent of the page's colours
             text = f"{int(number)}"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     return figure
 
 
 def _drops(history: Sequence[EpochLike]) -> list[int]:
-    """The epochs that were trained with a lower rate than the one before."""
+    """The epochs with a lower learning rate than the one before."""
     drops = [
         after.epoch
         for before, after in pairwise(history)
@@ -249,12 +249,12 @@ def _line(
         epochs, drawn, color=colour, linewidth=1.6, marker="o", markersize=dot, markeredgewidth=0
     )
     gaps = [epoch for epoch, value in zip(epochs, drawn, strict=True) if math.isnan(value)]
-    heights = [crosses_at] * len(gaps)  # as a share of the panel's, whatever its scale
+    heights = [crosses_at] * len(gaps)  # as a share of the panel's height
     axes.plot(gaps, heights, "x", color=colour, markersize=4, transform=axes.get_xaxis_transform())
 
 
 def _mark(axes: "Axes", epoch: int, value: float) -> None:
-    """Ring the best epoch; its value stands above the panel, where no curve can be."""
+    """Ring the best epoch; its value is above the panel, clear of the curves."""
     if not math.isfinite(value):
         return
     axes.plot([epoch], [value], zorder=5, **_RING)
@@ -286,7 +286,7 @@ def _legend(figure: "Figure", columns: int, *, drops: bool, best: bool, gaps: bo
 
 
 def new_figure(width: float, height: float, *, fitted: bool = True) -> "Figure":
-    """A figure of its own, sizes in inches; ``fitted`` makes room for whatever is written."""
+    """A standalone figure, sizes in inches; ``fitted`` makes room for all text."""
     with _own_style():
         from matplotlib.figure import Figure
 
@@ -296,10 +296,10 @@ def new_figure(width: float, height: float, *, fitted: bool = True) -> "Figure":
 
 @contextmanager
 def _own_style() -> Iterator[None]:
-    """Import matplotlib within: it then draws in its own style, as models/environment.py sees to.
+    """Import matplotlib within, with its default style; see models/environment.py.
 
-    It looks for a style in the working folder first, whatever the environment says. And where the
-    user's home cannot be written it works as well, and says so at length.
+    Matplotlib looks for a style in the working folder first, whatever the environment says. It also
+    works if the user's home is not writable, with long warnings.
     """
     if "matplotlib" in sys.modules:
         yield

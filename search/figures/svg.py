@@ -1,7 +1,7 @@
-"""One drawing, three uses: a PNG, an SVG, and a figure in a page that follows the page's colours.
+"""Saves a matplotlib figure as PNG, as SVG, and as a figure in a page that follows its colours.
 
-Matplotlib draws; what it lacks is added to the SVG: a text that shows on hover, and colours that
-a style sheet decides.
+Two features are added to matplotlib's SVG: text that shows on hover, and colours from a style
+sheet.
 """
 
 import gc
@@ -26,7 +26,7 @@ from storage.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_DRAWERS = 8  # of some twenty figures
+_MOST_DRAWERS = 8  # for about twenty figures
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 ElementTree.register_namespace("", _SVG)
@@ -44,23 +44,23 @@ THEME = {
     "#B0B0B0": "--muted",
     "#000000": "--ink",
 }
-"""Colours that charts are drawn in, and the page's variable that takes the place of each."""
+"""Chart colours, and the page's variable that replaces each."""
 
 Tips = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with what a page says about it.
+    """A figure with its title, caption and hover texts.
 
     Attributes:
-        name: Of its files, without suffix.
+        name: Name of its files, without suffix.
         title: What it shows, in a few words.
         caption: How to read it.
         figure: The drawing.
-        tips: Texts that show on hover, by the ``gid`` of what they belong to: one for a line, one
-            for each point of a scatter.
-        group: Charts of one group stand side by side, smaller than others.
+        tips: Hover texts by the ``gid`` of their element: one for a line, one for each point of a
+            scatter.
+        group: Charts of one group are shown side by side, smaller than others.
     """
 
     name: str
@@ -74,12 +74,12 @@ class Chart:
 def save_all(
     groups: Iterable[Iterable[Chart]], folder: Path, drawers: int
 ) -> list[list[tuple[Chart, str]]]:
-    """Write charts as `save` does, in several processes where they can be forked.
+    """Write charts as `save` does, in several processes if forking is possible.
 
     Args:
-        groups: The charts; those of a group are made while those of the ones before are drawn.
-        folder: Where the files go.
-        drawers: How many processes, at the most.
+        groups: The charts; a group is created while earlier groups are drawn.
+        folder: Output folder.
+        drawers: Maximum number of processes.
 
     Returns:
         Every chart with its SVG element, group by group.
@@ -88,7 +88,7 @@ def save_all(
         StorageError: A file cannot be written.
         TreinoError: A process that was drawing was killed.
     """
-    # A process that is not forked would first import what drawing it here takes as long as.
+    # Without fork, the imports of a process would take as long as drawing here.
     if sys.platform != "linux" or drawers < 2:
         return [[(chart, save(chart, folder)) for chart in group] for group in groups]
     pool = ProcessPoolExecutor(min(drawers, _MOST_DRAWERS), get_context("fork"), _as_drawer)
@@ -96,24 +96,24 @@ def save_all(
         asked = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
         return [[(chart, drawn.result()) for chart, drawn in group] for group in asked]
     except BrokenProcessPool as error:
-        reason = "a process that drew the figures was killed, most likely for want of memory"
-        raise TreinoError(f"{reason}: free some, and run this again") from error
+        reason = "a process that drew the figures was killed, probably because memory ran out"
+        raise TreinoError(f"{reason}: free some memory and run this again") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[str]":
     with warnings.catch_warnings():
-        # Python warns of forks beside threads from 3.12 on, as whoever holds a lock is not there
-        # any more. The threads here are of NumPy's algebra, which has none to do.
+        # From 3.12 on Python warns about forks in multi-threaded processes, because locks may
+        # stay held. The threads here are NumPy's linear algebra threads, which are idle.
         warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
         return pool.submit(save, chart, folder)
 
 
 def _as_drawer() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     processes.leave_with_parent()
-    gc.disable()  # what it might find to clear away are the database's connections
+    gc.disable()  # it could collect the database's connections
 
 
 def save(chart: Chart, folder: Path) -> str:
@@ -127,20 +127,20 @@ def save(chart: Chart, folder: Path) -> str:
     drawn = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": chart.name}
     with rc_context(settings), warnings.catch_warnings():
-        # A name in letters that the font lacks: a browser has a font that has them.
+        # Letters missing in the font: a browser has a font with them.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         plots.lay_out(chart.figure)
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         chart.figure.savefig(drawn, format="svg", metadata=nothing)
     plots.save(chart.figure, folder / f"{chart.name}.png")
-    root = ElementTree.fromstring(drawn.getvalue())  # noqa: S314 - matplotlib wrote it just now
+    root = ElementTree.fromstring(drawn.getvalue())  # noqa: S314 - written by matplotlib
     _add_tips(root, chart.tips)
     write_atomically(folder / f"{chart.name}.svg", ElementTree.tostring(root, encoding="unicode"))
     return _for_page(root, chart)
 
 
 def _add_tips(root: ElementTree.Element, tips: Tips) -> None:
-    """Give what has a tip a ``title``, which browsers show on hover."""
+    """Add tips as ``title`` elements, which browsers show on hover."""
     for element in root.iter():
         tip = tips.get(element.get("id", ""))
         if tip is None:
@@ -148,7 +148,7 @@ def _add_tips(root: ElementTree.Element, tips: Tips) -> None:
         if isinstance(tip, str):
             _title(element, tip)
             continue
-        # Points are copies of one shape, or, where they are few, a shape each.
+        # Points are copies of one shape or, if few, separate shapes.
         points = list(element.iter(f"{{{_SVG}}}use")) or list(element.iter(f"{{{_SVG}}}path"))
         for point, text in zip(points, tip, strict=True):
             _title(point, text)
@@ -161,7 +161,7 @@ def _title(element: ElementTree.Element, text: str) -> None:
 
 
 def _for_page(root: ElementTree.Element, chart: Chart) -> str:
-    """The drawing as part of a page: sized by it, in its colours, with no name used twice."""
+    """The drawing for a page: the page sets size and colours, and ids are unique."""
     linked = {link.lstrip("#") for e in root.iter() if (link := e.get(_LINK, "")).startswith("#")}
     for parent in list(root.iter()):
         for child in list(parent):
@@ -186,7 +186,7 @@ def _for_page(root: ElementTree.Element, chart: Chart) -> str:
 
 
 def _see_through(root: ElementTree.Element) -> None:
-    """Take away the white ground of figure and panels: the page has its own."""
+    """Remove the white background of figure and panels: the page has its own."""
     for element in root.iter(f"{{{_SVG}}}path"):
         if element.get("style", "").strip() == "fill: #ffffff":
             element.set("style", "fill: none")

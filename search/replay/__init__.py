@@ -1,1 +1,1 @@
-"""Searches on recorded curves: ways to search compared without training."""
+"""Replays searches on recorded curves, to compare strategies without training."""

@@ -1,7 +1,8 @@
-"""Replay: searches on learning curves that are known already, in seconds.
+"""Replay: runs searches on recorded learning curves, in seconds.
 
-A Task is a table of curves; a Strategy searches on it with simulated workers, for whom every epoch
-takes one unit of time; what it would have handed over at any moment is compared with what there is.
+A Task is a table of curves. A Strategy searches on it with simulated workers, for which every epoch
+takes one unit of time. The configuration it would have delivered at each moment is compared with
+the best one of the task.
 """
 
 import json
@@ -31,8 +32,8 @@ class Run:
     Attributes:
         strategy: Name of the strategy.
         task: Number of the task, from 0.
-        seed: Makes, with the task's name, the seed of the strategy.
-        workers: Simulated workers.
+        seed: The strategy's seed derives from it and the task's name.
+        workers: Number of simulated workers.
     """
 
     strategy: str
@@ -43,12 +44,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What a strategy came to with a budget.
+    """The result of a strategy with a budget.
 
     Attributes:
         strategy: Its name.
-        workers: Simulated workers.
-        budget: Full trainings.
+        workers: Number of simulated workers.
+        budget: Budget in full trainings.
         regret: Mean normalised regret over tasks and seeds.
         spread: Standard error of that mean.
     """
@@ -68,18 +69,18 @@ def replays(
     budgets: Sequence[int] = BUDGETS,
     processes: int = 1,
 ) -> Iterator[tuple[Run, Array]]:
-    """Replay in several processes; each run with its regrets (budgets,), as they end.
+    """Replay in several processes; yield each run with its regrets (budgets,) as it ends.
 
     Args:
-        tasks: Make the tasks; called in each process.
-        strategies: By name.
-        runs: What to replay.
-        budgets: In full trainings.
-        processes: Processes that share the replays.
+        tasks: Factories of the tasks, called in each process.
+        strategies: Strategies by name.
+        runs: The runs to replay.
+        budgets: Budgets in full trainings.
+        processes: Number of processes.
     """
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _as_replayer)
     try:
-        with _one_thread_each():  # the processes are started by the first submissions
+        with _one_thread_each():  # the first submissions start the processes
             futures = {
                 pool.submit(
                     _regrets, tasks[run.task], strategies[run.strategy], run, tuple(budgets)
@@ -89,7 +90,7 @@ def replays(
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
-        pool.shutdown(cancel_futures=True)  # not by `with`, which would wait for all of them
+        pool.shutdown(cancel_futures=True)  # unlike `with`, this does not wait for all of them
 
 
 def compare(
@@ -105,12 +106,12 @@ def compare(
     """Replay every strategy on every task with every seed.
 
     Args:
-        tasks: Make the tasks; called in each process.
-        strategies: By name.
-        seeds: How many, from 0.
-        workers: Simulated workers.
+        tasks: Factories of the tasks, called in each process.
+        strategies: Strategies by name.
+        seeds: Number of seeds, from 0.
+        workers: Number of simulated workers.
         budgets: In full trainings.
-        processes: Processes that share the replays.
+        processes: Number of processes.
         done: Called after each replay of one strategy on one task with one seed.
 
     Returns:
@@ -148,7 +149,7 @@ def summary(found: Iterable[tuple[Run, Array]], budgets: Sequence[int]) -> list[
 
 
 def printed(results: Sequence[Result], *, as_json: bool) -> str:
-    """Results as JSON, or as a table: a row a strategy, a column a budget, regret ± spread."""
+    """Results as JSON, or as a table of regret ± spread: rows are strategies, columns budgets."""
     if as_json:
         return json.dumps([asdict(result) for result in results], indent=2)
     budgets = list(dict.fromkeys(result.budget for result in results))
@@ -163,8 +164,8 @@ def printed(results: Sequence[Result], *, as_json: bool) -> str:
 
 
 def brief(figure: float) -> str:
-    """A figure to three places, without the zero before the point: five of them fit a line."""
-    text = f"{round(figure, 3) + 0.0:.3f}"  # no minus before a zero
+    """A number with three decimals and no leading zero, so that five fit on a line."""
+    text = f"{round(figure, 3) + 0.0:.3f}"  # no negative zero
     return text.replace("0.", ".", 1) if abs(figure) < 1 else text
 
 
@@ -183,17 +184,16 @@ def _regrets(
 
 
 def _as_replayer() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     leave_with_parent()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # or it tells of every study made
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # otherwise it logs every new study
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started within compute with one thread: there is one for each core already.
+    """Limit processes started within to one thread each: there is one per core already.
 
-    The libraries read the environment when they are loaded, so that it is too late for a limit once
-    the process runs code of ours.
+    The libraries read the environment when they load, before the process runs treino's code.
     """
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

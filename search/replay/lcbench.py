@@ -17,11 +17,11 @@ from search.errors import TreinoError
 from search.spaces.unit_cube import Array, Params, UnitCube
 
 EPOCHS = 52
-SAMPLE = 2000  # random configurations that say what is good and what is middling
-PART = 100  # curves that are computed at once
+SAMPLE = 2000  # random configurations that define the best and the middling loss
+PART = 100  # curves per surrogate call
 CROSS_ENTROPY = 2  # column of val_cross_entropy in the surrogate's output
 
-# The tasks to develop on: what is chosen on them is to hold on the others.
+# The development tasks: choices made on them have to hold on the others.
 TASKS = (
     *("3945", "7593", "34539", "126025", "126026", "126029"),
     *("146212", "167104", "167149", "167152", "167161", "167168"),
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 class LCBenchTask:
-    """A task of LCBench; curves are computed when they are asked for, 0.6 ms each.
+    """A task of LCBench; curves are computed on demand, 0.6 ms each.
 
     Attributes:
         name: Its number on OpenML.
@@ -48,8 +48,8 @@ class LCBenchTask:
         name: Number of the task.
 
     Raises:
-        TreinoError: A file is missing or none of LCBench, or onnxruntime is not installed.
-        KeyError: There is no such task: see ``check``.
+        TreinoError: A file is missing or not LCBench's, or onnxruntime is not installed.
+        KeyError: The task does not exist: see ``check``.
     """
 
     epochs = EPOCHS
@@ -69,7 +69,7 @@ class LCBenchTask:
         self.best, self.middle = float(lowest[0]), float(np.median(lowest))
 
     def curves(self) -> Callable[[Params], Array]:
-        """Validation cross-entropy after each epoch, (52,), whatever was asked before."""
+        """Validation cross-entropy after each epoch, (52,), independent of earlier calls."""
         return self.curve
 
     def curve(self, params: Params) -> Array:
@@ -78,7 +78,7 @@ class LCBenchTask:
         return curve
 
     def _curves(self, configurations: Sequence[Params]) -> Array:
-        # A part at a time: the surrogate keeps the memory of its largest call.
+        # In parts, because the surrogate keeps the memory of its largest call.
         parts = [configurations[n : n + PART] for n in range(0, len(configurations), PART)]
         return np.concatenate([self._part(part) for part in parts])
 
@@ -94,10 +94,10 @@ class LCBenchTask:
 
 
 def check(folder: Path, names: Sequence[str]) -> None:
-    """Refuse what is no LCBench, or has not all of these tasks.
+    """Refuse a folder that is not LCBench's, or unknown tasks.
 
     Raises:
-        TreinoError: A file is missing or none of LCBench, there is no such task, or onnxruntime
+        TreinoError: A file is missing or not LCBench's, a task does not exist, or onnxruntime
             is not installed.
     """
     known = _codes(folder)
@@ -114,7 +114,7 @@ def _codes(folder: Path) -> dict[str, Any]:
     path = folder / "encoding.json"
     codes = _read(path).get("OpenML_task_id")
     if not isinstance(codes, dict):
-        raise TreinoError(f"{path}: not LCBench's encoding: it has no OpenML_task_id")
+        raise TreinoError(f"{path}: not LCBench's encoding: OpenML_task_id is missing")
     return codes
 
 
@@ -136,7 +136,7 @@ def _session(path: Path) -> Any:
             "onnxruntime"
         ) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # replays run side by side
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # replays run in parallel
     try:
         return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     except Exception as error:

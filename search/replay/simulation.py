@@ -1,4 +1,4 @@
-"""A search on recorded curves with simulated workers, and its regret."""
+"""Runs a search on recorded curves with simulated workers, and computes its regret."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ class Task(Protocol):
     """A table of learning curves.
 
     Attributes:
-        name: What people call it.
+        name: Its name.
         epochs: Length of a full training.
         distributions: The parameters with their ranges.
         best: The lowest loss of the best configuration: a regret of 0.
@@ -31,21 +31,21 @@ class Task(Protocol):
     middle: float
 
     def curves(self) -> Callable[[Params], Array]:
-        """What one search meets: a configuration's validation losses after each epoch, (epochs,).
+        """Curves for one search: a configuration's validation losses after each epoch, (epochs,).
 
-        A table has only so many curves, so what it answers may depend on what was asked before.
+        A table has a limited number of curves, so results may depend on earlier calls.
         """
 
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """What a free worker trains next.
+    """The next job of a free worker.
 
     Attributes:
-        config: Number of the configuration, counted by the strategy from 0.
+        config: The strategy's number of the configuration, from 0.
         params: The configuration.
-        restart: Whether it is trained from the first epoch again, if it was begun before: those
-            epochs are paid for again.
+        restart: Whether a configuration that trained before starts again from the first epoch;
+            those epochs count again.
     """
 
     config: int
@@ -54,11 +54,11 @@ class ReplayJob:
 
 
 class Strategy(Protocol):
-    """A way to search.
+    """A search strategy.
 
     Attributes:
-        knows_budget: Whether what it does early depends on the budget it was made for. Each budget
-            is then a search of its own.
+        knows_budget: Whether its early decisions depend on its budget. Each budget is then a
+            separate search.
     """
 
     @property
@@ -66,20 +66,20 @@ class Strategy(Protocol):
         """See above."""
 
     def work(self) -> ReplayJob | None:
-        """Work for a free worker; None: nothing until another worker reports.
+        """The next job of a free worker; None to wait until another worker reports.
 
-        A configuration that was begun before goes on after its last epoch.
+        A configuration that trained before resumes after its last epoch.
         """
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
-        """Hear of an epoch, from 1; whether its worker goes on with the configuration.
+        """Take the result of an epoch, from 1; return whether its worker continues.
 
-        After the last epoch the worker is free whatever is returned.
+        After the last epoch the worker is free in any case.
         """
 
 
 Maker = Callable[[Task, int, int, int], Strategy]
-"""Makes a strategy from task, seed, workers and budget (epochs in all)."""
+"""Makes a strategy from task, seed, workers and budget (total epochs)."""
 
 
 class Epoch(NamedTuple):
@@ -88,7 +88,7 @@ class Epoch(NamedTuple):
     Attributes:
         params: The configuration trained.
         loss: Its loss after the epoch.
-        worth: The lowest loss that the configuration ever has, trained in full.
+        worth: The configuration's lowest loss if trained in full.
     """
 
     params: Params
@@ -131,17 +131,17 @@ def simulate(task: Task, strategy: Strategy, workers: int, budget: int) -> list[
 
 
 def regrets(task: Task, make: Maker, *, seed: int, workers: int, budgets: Sequence[int]) -> Array:
-    """Normalised regret of what a strategy hands over at each budget, (budgets,).
+    """Normalised regret of the configuration that a strategy delivers at each budget, (budgets,).
 
-    Handed over is the configuration with the lowest loss seen at any epoch; its worth is the
-    lowest loss of its whole curve, 0 if it is the task's best and 1 if it is its middle.
+    It delivers the configuration with the lowest observed loss at any epoch. The regret compares
+    the lowest loss of its full curve: 0 is the task's best and 1 its middle.
 
     Args:
         task: The task.
         make: Makes the strategy.
-        seed: Of the strategy.
-        workers: Simulated workers.
-        budgets: In full trainings.
+        seed: Seed of the strategy.
+        workers: Number of simulated workers.
+        budgets: Budgets in full trainings.
     """
     limits = [budget * task.epochs for budget in budgets]
     strategy = make(task, seed, workers, max(limits))

@@ -1,4 +1,4 @@
-"""Ways to search that a replay compares."""
+"""The strategies that a replay compares."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,18 +10,18 @@ from search.scheduling.samplers import make_chooser
 
 
 class Promoting:
-    """treino's own way: the very chooser that the tuner asks."""
+    """treino's own strategy, with the chooser that the tuner uses."""
 
     knows_budget = False
 
     def __init__(self, chooser: Chooser, steps: Sequence[int]) -> None:
-        """Ask ``chooser``, for trials that pause at ``steps``, the last epoch included."""
+        """Use ``chooser``, for trials that pause at ``steps``, the last epoch included."""
         self._chooser = chooser
         self._rungs = steps
         self._seen: list[ObservedTrial] = []
 
     def work(self) -> ReplayJob | None:
-        """What the chooser chooses."""
+        """The chooser's next training."""
         choice = self._chooser.choose(self._seen, new=True)
         if choice is None:
             return None
@@ -32,7 +32,7 @@ class Promoting:
         return ReplayJob(choice.number, choice.params)
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
-        """Stop at rungs: to go on is then the chooser's to choose."""
+        """Stop at rungs, where the chooser decides."""
         seen = self._seen[config].after(loss)
         if epoch in self._rungs:
             seen = seen.now("over" if epoch == self._rungs[-1] else "paused")

@@ -1,14 +1,14 @@
-"""Recorded curves as a task for replays: every configuration gets a curve, recorded or in between.
+"""Recorded curves as a task for replays: every configuration has a curve, recorded or interpolated.
 
-A forest of extremely randomised trees (Geurts, Ernst, Wehenkel, 2006) is grown on the recorded
-curves. A configuration gets what the forest expects of it, and on top what the most similar
-recorded one, which shares the most leaves with it, was better or worse than the forest expected of
-that one without having seen it. So a neighbour is as good as neighbours are, and as scattered as
-trainings are. Expectations and what is added to them are normal scores, by rank after each epoch,
-and are turned back into losses between those recorded after that epoch: none is below the lowest.
+A forest of extremely randomised trees (Geurts, Ernst, Wehenkel, 2006) is fitted to the recorded
+curves. A configuration's curve is the forest's prediction plus a residual: the out-of-bag error of
+the most similar recorded configuration, the one that shares the most leaves. So neighbours have
+similar results, with the spread of real trainings. Predictions and residuals are normal scores, by
+rank after each epoch. They are mapped back to losses between those recorded after that epoch: none
+is below the lowest.
 
-In one search every luck is had once, as long as there is any left: two configurations never come
-out by the same. docs/decisions/0008-replay.md compares this with other ways.
+Within one search each residual is used once, as long as any is left.
+docs/decisions/0008-replay.md compares this with other methods.
 """
 
 import math
@@ -40,7 +40,7 @@ class TabularTask:
 
     Args:
         curves: The table; see ``check``.
-        name: What people call it.
+        name: Its name.
     """
 
     def __init__(self, curves: Curves, name: str) -> None:
@@ -52,14 +52,14 @@ class TabularTask:
         self._rows = {
             frozenset(curve.params.items()): row for row, curve in enumerate(curves.configurations)
         }
-        # By rank: losses that run away, or are infinite, are then not all that counts.
+        # By rank, so that huge or infinite losses do not dominate.
         scores = normal_scores(self._table)
         self._knots = np.sort(scores[:, 0])
         points = self._features([curve.params for curve in curves.configurations])
         forest = ExtraTreesRegressor(TREES, random_state=0, bootstrap=True, oob_score=True)
         forest.fit(points, scores)
-        self._luck = scores - np.reshape(forest.oob_prediction_, scores.shape)
-        # The forest's own ``apply`` checks and spreads its work: fifteen times as long for a row.
+        self._residuals = scores - np.reshape(forest.oob_prediction_, scores.shape)
+        # The forest's own ``apply`` has overhead: fifteen times as long for one row.
         self._trees = [tree.tree_ for tree in forest.estimators_]
         self._values = [np.reshape(tree.value, (-1, self.epochs)) for tree in self._trees]
         self._leaves = self._leaves_of(points)
@@ -68,7 +68,7 @@ class TabularTask:
         self.best, self.middle = float(lowest.min()), float(np.median(lowest))
 
     def curves(self) -> Callable[[Params], Array]:
-        """What one search meets: losses (epochs,), with the luck of a recorded one still free."""
+        """Curves for one search: losses (epochs,), with an unused residual of a recorded one."""
         given: dict[frozenset[tuple[str, Any]], Array] = {}
         free = np.ones(len(self._table), dtype=bool)
 
@@ -84,18 +84,18 @@ class TabularTask:
         return curve
 
     def likeness(self, params: Params) -> npt.NDArray[np.int64]:
-        """How many leaves a configuration shares with each recorded one, (recorded,)."""
+        """Number of leaves that a configuration shares with each recorded one, (recorded,)."""
         leaves = self._leaves == self._leaves_of(self._features([params]))
         shared: npt.NDArray[np.int64] = leaves.sum(axis=1)
         return shared
 
     def _losses(self, params: Params, row: int) -> Array:
-        """What the forest expects of a configuration, with the luck of a recorded one."""
+        """The forest's prediction for a configuration, plus the residual of a recorded one."""
         leaves = self._leaves_of(self._features([params]))[0]
         expected = np.mean(
             [values[leaf] for values, leaf in zip(self._values, leaves, strict=True)], axis=0
         )
-        scores = zip(expected + self._luck[row], self._table[row], self._sorted, strict=True)
+        scores = zip(expected + self._residuals[row], self._table[row], self._sorted, strict=True)
         return np.array(
             [
                 np.interp(s, self._knots[: len(f)], f) if loss < math.inf else loss
@@ -105,7 +105,7 @@ class TabularTask:
 
     def _leaves_of(self, points: Array) -> npt.NDArray[np.int64]:
         """Number of the leaf of each point in each tree, (points, trees)."""
-        rows = points.astype(np.float32)  # what the trees compare in
+        rows = points.astype(np.float32)  # the trees compare float32
         return np.stack([tree.apply(rows) for tree in self._trees], axis=1)
 
     def _features(self, configurations: list[Params]) -> Array:
@@ -114,17 +114,19 @@ class TabularTask:
 
 
 def check(curves: Curves, name: str) -> None:
-    """Refuse a table on which ways to search could not be compared.
+    """Refuse a table that cannot compare strategies.
 
     Raises:
-        TreinoError: It has too few configurations, or they are all as good.
+        TreinoError: It has too few configurations, or they are equally good.
     """
     count = len(curves.configurations)
     if count < LEAST:
         raise TreinoError(
-            f"{name} has the curves of {count} whole trainings; a replay needs {LEAST} or more: "
-            "treino record makes them"
+            f"{name} has the curves of {count} full trainings; a replay needs at least {LEAST}: "
+            "run treino record"
         )
     lowest = curves.table().min(axis=1)
     if not lowest.min() < np.median(lowest) < math.inf:
-        raise TreinoError(f"{name}: half of the configurations are as good as the best, or none is")
+        raise TreinoError(
+            f"{name}: half of the configurations equal the best one, or have no finite loss"
+        )

@@ -1,4 +1,4 @@
-"""What ways to search can be compared on: LCBench, files of recorded curves, a study."""
+"""Sources of tasks for replays: LCBench, files of recorded curves, a study."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,14 +12,14 @@ from search.settings import Settings
 from search.study import recorded_curves
 from search.study.workspace import Workspace
 
-Tasks = Sequence[Callable[[], Task]]  # made in each process that replays: they take seconds
+Tasks = Sequence[Callable[[], Task]]  # created in each replaying process, which takes seconds
 
 
 def of_lcbench(folder: Path, names: Sequence[str]) -> Tasks:
-    """The named tasks of LCBench; without names, those to develop on.
+    """The named tasks of LCBench; without names, the development tasks.
 
     Raises:
-        TreinoError: There is no such task, or no LCBench.
+        TreinoError: A task or LCBench itself does not exist.
     """
     names = names or lcbench.TASKS
     lcbench.check(folder, names)
@@ -27,26 +27,26 @@ def of_lcbench(folder: Path, names: Sequence[str]) -> Tasks:
 
 
 def of_files(paths: Sequence[Path]) -> Tasks:
-    """A task a file of recorded curves.
+    """One task per file of recorded curves.
 
     Raises:
-        TreinoError: One is none, or has too few curves.
+        TreinoError: A file is not valid, or has too few curves.
     """
     return [_of_table(curves.read(path), str(path)) for path in paths]
 
 
 def of_study(settings: Settings) -> Tasks:
-    """The whole trainings of the study that the settings name, or of the newest.
+    """The full trainings of the named study, or of the newest one.
 
     Raises:
-        TreinoError: There is no study, or it has too few whole trainings.
+        TreinoError: The study does not exist, or has too few full trainings.
     """
     with Workspace.open(settings, write=False) as place:
         study = place.study(settings.study)
         found = recorded_curves.of_study(study, place.records)
     name = f"study {study.study_name!r}"
     if found is None:
-        raise TreinoError(f"{name} has no whole training yet: treino record makes them")
+        raise TreinoError(f"{name} has no full training yet: run treino record")
     return [_of_table(found, name)]
 
 

@@ -1,1 +1,1 @@
-"""Views of a study: the page, the charts, the leaderboard, the dashboard."""
+"""Views of a study: study report, charts, leaderboard, dashboard."""

@@ -1,4 +1,4 @@
-"""What the charts of a report are put together from: figures, axes, legends, colours."""
+"""Building blocks of a report's charts: figures, axes, legends, colours."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ MARKERS: dict[ShownState, str] = {
     "pruned": "o",
     "failed": "X",
 }
-WIDTH = 4.8  # inches: on a phone it shrinks by a fifth, and its letters can still be read
+WIDTH = 4.8  # inches; a phone shrinks it by a fifth, and the text stays readable
 CHART_TITLE: dict[str, Any] = {**plots.TITLE, "loc": "left", "fontsize": 11, "color": INK}
 MOST_LABELLED = 12
 RING: dict[str, Any] = {
@@ -41,7 +41,7 @@ RING: dict[str, Any] = {
 
 
 def dots(state: ShownState) -> dict[str, Any]:
-    """How a trial of that state is marked."""
+    """Marker style of trials in that state."""
     hollow = state == "pruned"
     return {
         "s": 26,
@@ -56,7 +56,7 @@ def dots(state: ShownState) -> dict[str, Any]:
 def chart_of(
     width: float = WIDTH, height: float = 3.2, *, legend: bool = False
 ) -> tuple["Figure", "Axes"]:
-    """A figure with one panel, its margins given: to find them out takes most of the time."""
+    """A figure with one panel and fixed margins: computing them takes most of the time."""
     figure = plots.new_figure(width, height, fitted=False)
     small = width < WIDTH
     figure.subplots_adjust(
@@ -69,7 +69,7 @@ def chart_of(
 
 
 def fitted(height: float) -> tuple["Figure", "Axes"]:
-    """A figure with one panel, and as much room beside it as its names need."""
+    """A figure with one panel and room for its labels."""
     figure = plots.new_figure(WIDTH, height)
     return figure, panel(figure)
 
@@ -82,7 +82,7 @@ def panel(figure: "Figure") -> "Axes":
 
 
 def frame(axes: "Axes", label: str, top: float | None) -> None:
-    """The house's frame; figures above ``top`` are beyond it."""
+    """Apply the common frame; values above ``top`` are cut off."""
     axes.set_ylabel(label, parse_math=False)
     axes.grid(axis="y", color=LINES, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -94,7 +94,7 @@ def frame(axes: "Axes", label: str, top: float | None) -> None:
 
 
 def tint(axes: "Axes") -> None:
-    """Give all that is written the page's colours."""
+    """Give all text the page's colours."""
     axes.tick_params(which="both", colors=MUTED, labelcolor=INK, labelsize=9)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
@@ -102,14 +102,14 @@ def tint(axes: "Axes") -> None:
 
 
 def whole_numbers(axes: "Axes") -> None:
-    """Count epochs or trials on the x axis."""
+    """Use whole numbers on the x axis."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
 
 
 def legend(figure: "Figure", drawn: Sequence[TrialView], *, best: str = "") -> None:
-    """Say below the panel what the marks of the trials mean."""
+    """Draw a legend of the trials' markers below the panel."""
     from matplotlib.lines import Line2D
 
     entries = []
@@ -145,7 +145,7 @@ def legend(figure: "Figure", drawn: Sequence[TrialView], *, best: str = "") -> N
 
 
 def top_of(values: Sequence[float] | np.ndarray) -> float:
-    """Where a frame ends: above 95% of the figures, so that a few bad ones do not flatten all."""
+    """Upper limit of a frame: above 95% of the values, so that outliers do not flatten the rest."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return 1.0

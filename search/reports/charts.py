@@ -1,4 +1,4 @@
-"""The charts of a report: each drawn from a snapshot, or None where there is nothing to draw."""
+"""The charts of a study report, drawn from a snapshot; None if there is nothing to draw."""
 
 import math
 from collections import Counter
@@ -26,18 +26,23 @@ from search.reports.chart_parts import (
 )
 
 
-def of_search(seen: Snapshot) -> list[Chart]:
-    """How the search went: its best over epochs and time, its trials, and what they cost."""
-    drawn = (best_over(seen, time=False), best_over(seen, time=True), curves(seen), spent(seen))
+def of_search(snapshot: Snapshot) -> list[Chart]:
+    """Charts of the search: its best over epochs and time, its trials and their cost."""
+    drawn = (
+        best_over(snapshot, time=False),
+        best_over(snapshot, time=True),
+        curves(snapshot),
+        spent(snapshot),
+    )
     return [chart for chart in drawn if chart is not None]
 
 
-def best_over(seen: Snapshot, *, time: bool) -> Chart | None:
-    """The lowest figure so far, over the epochs or the time spent on all trials together."""
-    by_number = {trial.number: trial for trial in seen.trials}
+def best_over(snapshot: Snapshot, *, time: bool) -> Chart | None:
+    """The lowest value so far, over the epochs or time of all trials together."""
+    by_number = {trial.number: trial for trial in snapshot.trials}
     at, values, tips, improved = 0.0, [], [], []
     best = math.inf
-    for number, epoch in seen.order:
+    for number, epoch in snapshot.order:
         trial = by_number.get(number)
         figures = next((f for f in trial.history if f.epoch == epoch), None) if trial else None
         if trial is None or figures is None or trial.state == "failed":
@@ -47,12 +52,12 @@ def best_over(seen: Snapshot, *, time: bool) -> Chart | None:
         if value < best:
             best = value
             improved.append((at, value))
-            tips.append(f"trial {number}, epoch {epoch}: {seen.monitor} {value:.4f}")
+            tips.append(f"trial {number}, epoch {epoch}: {snapshot.monitor} {value:.4f}")
         values.append((at, value))
     if not improved:
         return None
     figure, axes = chart_of()
-    unit = 60 if time and at < 1.5 else 1  # minutes read better than a third of an hour
+    unit = 60 if time and at < 1.5 else 1  # minutes for short searches
     x, y = (np.array(column) for column in zip(*improved, strict=True))
     x = x * unit
     every_x, every_y = (np.array(column) for column in zip(*values, strict=True))
@@ -62,25 +67,25 @@ def best_over(seen: Snapshot, *, time: bool) -> Chart | None:
     axes.plot(*others, ".", color=GREY, markersize=3, alpha=0.4)
     axes.step([*x, at * unit], [*y, best], where="post", color=BLUE, linewidth=2)
     axes.scatter(x, np.minimum(y, top), s=24, color=BLUE, zorder=3, gid="best")
-    frame(axes, seen.monitor, top)
+    frame(axes, snapshot.monitor, top)
     axes.set_xlabel(
-        ("minutes" if unit == 60 else "hours") + " of training, all workers together"
+        ("minutes" if unit == 60 else "hours") + " of training, all workers"
         if time
-        else "epochs spent, all trials together"
+        else "epochs, all trials"
     )
     over = "time" if time else "epochs"
-    title = f"Best {seen.monitor} over {over}"
+    title = f"Best {snapshot.monitor} over {over}"
     axes.set_title(title, **CHART_TITLE)
     caption = (
-        "The step is the lowest so far, each dot on it a new best; the pale dots are all other "
-        "epochs, in the order they were trained."
+        "The line is the lowest value so far; each dot on it is a new best. Pale dots are the "
+        "other epochs, in training order."
     )
     return Chart(f"best-over-{over}", title, caption, figure, {"best": tips})
 
 
-def curves(seen: Snapshot) -> Chart | None:
-    """Every trial's curve, in the colour of its state, with what became of it on hover."""
-    drawn = [trial for trial in seen.trials if trial.best is not None]
+def curves(snapshot: Snapshot) -> Chart | None:
+    """Every trial's curve, in the colour of its state, with its result on hover."""
+    drawn = [trial for trial in snapshot.trials if trial.best is not None]
     if not drawn:
         return None
     figure, axes = chart_of(height=3.8, legend=True)
@@ -88,12 +93,12 @@ def curves(seen: Snapshot) -> Chart | None:
     tips = {}
     many = Counter(trial.state for trial in drawn)
     pale = 0.75 if len(drawn) <= 40 else 0.45
-    # The few lie above the many, and the best above all.
-    for trial in sorted(drawn, key=lambda t: (t is seen.best, -many[t.state])):
+    # Rare states are drawn above common ones, and the best trial on top.
+    for trial in sorted(drawn, key=lambda t: (t is snapshot.best, -many[t.state])):
         epochs = [figures.epoch for figures in trial.history]
         values = [trial.judged(figures) for figures in trial.history]
         line: dict[str, Any] = {"color": COLOURS[trial.state], "linewidth": 1.1, "alpha": pale}
-        if trial is seen.best:
+        if trial is snapshot.best:
             line = {"color": INK, "linewidth": 2.4}
         name = f"trial-{trial.number}"
         tips[name] = trial.story
@@ -105,54 +110,55 @@ def curves(seen: Snapshot) -> Chart | None:
         if trial.state == "pruned":
             marker["markerfacecolor"] = "none"
         axes.plot(epochs, values, gid=name, **marker, **line)
-    frame(axes, seen.monitor, top)
+    frame(axes, snapshot.monitor, top)
     axes.set_xlabel("epoch")
     whole_numbers(axes)
-    title = "Every trial's curve"
+    title = "Learning curves"
     axes.set_title(title, **CHART_TITLE)
     legend(figure, drawn, best="line")
     caption = (
-        "Hover over a curve, or tap it, for its figures and the reason it ended. The frame ends "
-        "where 95% of the figures do."
+        "Hover over a curve or tap it for its figures and the reason it ended. The axis covers "
+        "95% of the figures."
     )
     return Chart("curves", title, caption, figure, tips)
 
 
-def spent(seen: Snapshot) -> Chart | None:
-    """Where the epochs went: how many trials trained each epoch, by what became of them."""
-    if not seen.spent:
+def spent(snapshot: Snapshot) -> Chart | None:
+    """Where the epochs went: number of trials that trained each epoch, by state."""
+    if not snapshot.spent:
         return None
     figure, axes = chart_of(height=3.8, legend=True)
-    numbers = np.arange(1, max(len(trial.history) for trial in seen.trials) + 1)
+    numbers = np.arange(1, max(len(trial.history) for trial in snapshot.trials) + 1)
     base = np.zeros(len(numbers))
     for state in STATES:
-        lengths = [len(trial.history) for trial in seen.of_state(state)]
+        lengths = [len(trial.history) for trial in snapshot.of_state(state)]
         heights = np.array([sum(length >= epoch for length in lengths) for epoch in numbers])
         if heights.any():
             axes.bar(numbers, heights, 0.85, bottom=base, color=COLOURS[state])
             base += heights
     axes.set_xlabel("epoch")
     whole_numbers(axes)
-    frame(axes, "trials that trained it", None)
+    frame(axes, "trials", None)
     title = "Where the epochs went"
     axes.set_title(title, **CHART_TITLE)
-    legend(figure, [trial for trial in seen.trials if trial.history])
+    legend(figure, [trial for trial in snapshot.trials if trial.history])
     shares = ", ".join(
-        f"{epochs / seen.spent:.0%} {state}"
+        f"{epochs / snapshot.spent:.0%} {state}"
         for state in STATES
-        if (epochs := sum(len(trial.history) for trial in seen.of_state(state)))
+        if (epochs := sum(len(trial.history) for trial in snapshot.of_state(state)))
     )
-    full = len(seen.trials) * seen.epochs
+    full = len(snapshot.trials) * snapshot.epochs
+    saved = f": {1 - snapshot.spent / full:.0%} saved" if snapshot.spent < full else ""
     caption = (
-        f"{seen.spent:,} epochs: {shares}. All {len(seen.trials)} trials in full would have taken "
-        f"{full:,}{f': {1 - seen.spent / full:.0%} was saved' if seen.spent < full else ''}."
+        f"{snapshot.spent:,} epochs: {shares}. All {len(snapshot.trials)} trials in full would "
+        f"have taken {full:,}{saved}."
     )
     return Chart("epochs-spent", title, caption, figure)
 
 
-def overfitting(seen: Snapshot) -> Chart | None:
+def overfitting(snapshot: Snapshot) -> Chart | None:
     """Training against validation accuracy, each trial at its best epoch."""
-    drawn = [trial for trial in seen.trials if trial.best is not None]
+    drawn = [trial for trial in snapshot.trials if trial.best is not None]
     if not drawn:
         return None
     figure, axes = chart_of(height=3.8, legend=True)
@@ -170,7 +176,7 @@ def overfitting(seen: Snapshot) -> Chart | None:
             pairs += points
     if not pairs:
         return None
-    best = seen.best
+    best = snapshot.best
     if best is not None and best.best is not None:
         axes.scatter([best.best.accuracy], [best.best.val_accuracy], **RING)
     low, high = min(map(min, pairs)), max(map(max, pairs))
@@ -186,8 +192,8 @@ def overfitting(seen: Snapshot) -> Chart | None:
     axes.set_title(title, **CHART_TITLE)
     legend(figure, drawn, best="ring" if best is not None else "")
     caption = (
-        "Each trial at its best epoch. On the dashed line both are equal; the further below it, "
-        "the more a network has learned by heart. Above it, dropout, which is on while training, "
-        "holds the training accuracy down."
+        "Each trial at its best epoch. On the dashed line both are equal. The further below it, "
+        "the more a network overfits. Above it, dropout lowers the training accuracy, because it "
+        "is on only during training."
     )
     return Chart("overfitting", title, caption, figure, tips)

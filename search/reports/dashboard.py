@@ -1,7 +1,7 @@
-"""optuna-dashboard, made safe to leave open: read-only unless asked, for this machine alone.
+"""Runs optuna-dashboard safely: read-only by default, and reachable only from this machine.
 
-The dashboard itself knows no users and deletes studies over plain HTTP, so what reaches it is
-decided here. It works only at the root of an origin.
+The dashboard itself has no users and deletes studies over plain HTTP, so this module decides which
+requests reach it. It works only at the root of an origin.
 """
 
 import errno
@@ -33,15 +33,15 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 
 _HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
-    # No page may put the dashboard into a frame and lure clicks into it. It frames nothing itself.
+    # Other pages must not frame the dashboard to capture clicks. It frames nothing itself.
     ("X-Frame-Options", "DENY"),
 ]
-# An HTML artifact may run its scripts, but as a stranger to the dashboard, not in its name.
+# An HTML artifact may run scripts, but in a separate origin.
 _ARTIFACT_HEADERS = [("Content-Security-Policy", "sandbox allow-scripts")]
 
 
 class DashboardError(Exception):
-    """An address that cannot be served; the message is one line."""
+    """The dashboard cannot be served at an address; the message is one line."""
 
 
 def application(
@@ -51,22 +51,23 @@ def application(
     writable: bool,
     hosts: Collection[str],
 ) -> "WSGIApplication":
-    """The dashboard behind a guard.
+    """The dashboard behind a request filter.
 
-    Requests that name another host are refused (421): a foreign web page whose name was made to
-    lead to this machine would otherwise count as the dashboard's own. Unless ``writable``, so is
-    whatever is not GET or HEAD (405); no GET of optuna-dashboard 0.21 writes.
+    Requests that name another host are refused (421): otherwise a foreign web page whose name
+    resolves to this machine would count as the dashboard's own (DNS rebinding). Unless
+    ``writable``, requests other than GET and HEAD are refused too (405); no GET of
+    optuna-dashboard 0.21 writes.
 
     A database is read through Optuna's cache, which asks only for trials that were unfinished or
-    absent the last time. A study that another process deletes, and one that gets its number
-    after it, are seen right only by a dashboard started anew.
+    absent the last time. If another process deletes a study, or reuses its number, only a restarted
+    dashboard shows that.
 
     Args:
-        storage: What to show.
-        artifacts: The folder of the files that belong to trials; need not exist yet.
+        storage: The storage to show.
+        artifacts: The folder of artifacts; it need not exist yet.
         writable: Whether studies may be changed and deleted.
         hosts: The names and addresses that the dashboard answers to, lower case, IPv6 in
-            brackets, without ports: a tunnel may well begin at another port.
+            brackets, without ports, because a tunnel may start at another port.
     """
     import optuna_dashboard
 
@@ -80,8 +81,8 @@ def application(
         if name not in hosts:
             known = name if _NAME.fullmatch(name) else "NAME"
             reason = (
-                f"the dashboard does not answer to {host!r}, but to what its start printed; if "
-                f"that is a name of yours for it, start it with --allow-host {known}"
+                f"the dashboard does not accept the host {host!r}; use the address printed at the "
+                f"start, or start it with --allow-host {known}"
             )
             return _refuse(start_response, "421 Misdirected Request", reason)
         if environ["REQUEST_METHOD"] not in _READING:
@@ -92,8 +93,8 @@ def application(
             origin = environ.get("HTTP_ORIGIN")
             if origin is not None and origin.partition("://")[2].lower() != host.lower():
                 reason = (
-                    f"pages of {origin} may not change studies here, at {host}; a proxy in "
-                    "between has to pass the Host header on"
+                    f"pages of {origin} may not change studies at {host}; a proxy has to "
+                    "forward the Host header"
                 )
                 return _refuse(start_response, "403 Forbidden", reason)
         extra = list(_HEADERS)
@@ -109,25 +110,23 @@ def application(
 
 
 def with_token(application: "WSGIApplication", token: str) -> "WSGIApplication":
-    """The application for those alone who know ``token``.
+    """Restrict the application to users who have ``token``.
 
-    They open an address that ends in ``?token=...`` once; a cookie, which no script reads and no
-    other site sends, stands for it from then on. Anyone else gets 401.
+    They open an address that ends in ``?token=...`` once. After that a cookie replaces it, which
+    scripts cannot read and other sites do not send. Anyone else gets 401.
     """
 
     def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         given = parse_qs(environ.get("QUERY_STRING", "")).get("token", [""])[0]
         if secrets.compare_digest(given.encode(), token.encode()):
             cookie = f"{_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
-            # To the same page without the token, which would otherwise stay in the address bar.
+            # Redirect to the same page without the token, so that it leaves the address bar.
             home = [("Location", environ.get("PATH_INFO") or "/"), ("Set-Cookie", cookie)]
             start_response("303 See Other", [*home, ("Content-Length", "0"), *_HEADERS])
             return []
         kept = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(_COOKIE)
         if kept is None or not secrets.compare_digest(kept.value.encode(), token.encode()):
-            reason = (
-                "open the dashboard by the whole address that its start printed, token included"
-            )
+            reason = "open the full address printed at the start, including the token"
             return _refuse(start_response, "401 Unauthorized", reason)
         return application(environ, start_response)
 
@@ -147,26 +146,25 @@ def serve(
     """Serve the dashboard until Ctrl-C.
 
     Args:
-        storage: What to show.
-        artifacts: The folder of the files that belong to trials.
+        storage: The storage to show.
+        artifacts: The folder of artifacts.
         host: Address to listen on; beyond loopback, anyone who reaches it sees all studies.
         port: Port to listen on; 0 takes a free one.
-        writable: Whether studies may be changed and deleted; beyond loopback only by those who
-            have the token in the address that is announced, and so wherever names are allowed,
-            because these lead here from beyond.
-        allowed: Further names to answer to: of a proxy, of the machine that publishes the port.
-        announce: Called with a line that holds the address, once it can be opened.
+        writable: Whether studies may be changed and deleted. Beyond loopback, or with allowed
+            names, only with the token in the announced address.
+        allowed: Further names to accept: of a proxy, of the machine that publishes the port.
+        announce: Called with a line that has the address, once it can be opened.
 
     Raises:
-        DashboardError: The address is not this machine's, the port is taken or not allowed, or
-            a name is none.
+        DashboardError: The address is not this machine's, the port is in use or not allowed, or
+            a name is invalid.
     """
     import waitress
 
     further = [_allowed(name) for name in allowed]
     with _listen(host, port) as listening:
         address, port = listening.getsockname()[:2]
-        # It logs every request that waits for a thread, and a browser opens six at a time.
+        # It logs every request that waits for a thread, and a browser sends six at a time.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         hosts = _hosts(host, address).union(further)
         app = application(storage, artifacts, writable=writable, hosts=hosts)
@@ -179,12 +177,12 @@ def serve(
         mode = "studies can be changed and deleted" if writable else "read-only"
         where = f"http://{_bracketed(shown)}:{port}/dashboard{query}"
         also = f"also as {', '.join(further)}; " if further else ""
-        announce(f"dashboard: {where} ({mode}; {also}Ctrl-C ends it)")
+        announce(f"dashboard: {where} ({mode}; {also}Ctrl-C stops it)")
         server.run()  # returns on Ctrl-C
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on the address, which is looked up once: checked and bound alike."""
+    """Open a socket on the address, which is resolved once for the check and the bind."""
     if not 0 <= port <= 65535:
         raise DashboardError(f"--port {port}: expected 0 to 65535")
     try:
@@ -197,7 +195,7 @@ def _listen(host: str, port: int) -> socket.socket:
         choose = "choose another with --port or PORT=…"
         reasons = {
             errno.EADDRINUSE: f"port {port} of {host} is in use; {choose}",
-            errno.EACCES: f"port {port} is for the system's services; {choose}",
+            errno.EACCES: f"port {port} is reserved for system services; {choose}",
             errno.EADDRNOTAVAIL: f"{host} is not an address of this machine; use 127.0.0.1",
         }
         otherwise = f"cannot listen on port {port} of {host}: {error.strerror}; {choose}"
@@ -205,14 +203,14 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _hosts(host: str, address: str) -> frozenset[str]:
-    """What a browser may call the dashboard; by none of these can a foreign page come in."""
+    """Host names that a browser may use for the dashboard; none can be a foreign page's."""
     import psutil
 
     names = {host, address}
     bound = ipaddress.ip_address(address)
     if not bound.is_loopback:
         names.add(socket.gethostname())
-    if bound.is_unspecified:  # any address of the machine's leads here
+    if bound.is_unspecified:  # listens on all addresses of the machine
         for addresses in psutil.net_if_addrs().values():
             names.update(a.address for a in addresses if a.family in _INTERNET)
     return _LOOPBACK.union(_name(_bracketed(name)) for name in names)
@@ -223,7 +221,7 @@ def _bracketed(host: str) -> str:
 
 
 def _name(host: str) -> str:
-    """A Host header's name or address in one spelling: without port, case and the root's dot."""
+    """Normalise a Host header: without port, lower case, without trailing dot."""
     name = _PORT.sub("", host).lower().removesuffix(".")
     if name.startswith("[") and name.endswith("]"):
         try:
@@ -234,12 +232,12 @@ def _name(host: str) -> str:
 
 
 def _allowed(given: str) -> str:
-    """A name that the user allows, as `_name` gives it: one host, never all or some of them."""
+    """A host name that the user allows, normalised as by `_name`; no wildcards."""
     try:
         name = f"[{ipaddress.IPv6Address(given)}]"
     except ValueError:
         name = _name(given)
-    if not name.isascii():  # browsers ask for a name of other letters in its ASCII form
+    if not name.isascii():  # browsers send such names in ASCII form
         with suppress(UnicodeError):
             name = name.encode("idna").decode()
     if not _NAME.fullmatch(name):
@@ -253,7 +251,7 @@ def _allowed(given: str) -> str:
 def _refuse(
     start_response: "StartResponse", status: str, reason: str, *headers: tuple[str, str]
 ) -> Iterable[bytes]:
-    # The dashboard's pages show what an answer gives as its reason.
+    # The dashboard's pages show the reason in an answer.
     body = json.dumps({"reason": reason}).encode() + b"\n"
     length = ("Content-Length", str(len(body)))
     content = [("Content-Type", "application/json"), length, *_HEADERS]

@@ -1,6 +1,6 @@
-"""What a study carries for optuna-dashboard: a short note, two figures, the handed-over model.
+"""Writes a study's content for optuna-dashboard: a short note, two figures, the delivered model.
 
-All of it is written to the study, so only the process that has the study's lease may call this.
+It writes to the study, so only the process that holds the study's lease may call it.
 """
 
 import filecmp
@@ -29,34 +29,34 @@ from storage.files import Layout, replacing
 from storage.lease import LeaseHeld, StudyLease
 from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH
 
-MOST = 300  # trials that a figure shows: figures are kept in the study, in small pieces
-NOTE_EVERY = 10.0  # seconds between two notes at the least: each reads all of the study
-LARGEST = 64 * 2**20  # bytes of a file that is copied to where the dashboard finds it
-_ARTIFACT = "artifacts:"  # what Optuna puts before an artifact's id in a study's attributes
+MOST = 300  # most trials in a figure: figures are stored in the study, in small pieces
+NOTE_EVERY = 10.0  # least seconds between two notes: each reads the whole study
+LARGEST = 64 * 2**20  # most bytes of a file that is copied for the dashboard
+_ARTIFACT = "artifacts:"  # Optuna's prefix of an artifact's id in a study's attributes
 
 
 class DashboardNotes(Observer):
-    """Keeps what the dashboard shows of a study up to date while it is searched."""
+    """Keeps a study's dashboard content up to date during a search."""
 
     def __init__(self) -> None:
         self._clock = Clock()
         self._noted = self._clock()
 
     def trial_ended(self, study: optuna.Study) -> None:
-        """Renew the note, at most every ``NOTE_EVERY`` seconds."""
+        """Update the note, at most every ``NOTE_EVERY`` seconds."""
         if self._clock() - self._noted > NOTE_EVERY:
             note(study)
             self._noted = self._clock()
 
     def search_ended(self, place: Workspace, study: optuna.Study) -> None:
-        """Renew the note, the main figures, and what was handed over."""
+        """Update the note, the main figures and the delivered model."""
         finish(place, study)
 
 
 def note(study: optuna.Study) -> None:
-    """Bring the study's note up to date: best so far, progress, how to go on.
+    """Update the study's note: best so far, progress, how to resume.
 
-    One read, and two writes if anything has changed: cheap enough after every trial.
+    It takes one read, and two writes if anything has changed.
     """
     from optuna_dashboard import get_note, save_note
 
@@ -66,7 +66,7 @@ def note(study: optuna.Study) -> None:
 
 
 def note_text(study: optuna.Study) -> str | None:
-    """The note, in Markdown; None where the study does not know how it was made."""
+    """The note, in Markdown; None if the study does not store how it was made."""
     attributes = study.user_attrs
     by = attributes.get(CONTINUED_BY, [attributes.get(MADE_BY)])[-1]
     with_ = attributes.get(MADE_WITH)
@@ -91,15 +91,15 @@ def note_text(study: optuna.Study) -> str | None:
             f"trial {best.number}, {with_['monitor']} {value:.4f} at epoch {epoch} of "
             f"{len(best.intermediate_values)}."
         )
-    # In a code block nothing is markup, whatever the names hold; only its fence has to be longer.
+    # A code block needs no escaping, only a fence longer than any in its text.
     command = search_command(study.study_name, with_, by)
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", command))]))
     lines = [
         f"**Best so far:** {found}",
         "",
-        f"**Progress:** {len(trials)} trials ({progress or 'none begun'}), {epochs} epochs.",
+        f"**Progress:** {len(trials)} trials ({progress or 'none started'}), {epochs} epochs.",
         "",
-        "**To go on**, the same command; then `make retrain-best` and `make report`:",
+        "**To resume**, run the same command; then `make retrain-best` and `make report`:",
         "",
         f"{fence}\n{command}\n{fence}",
     ]
@@ -107,7 +107,7 @@ def note_text(study: optuna.Study) -> str | None:
 
 
 def finish(place: Workspace, study: optuna.Study) -> None:
-    """At the end of a search: the note, the main figures, and what was handed over.
+    """Update note, main figures and delivered model at the end of a search.
 
     Raises:
         StorageError: The database does not answer, or a file cannot be copied.
@@ -115,20 +115,20 @@ def finish(place: Workspace, study: optuna.Study) -> None:
     from optuna_dashboard import save_plotly_graph_object
 
     note(study)
-    seen = look(place, study, searching=False)
-    for name, figure in figures(seen).items():
+    snapshot = look(place, study, searching=False)
+    for name, figure in figures(snapshot).items():
         save_plotly_graph_object(study, figure, graph_object_id=name)
     attach_best(study, place.layout)
 
 
-def figures(seen: Snapshot) -> Mapping[str, Any]:
-    """Plotly figures of what the dashboard does not draw itself, by their names.
+def figures(snapshot: Snapshot) -> Mapping[str, Any]:
+    """Plotly figures by name that the dashboard does not draw itself.
 
-    Training against validation accuracy, and where the epochs went; of the best `MOST` trials.
+    Training against validation accuracy, and where the epochs went, for the best `MOST` trials.
     """
     import plotly.graph_objects as go
 
-    drawn = sorted((t for t in seen.trials if t.best is not None), key=lambda t: t.value)[:MOST]
+    drawn = sorted((t for t in snapshot.trials if t.best is not None), key=lambda t: t.value)[:MOST]
     if not drawn:
         return {}
     points = [(t, t.best.accuracy, t.best.val_accuracy) for t in drawn if t.best is not None]
@@ -149,10 +149,10 @@ def figures(seen: Snapshot) -> Mapping[str, Any]:
                     name=state,
                 )
             )
-    epochs = list(range(1, seen.epochs + 1))
+    epochs = list(range(1, snapshot.epochs + 1))
     spent = []
     for state in STATES:
-        lengths = [len(trial.history) for trial in seen.of_state(state)]
+        lengths = [len(trial.history) for trial in snapshot.of_state(state)]
         if any(lengths):
             heights = [sum(length >= epoch for length in lengths) for epoch in epochs]
             colour = {"color": COLOURS[state]}
@@ -172,10 +172,10 @@ def figures(seen: Snapshot) -> Mapping[str, Any]:
 
 
 def attach_best(study: optuna.Study, layout: Layout) -> None:
-    """Put the handed-over model, and what lies beside it, among the study's artifacts.
+    """Add the delivered model and its files to the study's artifacts.
 
-    A file that is there already is replaced where it lies: however often a study is retrained,
-    it has each once. A model of more than `LARGEST` bytes is left out.
+    A file that already exists is replaced, so that repeated retraining leaves one of each. A model
+    of more than `LARGEST` bytes is left out.
 
     Raises:
         StorageError: A file cannot be copied.
@@ -201,14 +201,14 @@ def attach_best(study: optuna.Study, layout: Layout) -> None:
                 _replace(there, file)
     except OSError as error:
         raise StorageError(
-            f"cannot keep artifacts in {layout.artifacts}: {error.strerror or error}"
+            f"cannot store artifacts in {layout.artifacts}: {error.strerror or error}"
         ) from error
 
 
 def attach_unless_searched(place: Workspace, study: optuna.Study) -> None:
-    """Show what was handed over among the study's artifacts.
+    """Add the delivered model to the study's artifacts, unless a search is running.
 
-    That writes to the study: while a search is at work on it, it is left to that search's end.
+    This writes to the study, so a running search does it at its end instead.
     """
     with suppress(LeaseHeld), StudyLease(place.storage.engine, study.study_name):
         attach_best(study, place.layout)
@@ -220,7 +220,7 @@ def _replace(there: Path, file: Path) -> None:
 
 
 def _told(trial: TrialView) -> str:
-    """A trial in two lines; Plotly reads some HTML in it, so there is to be none."""
+    """A trial in two lines, without HTML, because Plotly interprets some."""
     reason = plots.shortened(trial.reason, 100)
     return "<br>".join(re.sub("[<>&]", " ", line) for line in (trial.name, reason) if line)
 
@@ -231,7 +231,7 @@ def _short(values: Sequence[float]) -> list[float]:
 
 def _layout(title: str, across: str, up: str) -> dict[str, Any]:
     return {
-        "template": {},  # Plotly's own would be most of what is kept
+        "template": {},  # Plotly's own would be most of the stored data
         "plot_bgcolor": "#ffffff",
         "title": {"text": title},
         "xaxis": {"title": {"text": across}, "gridcolor": plots.LINES},

@@ -1,7 +1,7 @@
-"""A page in HTML that needs nothing else: its look, its one script, and pieces to build it from.
+"""A self-contained HTML page: its style, its one script, and functions to build it.
 
-Whatever comes from outside (names, reasons, paths) passes through `text`. The page forbids itself
-to fetch anything, and to run any script but its own.
+All outside text (names, reasons, paths) is escaped with `text`. The page's security policy forbids
+fetching anything and running any script but its own.
 """
 
 import base64
@@ -14,7 +14,7 @@ from search.figures.svg import Chart
 
 
 def text(value: str) -> str:
-    """A text from outside as HTML; bytes in a name that are no text are shown by their numbers."""
+    """Escape outside text for HTML; undecodable bytes in a name are shown as numbers."""
     return escape(value.encode("utf-8", "backslashreplace").decode())
 
 
@@ -97,7 +97,7 @@ summary { cursor: pointer; font-weight: 600; margin: .75rem 0; }
 """,
 )
 
-# What hovers: browsers show an SVG's title after a while, and never on a phone.
+# Tooltips: browsers show an SVG's title after a delay, and never on a phone.
 _SCRIPT = """
 const root = document.documentElement, tip = document.getElementById('tip');
 document.getElementById('theme').addEventListener('click', () => {
@@ -137,7 +137,7 @@ document.addEventListener('pointerdown', show);
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """The whole page; ``title`` is plain text, ``body`` pieces of HTML."""
+    """The complete page; ``title`` is plain text, ``body`` is HTML."""
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
@@ -158,7 +158,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 
 def tile(label: str, value: str, note: str, *, first: bool = False) -> str:
-    """A figure in large letters, from plain texts."""
+    """A large figure with label and note, from plain text."""
     kind = "tile first" if first else "tile"
     return (
         f'<div class="{kind}"><span>{text(label)}</span><b>{text(value)}</b>'
@@ -167,7 +167,7 @@ def tile(label: str, value: str, note: str, *, first: bool = False) -> str:
 
 
 def gallery(charts: Sequence[tuple[Chart, str]]) -> str:
-    """Charts side by side, each with the SVG made of it."""
+    """Charts side by side, each with its SVG."""
     parts = []
     for group, members in groupby(charts, key=lambda pair: pair[0].group):
         kind = "charts small" if group else "charts"
@@ -187,14 +187,14 @@ def table(
     why: int | None = None,
     best: int | None = None,
 ) -> str:
-    """A table of plain texts.
+    """A table of plain text.
 
     Args:
-        headings: Of the columns.
+        headings: Column headings.
         rows: Cells.
-        numbers: Columns set to the right.
-        why: The column that holds sentences.
-        best: The row to stand out.
+        numbers: Right-aligned columns.
+        why: The column with sentences.
+        best: The row to highlight.
     """
 
     def cell(place: int, content: str) -> str:

@@ -1,4 +1,4 @@
-"""Trials, baselines, retrained models and the documents' own figures in one table."""
+"""One table of trials, baselines, retrained models and the report's own figures."""
 
 import math
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from storage.tables import ModelRow, Records
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the leaderboard; what is not known is None.
+    """One row of the leaderboard; unknown values are None.
 
     Attributes:
-        name: What it is.
+        name: Title of the model.
         kind: ``trial``, ``retrain``, ``baseline`` or ``documents``.
         val_accuracy: Share of validation images classified correctly, 0 to 1.
-        test_accuracy: The same of the test images.
-        test_images: How many these were.
-        test_interval: The 95 % interval of the test accuracy.
+        test_accuracy: The same for the test images.
+        test_images: Number of test images.
+        test_interval: 95 % interval of the test accuracy.
         val_loss: Mean cross-entropy on the validation images, in nats, without the L2 penalty.
         parameters: Number of weights.
         epochs: Epochs trained.
@@ -53,10 +53,10 @@ def rows(
     """The leaderboard, best validation accuracy first.
 
     Args:
-        study: The study, None for the baselines alone.
-        records: Our tables.
-        layout: Where the models' files are.
-        most_trials: How many of the best trials to list; None for all.
+        study: The study; None for the baselines alone.
+        records: treino's tables.
+        layout: Location of the models' files.
+        most_trials: Number of best trials to list; None for all.
     """
     models = [model for model in records.models() if model.kind != "pair"]
     found: list[Row] = []
@@ -77,10 +77,10 @@ def rows(
 
 
 def table(found: Sequence[Row], title: str) -> Table:
-    """The leaderboard for a terminal, in 80 columns; test accuracies have their interval below."""
+    """The leaderboard for a terminal, in 80 columns, with intervals below test accuracies."""
     drawn = Table(title=printable(title), title_justify="left", box=None, padding=(0, 0, 0, 2))
     if any(row.test_interval for row in found):
-        drawn.caption, drawn.caption_justify = "below a test_acc: its 95 % interval", "left"
+        drawn.caption, drawn.caption_justify = "below each test_acc: its 95 % interval", "left"
     drawn.add_column("", overflow="fold")
     for heading in ("val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds"):
         drawn.add_column(heading, justify="right", no_wrap=True)
@@ -136,7 +136,7 @@ def _of_model(model: ModelRow, layout: Layout) -> Row:
 
 
 def _reported() -> list[Row]:
-    """The documents' own figures; their val_loss holds the L2 penalty, so it is left out."""
+    """The report's own figures, without val_loss, which includes the L2 penalty there."""
     return [
         Row(
             name=f"documents' {run.name}",

@@ -1,4 +1,4 @@
-"""What there is, for `treino data` and `treino studies`: images by class, studies by name."""
+"""Listings of `treino data` and `treino studies`: images by class, studies by name."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Charts of a delivered model: its curves, its confusions, its mistakes."""
+"""Charts of a delivered model: its curves, confusion matrix and mistakes."""
 
 from typing import TYPE_CHECKING
 
@@ -15,35 +15,35 @@ if TYPE_CHECKING:
 from search.reports.chart_parts import CHART_TITLE, MOST_LABELLED, WIDTH, fitted, frame, tint
 
 
-def of_model(seen: Snapshot) -> list[Chart]:
-    """The retrained model: its curves, and what it takes for what."""
+def of_model(snapshot: Snapshot) -> list[Chart]:
+    """Charts of the retrained model: its curves, confusion matrix and mistakes."""
     found = []
     for name in ("loss", "accuracy"):
-        if seen.retraining:
+        if snapshot.retraining:
             figure, axes = fitted(3.2)
-            plots.draw_panels(figure, {name: axes}, seen.retraining, columns=3)
+            plots.draw_panels(figure, {name: axes}, snapshot.retraining, columns=3)
             tint(axes)
             caption = (
                 "Training figures are measured during the epoch, with dropout on; validation "
-                "figures after it. The ring marks the epoch whose weights were kept."
+                "figures after it. The ring marks the epoch of the delivered weights."
             )
             found.append(Chart(f"retrained-{name}", f"Retraining: {name}", caption, figure))
-    if seen.tested is not None:
-        found += [_confusion(seen.tested), _by_class(seen.tested)]
-        if seen.tested.mistakes:
+    if snapshot.tested is not None:
+        found += [_confusion(snapshot.tested), _by_class(snapshot.tested)]
+        if snapshot.tested.mistakes:
             title = "Most confidently wrong"
-            caption = "Each image with what it is, what it was taken for, and how surely."
-            figure = mistakes_figure(seen.tested, title)
+            caption = "Each image with its true class, the predicted class and its probability."
+            figure = mistakes_figure(snapshot.tested, title)
             found.append(Chart("mistakes", title, caption, figure))
     return found
 
 
 def _confusion(tested: EvaluationRecord) -> Chart:
-    title = "Which class is taken for which"
+    title = "Confusion matrix"
     figure = plots.confusion_figure(np.array(tested.confusion), tested.classes, title, WIDTH)
     caption = (
-        f"Counts of {tested.images:,} test images. Rows are the true classes, and a cell is the "
-        "darker the larger its share of the row."
+        f"Counts of {tested.images:,} test images. Rows are the true classes; a cell is darker "
+        "the larger its share of the row."
     )
     return Chart("confusion", title, caption, figure)
 
@@ -53,11 +53,11 @@ def _by_class(tested: EvaluationRecord) -> Chart:
     totals = matrix.sum(axis=1)
     shares = np.diag(matrix) / np.maximum(totals, 1)
     order = np.argsort(shares)
-    if len(order) > 2 * MOST_LABELLED:  # of many classes, the worst and the best
+    if len(order) > 2 * MOST_LABELLED:  # with many classes, the worst and the best
         order = np.concatenate([order[:MOST_LABELLED], order[-MOST_LABELLED:]])
     figure, axes = fitted(0.9 + 0.28 * len(order))
     axes.barh(range(len(order)), shares[order], 0.7, color=BLUE)
-    for row, share in enumerate(shares[order]):  # beyond all bars, and the dashed line
+    for row, share in enumerate(shares[order]):  # right of all bars and the dashed line
         axes.text(1.03, row, f"{share:.1%}", va="center", fontsize=9, color=INK)
     names = [plots.shortened(tested.classes[n], 18) for n in order]
     axes.set_yticks(range(len(order)), names, parse_math=False)
@@ -74,7 +74,7 @@ def _by_class(tested: EvaluationRecord) -> Chart:
         else ""
     )
     caption = (
-        f"Share of each class's test images that were classified correctly{few}; dashed, the "
-        f"share of all, {tested.accuracy:.2%}."
+        f"Share of each class's test images that were classified correctly{few}. The dashed "
+        f"line is the share of all images, {tested.accuracy:.2%}."
     )
     return Chart("accuracy-by-class", title, caption, figure)

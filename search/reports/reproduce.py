@@ -1,4 +1,4 @@
-"""The commands that make a study, or go on with it, as people type them."""
+"""Builds the commands that start, resume or reproduce a study."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ _LINE = 60  # characters
 
 
 def search_command(study: str, made_with: Mapping[str, str], made_by: Mapping[str, str]) -> str:
-    """The command of a search, as far as its study knows it.
+    """The command of a search, as far as its study stores it.
 
     Args:
         study: Name of the study.
-        made_with: What makes its trials comparable.
-        made_by: How it was searched.
+        made_with: Properties that make its trials comparable.
+        made_by: Settings of the search.
     """
     order = made_with["space"].partition(":")[0].rpartition(" ")[2]
     settings = {
@@ -44,7 +44,7 @@ def retrain_command(study: str, epochs: int) -> str:
 
 
 def _over_lines(parts: Sequence[str]) -> str:
-    """A command in lines that a shell takes as one."""
+    """Split a command over several lines with continuations."""
     lines = [parts[0]]
     for part in parts[1:]:
         if len(lines[-1]) + len(part) > _LINE:

@@ -1,4 +1,4 @@
-"""Charts of a search space: what matters in it, and where its best values lie."""
+"""Charts of a search space: parameter importance, and where the best values are."""
 
 import math
 import re
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 from search.reports.chart_parts import CHART_TITLE, RING, chart_of, dots, fitted, frame, top_of
 from search.reports.charts import overfitting
 
-ENOUGH = 20  # trials, for importances: below, they are noise
+ENOUGH = 20  # least trials for importances; with fewer they are noise
 
 
-def of_space(seen: Snapshot) -> list[Chart]:
-    """What made the difference: overfitting, and how much each parameter matters."""
-    drawn = (overfitting(seen), importances(seen))
+def of_space(snapshot: Snapshot) -> list[Chart]:
+    """Charts of the space: overfitting, and the importance of each parameter."""
+    drawn = (overfitting(snapshot), importances(snapshot))
     return [chart for chart in drawn if chart is not None]
 
 
-def importances(seen: Snapshot) -> Chart | None:
-    """How much each parameter matters, all trials judged after the same number of epochs."""
-    rows = sorted((len(trial.history) for trial in seen.trials if trial.best), reverse=True)
+def importances(snapshot: Snapshot) -> Chart | None:
+    """The importance of each parameter, with all trials judged after the same number of epochs."""
+    rows = sorted((len(trial.history) for trial in snapshot.trials if trial.best), reverse=True)
     if len(rows) < ENOUGH:
         return None
-    # As late as possible, but at least half of the trials, and enough, have to have got there.
+    # As late as possible, but at least half of the trials, and ENOUGH, must have reached it.
     epoch = rows[max(ENOUGH, math.ceil(len(rows) / 2)) - 1]
-    found = _importances(seen, epoch)
+    found = _importances(snapshot, epoch)
     if not found:
         return None
     names = list(found)[::-1]
@@ -48,20 +48,20 @@ def importances(seen: Snapshot) -> Chart | None:
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.margins(x=0.12)
-    title = "What matters"
+    title = "Parameter importance"
     axes.set_title(title, **CHART_TITLE)
     judged = sum(length >= epoch for length in rows)
     caption = (
         f"Importance of each parameter for reaching the best tenth (Optuna's PED-ANOVA), by "
-        f"{seen.monitor} after epoch {epoch}, which {judged} trials reached. The shares add up "
+        f"{snapshot.monitor} after epoch {epoch}, which {judged} trials reached. The shares add up "
         "to 100%."
     )
     return Chart("importances", title, caption, figure)
 
 
-def _importances(seen: Snapshot, epoch: int) -> dict[str, float]:
+def _importances(snapshot: Snapshot, epoch: int) -> dict[str, float]:
     study = optuna.create_study()
-    for trial in seen.trials:
+    for trial in snapshot.trials:
         losses = [trial.judged(figures) for figures in trial.history[:epoch]]
         value = min(filter(math.isfinite, losses), default=None)
         if len(losses) >= epoch and value is not None:
@@ -74,13 +74,13 @@ def _importances(seen: Snapshot, epoch: int) -> dict[str, float]:
             )
     try:
         return optuna.importance.get_param_importances(study)
-    except (ValueError, RuntimeError):  # too few different values, or no parameter in common
+    except (ValueError, RuntimeError):  # too few distinct values, or no common parameter
         return {}
 
 
-def slices(seen: Snapshot) -> Iterator[Chart]:
+def slices(snapshot: Snapshot) -> Iterator[Chart]:
     """The best figure of each trial over each parameter."""
-    drawn = [trial for trial in seen.trials if math.isfinite(trial.value)]
+    drawn = [trial for trial in snapshot.trials if math.isfinite(trial.value)]
     names = list(dict.fromkeys(name for trial in drawn for name in trial.params))
     top = top_of([trial.value for trial in drawn])
     for place, name in enumerate(names, 1):
@@ -107,7 +107,7 @@ def slices(seen: Snapshot) -> Iterator[Chart]:
             tips[f"state-{state}"] = [f"{name} {trial.params[name]}\n{trial.name}" for trial in of]
             y = np.minimum([trial.value for trial in of], top)
             axes.scatter(x, y, gid=f"state-{state}", **dots(state))
-        best = seen.best
+        best = snapshot.best
         if best is not None and name in best.params:
             axes.scatter([_place(best, name, choices)], [best.value], **RING)
         frame(axes, "", top)
@@ -118,14 +118,14 @@ def slices(seen: Snapshot) -> Iterator[Chart]:
 
 
 def _all_of(axes: "Axes", distribution: FloatDistribution | IntDistribution) -> None:
-    """Show the whole range of a number, so that it is seen where nothing was tried."""
+    """Show the whole range of a number, including untried parts."""
     from matplotlib.ticker import LogFormatter
 
     low, high = distribution.low, distribution.high
     if distribution.log:
         axes.set_xscale("log")
-        if high >= 10 * low:  # else ticks have more digits than it writes
-            # 1e-08 is drawn in a third of the time of a formula.
+        if high >= 10 * low:  # otherwise ticks need more digits than the formatter writes
+            # Plain 1e-08 is drawn in a third of the time of a formula.
             axes.xaxis.set_major_formatter(LogFormatter())
             axes.xaxis.set_minor_formatter(LogFormatter())
         margin = (high / low) ** 0.05
@@ -137,7 +137,7 @@ def _all_of(axes: "Axes", distribution: FloatDistribution | IntDistribution) -> 
 
 
 def _place(trial: TrialView, name: str, choices: Sequence[Any]) -> float:
-    """Where a value stands; choices side by side, spread by trial so that dots do not hide dots."""
+    """The x position of a value; choices are spread by trial so that dots do not overlap."""
     if not choices:
         return float(trial.params[name])
     return choices.index(trial.params[name]) + 0.5 * ((trial.number * 0.618034) % 1 - 0.5)

@@ -1,1 +1,1 @@
-"""Training the best trials in full, and delivering a model with its card."""
+"""Retrains the best trials in full, and delivers a model with its card."""

@@ -1,4 +1,4 @@
-"""The page that lies beside a handed-over model, in Markdown."""
+"""The card of a delivered model, in Markdown."""
 
 import json
 import re
@@ -20,24 +20,24 @@ _MEANING = re.compile(r"[\\`*_{}\[\]<>|~&$]")
 
 
 def plain(text: str) -> str:
-    """A text from outside as Markdown that shows it as it is: no markup, no HTML, one line."""
+    """Escape outside text for Markdown: no markup, no HTML, one line."""
     return _MEANING.sub(lambda match: f"\\{match[0]}", printable(text))
 
 
 def card(
     report: "Report", verdict: Sequence[str], data: Dataset, files: RunFiles, *, cifar10: bool
 ) -> str:
-    """A page about the handed-over model.
+    """Write the card of the delivered model.
 
     Args:
-        report: What it was chosen from.
-        verdict: What the comparison says, a line each.
+        report: The comparison that it was chosen from.
+        verdict: Results of the comparison, one per line.
         data: The images it was trained and tested on.
-        files: It, and what lies beside it.
+        files: The model's files.
         cifar10: Whether these are the images of the documents' figures.
     """
     row = report.model
-    documented = f"| the documents' best run | {BEST_TEST_ACCURACY} |\n" if cifar10 else ""
+    documented = f"| the report's best run | {BEST_TEST_ACCURACY} |\n" if cifar10 else ""
     return f"""# {plain(row.title)}, study {plain(row.study)}
 
 | | |
@@ -65,13 +65,13 @@ model = keras.saving.load_model("{files.model.name}", safe_mode=True)
 probabilities = model.predict(images)
 ```
 {own_network(row)}
-[{files.spec.name}]({files.spec.name}) is what was trained and with which versions,
-[{files.history.name}]({files.history.name}) every epoch's figures.
+[{files.spec.name}]({files.spec.name}) has the network, the training and the versions;
+[{files.history.name}]({files.history.name}) has the figures of every epoch.
 """
 
 
 def own_network(row: ModelRow) -> str:
-    """How a network of the user's own was trained and is loaded; nothing of another."""
+    """How a user's own network was trained and is loaded; empty for other networks."""
     own = json.loads(row.spec).get("own_network")
     if not own:
         return ""
@@ -92,13 +92,13 @@ def own_network(row: ModelRow) -> str:
     if own["custom_objects"]:
         names = ", ".join(map(plain, own["custom_objects"]))
         lines.append(
-            f"It needs code that is not Keras's: import what registers {names} before loading it."
+            f"It needs code outside Keras: import what registers {names} before loading it."
         )
     return "\n" + "\n".join(lines) + "\n"
 
 
 def _compared(report: "Report", verdict: Sequence[str]) -> str:
-    """What the model was chosen from; nothing if it was the only one."""
+    """The models that it was chosen from; empty if it was the only one."""
     if len(report.configurations) == report.configurations[0].seeds == 1 and not report.failures:
         return ""
     rows = "".join(
@@ -108,9 +108,10 @@ def _compared(report: "Report", verdict: Sequence[str]) -> str:
     )
     lines = "".join(f"- {plain(line)}\n" for line in verdict)
     return f"""
-Chosen by validation loss from these, each trained in full; mean ± standard deviation over seeds:
+Chosen by validation loss among these trials, each trained in full; mean ± standard deviation over
+seeds:
 
-| trial | search | rank there | rank | seeds | val_loss | val_accuracy | test_accuracy |
+| trial | search | search rank | rank | seeds | val_loss | val_accuracy | test_accuracy |
 |---|---|---|---|---|---|---|---|
 {rows}
 {lines}"""

@@ -1,4 +1,4 @@
-"""Trainings outside the study, from job to handed-over model: the retrained best, a baseline."""
+"""Trainings outside the study, from job to delivered model: retrained trials and baselines."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,24 +25,24 @@ from storage.tables import ModelRow
 
 
 class Delivery:
-    """Trains orders on its workers, with a record of every epoch, and hands over the models."""
+    """Trains orders on its workers, records every epoch, and delivers the models."""
 
     def __init__(self, session: Session) -> None:
-        """Work on all slots of the session's backend."""
+        """Use all slots of the session's backend."""
         self._session = session
         self._records = session.place.records
         self._layout = session.place.layout
         self._display = session.display
 
     def make(self, order: TrainingOrder, data: Dataset, paths: RunFiles) -> ModelRow | None:
-        """Train an order, or go on with it, and put what comes out at ``paths``.
+        """Train or resume an order, and write its results to ``paths``.
 
         Returns:
-            The model as recorded; None if the training was interrupted, to be gone on with by
-            the same call.
+            The model as recorded; None if the training was interrupted. The same call
+            resumes it.
 
         Raises:
-            TrainingFailedError: The training broke.
+            TrainingFailedError: The training failed.
         """
         (made,) = self.make_all([(order, paths)], data)
         if isinstance(made, Failed):
@@ -52,13 +52,13 @@ class Delivery:
     def make_all(
         self, orders: Sequence[tuple[TrainingOrder, RunFiles]], data: Dataset
     ) -> list[ModelRow | Failed | None]:
-        """Train several orders of one study, as many at once as there are workers; see ``make``.
+        """Train several orders of one study in parallel on all workers; see ``make``.
 
         Returns:
-            For each order its model, why it failed, or None if it was interrupted.
+            For each order its model, the reason it failed, or None if it was interrupted.
 
         Raises:
-            TrainingFailedError: The disk is full, or the like: no training can go on.
+            TrainingFailedError: No training can continue, for example because the disk is full.
         """
         made: dict[str, ModelRow | Failed] = {}
         waiting: dict[str, tuple[TrainingOrder, RunFiles]] = {}
@@ -69,9 +69,7 @@ class Delivery:
                 waiting[run] = order, paths
             else:
                 made[run] = known
-                self._display.say(
-                    f"{order.title}: trained already, with the same seed and settings"
-                )
+                self._display.say(f"{order.title}: already trained with the same seed and settings")
         left = list(waiting)
 
         def supply() -> TrainingTask | None:
@@ -104,15 +102,15 @@ class Delivery:
                 training=order.training,
                 data=data.path,
                 seed=order.seed,
-                # In the run's own folder: ``paths`` may still hold an older model, which stays
-                # whole until the new one is there.
+                # In the run's own folder: an older model in ``paths`` stays complete until the new
+                # one is there.
                 checkpoint=self._layout.run(order.study, run).checkpoint,
                 hand_over=paths.model,
             ),
         )
 
     def _already_made(self, order: TrainingOrder, run: str, paths: RunFiles) -> ModelRow | None:
-        """The model of this very training, if it is still what lies at ``paths``."""
+        """The model of this training, if it is still the one in ``paths``."""
         for row in self._records.models(order.study):
             whole = paths.model.is_file() and paths.spec.is_file()
             if row.run == run and whole and paths.spec.read_text(encoding="utf-8") == row.spec:
@@ -165,12 +163,12 @@ class Delivery:
 def workshop(
     place: Workspace, study: str, *, workers: int = 1, aside: bool = False
 ) -> Iterator[tuple[Delivery, Interruption]]:
-    """Workers that share all of the machine, for trainings that belong beside ``study``.
+    """Start workers on the whole machine, for trainings outside the trials of ``study``.
 
-    What it says goes ``aside``, to standard error, where standard output is for something else.
+    With ``aside``, messages go to standard error, because standard output is in use.
 
     Raises:
-        LeaseHeld: Another process trains such a thing now.
+        LeaseHeld: Another process runs such trainings now.
     """
     place.layout.make(study)
     with (

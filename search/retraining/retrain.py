@@ -1,6 +1,7 @@
-"""The study's best trials, trained in full with several seeds, compared, and the best handed over.
+"""Retrains the study's best trials in full with several seeds, and delivers the best model.
 
-Which is best, validation says; the test images are looked at once a model, and choose nothing.
+The best is chosen on the validation images. The test images are used once per model, and not for
+choosing.
 """
 
 import math
@@ -34,7 +35,7 @@ from storage.tables import ModelRow
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over the seeds.
+    """Mean and spread of a figure over seeds.
 
     Attributes:
         mean: Its mean.
@@ -53,17 +54,17 @@ class Retrained:
     """A configuration that was trained in full.
 
     Attributes:
-        trial: Number of the trial it comes from.
-        search_rank: Its rank in the search among those retrained, from 1.
+        trial: Number of its trial.
+        search_rank: Its rank in the search among the retrained trials, from 1.
         search_loss: The trial's lowest val_loss.
-        search_epochs: The epochs the trial was trained.
-        rank: Its rank by mean val_loss in full, from 1; one that failed with a seed comes after
-            all that did not.
-        seeds: With how many seeds it was trained to the end.
-        failed: With how many it was not.
+        search_epochs: Epochs of the trial.
+        rank: Its rank by mean val_loss after retraining, from 1; configurations with a failed seed
+            come last.
+        seeds: Number of seeds trained to the end.
+        failed: Number of seeds that failed.
         val_loss: At each training's best epoch, in nats.
-        val_accuracy: Of the same epoch, 0 to 1.
-        test_accuracy: Of the same weights, 0 to 1.
+        val_accuracy: At the same epoch, 0 to 1.
+        test_accuracy: With the same weights, 0 to 1.
     """
 
     trial: int
@@ -80,17 +81,17 @@ class Retrained:
 
 @dataclass(frozen=True)
 class Report:
-    """What retraining came to.
+    """The results of retraining.
 
     Attributes:
-        configurations: What was trained, best first.
-        pairs: Of how many pairs of them the order can be compared with the search's.
-        flips: How many of those pairs have changed places.
-        lead: How far the first is ahead of the second in mean val_loss; None if there is no
+        configurations: The retrained configurations, best first.
+        pairs: Number of pairs whose order can be compared with the search's.
+        flips: Number of those pairs with the opposite order.
+        lead: Difference in mean val_loss between first and second; None if there is no
             second.
         interval: The 95 % interval of that lead, Welch's; None if one of the two has one seed.
-        failures: Trainings that broke, and why, a line each.
-        model: What was handed over: the first one's model with the lowest val_loss.
+        failures: Failed trainings with their reasons, one per line.
+        model: The delivered model: the first configuration's model with the lowest val_loss.
     """
 
     configurations: tuple[Retrained, ...]
@@ -103,25 +104,24 @@ class Report:
 
     @property
     def apart(self) -> bool | None:
-        """Whether first and second can be told apart; None if it cannot be said."""
+        """Whether first and second can be told apart; None if unknown."""
         return None if self.interval is None else self.interval[0] > 0
 
 
 def orders_of_best(
     study: optuna.Study, space: Space, *, epochs: int, top: int = 1, seeds: int = 1
 ) -> list[TrainingOrder]:
-    """The orders to train the best ``top`` trials anew, each with ``seeds`` seeds.
+    """Orders to retrain the best ``top`` trials, each with ``seeds`` seeds.
 
-    The best are those with the lowest loss at any epoch, whatever ended them. The first seed is
-    the trial's own: it starts with the weights, and sees the images in the order, that were found
-    good.
+    The best trials have the lowest loss at any epoch, whatever ended them. The first seed is the
+    trial's own: same initial weights, same order of images.
 
     Args:
         study: The study.
-        space: What its configurations stand for.
-        epochs: The most epochs of each training.
-        top: How many trials.
-        seeds: How many seeds.
+        space: Its search space.
+        epochs: Maximum epochs of each training.
+        top: Number of trials.
+        seeds: Number of seeds.
 
     Raises:
         NothingToTrainError: No trial has a finite loss.
@@ -131,14 +131,14 @@ def orders_of_best(
     if not best:
         raise NothingToTrainError(
             f"study {study.study_name!r} has no complete trial to retrain: "
-            "continue the search first (make search)"
+            "resume the search first (make search)"
         )
-    # Seed by seed, so that whatever ends the work early, all were trained about as often.
+    # Seed by seed, so that after an early end all trials have about as many seeds.
     return [_order(study, space, trial, epochs, again) for again in range(seeds) for trial in best]
 
 
 def memory_needed(orders: Sequence[TrainingOrder], data: Dataset) -> int:
-    """Bytes that the largest of the trainings needs; 0 where that is not known."""
+    """Bytes that the largest of the trainings needs; 0 if unknown."""
     shape, classes = data.input_shape, len(data.classes)
     return max(estimate_memory(o.model, shape, classes, o.training.batch_size) for o in orders)
 
@@ -167,7 +167,7 @@ def _order(
 
 
 def _seed(seed: int, number: int, again: int) -> int:
-    """The trial's own seed first, then others, unlike that of any trial."""
+    """The trial's own seed first, then others, distinct from all trial seeds."""
     if not again:
         return trial_seed(seed, number)
     return int(np.random.SeedSequence((seed, number, again)).generate_state(1)[0])
@@ -180,13 +180,13 @@ def retrain(
     layout: Layout,
     orders: Sequence[TrainingOrder],
 ) -> Report | None:
-    """Train orders of ``orders_of_best``, compare them, and hand the best one over.
+    """Train orders of ``orders_of_best``, compare them, and deliver the best one.
 
     Returns:
-        The report; None if a training was interrupted, to be gone on with by the same call.
+        The report; None if a training was interrupted. The same call resumes it.
 
     Raises:
-        TrainingFailedError: All trainings broke, or none can go on.
+        TrainingFailedError: All trainings failed, or none can continue.
     """
     places = [layout.run(study.study_name, order.run(data)) for order in orders]
     made = workshop.make_all(list(zip(orders, places, strict=True)), data)
@@ -217,13 +217,13 @@ def compare(
     failed: Sequence[int | None] = (),
     failures: Sequence[str] = (),
 ) -> Report:
-    """Put what trainings of trials came to side by side.
+    """Compare the retrained trials.
 
     Args:
         trials: The trials, best first in the search.
-        rows: The models, one or more of them.
-        failed: The trial of each training that broke.
-        failures: Why each of them did.
+        rows: The models; at least one.
+        failed: The trial of each failed training.
+        failures: The reason for each.
     """
     of = {trial.number: [row for row in rows if row.trial == trial.number] for trial in trials}
     kept = [trial for trial in trials if of[trial.number]]
@@ -278,7 +278,7 @@ def table(report: Report) -> Table:
 
 
 def verdict(report: Report) -> list[str]:
-    """What the comparison says, a line each; nothing where there was nothing to compare."""
+    """Results of the comparison, one per line; empty if there was nothing to compare."""
     lines = [f"failed: {line}" for line in report.failures]
     if report.lead is None:
         return lines
@@ -287,7 +287,7 @@ def verdict(report: Report) -> list[str]:
     lines.append(f"rank flips between search and full length: {report.flips} of {pairs}")
     names = f"trial {first.trial} and trial {second.trial}"
     if report.interval is None:
-        lines.append(f"{names}: with one seed it cannot be told which is better: try --seeds 3")
+        lines.append(f"{names}: one seed cannot show which is better; try --seeds 3")
         return lines
     low, high = report.interval
     word = "can" if report.apart else "cannot"
@@ -304,7 +304,7 @@ def _spread(values: Sequence[float]) -> Spread:
 
 
 def _hand_over(made: RunFiles, best: RunFiles) -> None:
-    """Copy a model with all that belongs to it; the model last, as what makes the rest true."""
+    """Copy a model with its files; the model last, because it makes the others valid."""
     for source, target in (
         (made.history, best.history),
         (made.curves, best.curves),
@@ -316,5 +316,5 @@ def _hand_over(made: RunFiles, best: RunFiles) -> None:
     ):
         if source.exists():
             write_atomically(target, source.read_bytes())
-        else:  # it was made before treino kept that of a test
+        else:  # from before treino stored test results
             target.unlink(missing_ok=True)

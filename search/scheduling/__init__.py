@@ -1,1 +1,1 @@
-"""What to train next: values in, decisions out; no database, no clock, no Keras."""
+"""Decides what to train next. Pure: no database, no clock, no Keras."""

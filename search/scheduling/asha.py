@@ -1,11 +1,11 @@
 """Pause and promote: which trial to train next, and how far.
 
-Every trial is trained to the first rung and paused. From then on a free worker either begins a new
-trial or takes a paused one up to its next rung, whichever promises most; a paused trial is never
-lost, only not promising yet. ``AsyncHalving`` promotes the best third of each rung, as asynchronous
-successive halving does (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020);
-``search.scheduling.freeze_thaw.FreezeThaw`` goes by a model of the losses. Both decide by what they
-are shown alone: a search broken off and continued decides as one that was not.
+Every trial trains to the first rung and pauses. A free worker then either starts a new trial or
+promotes a paused one to its next rung, whichever is more promising. A paused trial can always be
+resumed. ``AsyncHalving`` promotes the best third of each rung, like asynchronous successive halving
+(Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020).
+``search.scheduling.freeze_thaw.FreezeThaw`` uses a model of the losses. Both decide from their
+arguments alone, so an interrupted and resumed search makes the same decisions.
 """
 
 import math
@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol
 
 from search.spaces.unit_cube import Params
 
-ETA = 3  # a rung is this many times as far as the one before, and a third of it is promoted
-STARTUP = 10  # trials begun at random before a model has a say
+ETA = 3  # ratio of a rung to the previous one; a third of each rung is promoted
+STARTUP = 10  # random trials before a model decides
 
 
 ObservedState = Literal["running", "paused", "over"]
@@ -25,13 +25,13 @@ ObservedState = Literal["running", "paused", "over"]
 
 @dataclass(frozen=True)
 class ObservedTrial:
-    """What a decision may know of a trial.
+    """A trial, as a decision sees it.
 
     Attributes:
         number: Its number in the study.
         params: Its configuration.
-        losses: What is minimised, after each epoch so far; infinite where it diverged.
-        state: ``running``; ``paused``: can be taken up; ``over``: cannot.
+        losses: The objective after each epoch so far; infinite where it diverged.
+        state: ``running``; ``paused``: can be resumed; ``over``: cannot.
     """
 
     number: int
@@ -39,7 +39,7 @@ class ObservedTrial:
     losses: tuple[float, ...]
     state: ObservedState
 
-    # Kept, because each decision asks for them of every trial, and few trials have changed.
+    # Cached: each decision needs them for every trial, and few trials change.
     @cached_property
     def best(self) -> float:
         """The lowest loss so far; infinite before the first epoch."""
@@ -47,7 +47,7 @@ class ObservedTrial:
 
     @cached_property
     def key(self) -> frozenset[tuple[str, Any]]:
-        """The configuration, to look it up by."""
+        """The configuration as a lookup key."""
         return frozenset(self.params.items())
 
     def after(self, loss: float) -> "ObservedTrial":
@@ -61,12 +61,12 @@ class ObservedTrial:
 
 @dataclass(frozen=True)
 class NextTraining:
-    """What a free worker is to train.
+    """The next training of a free worker.
 
     Attributes:
-        number: The paused trial to take up; None for a new one.
-        params: Configuration of the new trial, or of the paused one.
-        reason: Why, in a few words.
+        number: The paused trial to resume; None for a new one.
+        params: Configuration of the new or paused trial.
+        reason: The reason, in a few words.
     """
 
     number: int | None
@@ -79,26 +79,26 @@ class Chooser(Protocol):
 
     @property
     def memory(self) -> Mapping[str, Any] | None:
-        """What another one needs to decide as this one; None if it needs nothing."""
+        """State that a later chooser needs to make the same decisions; None if none."""
 
     def choose(
         self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
     ) -> NextTraining | None:
-        """What a free worker is to train; None for nothing.
+        """Return the next training of a free worker; None for nothing.
 
         Args:
-            seen: All trials that were begun.
-            new: Whether a new trial may be begun. If not, the search is drawing to its end, and
-                only so many paused trials go on that a third of each rung is promoted.
-            paused: Whether paused trials may be taken up.
+            seen: All trials that have started.
+            new: Whether a new trial may start. If not, the search is near its end, and paused
+                trials continue only until a third of each rung is promoted.
+            paused: Whether paused trials may resume.
         """
 
 
 def rungs(epochs: int) -> tuple[int, ...]:
     """The epochs after which trials of at most ``epochs`` epochs are judged, the last included.
 
-    Each a third of the next one, down to the second epoch: the first one misleads (measured on
-    LCBench: docs/decisions/0007-pause-and-promote.md).
+    Each is a third of the next one, down to the second epoch: the first epoch is misleading
+    (measured on LCBench: docs/decisions/0007-pause-and-promote.md).
     """
     found = [epochs]
     while round(epochs / ETA ** len(found)) > 1:
@@ -118,13 +118,13 @@ def next_rung(steps: Sequence[int], epochs: int) -> int:
 
 
 def epochs_to_come(seen: Sequence[ObservedTrial], trials: int, steps: Sequence[int]) -> int:
-    """Epochs that a search still needs, if a third of each rung is promoted from now on.
+    """Epochs that a search still needs if a third of each rung is promoted from now on.
 
-    Trials that went beyond a rung already count as promoted there, even if they are more.
+    Trials that already went beyond a rung count as promoted there, even if they are more.
 
     Args:
-        seen: All trials that were begun.
-        trials: How many the search is to have, at least ``len(seen)``.
+        seen: All trials that have started.
+        trials: Total number of trials of the search, at least ``len(seen)``.
         steps: The rungs, the last epoch included.
     """
     total, before, entrants = 0, 0, trials
@@ -144,16 +144,16 @@ def epochs_to_come(seen: Sequence[ObservedTrial], trials: int, steps: Sequence[i
 
 
 def _goes_on(trial: ObservedTrial) -> bool:
-    """Whether a trial is on its way beyond the epoch that it has reached."""
+    """Whether a trial will continue beyond the epoch that it has reached."""
     return trial.state == "running" or not trial.losses
 
 
 def why_left(seen: Sequence[ObservedTrial], trial: ObservedTrial, steps: Sequence[int]) -> str:
-    """Why a paused trial was not taken up again before the search ended."""
+    """Why a paused trial was not resumed before the search ended."""
     rung = reached(trial, steps)
     rank, count = standing(seen, trial, rung)
     further = [min(t.losses[:rung]) for t in seen if len(t.losses) > rung]
-    beaten = f"; {len(further)} went on, with up to {max(further):.4f}" if further else ""
+    beaten = f"; {len(further)} continued, with up to {max(further):.4f}" if further else ""
     return (
         f"not promoted beyond epoch {rung} of {steps[-1]}: {trial.best:.4f}, rank {rank} of "
         f"{count} there{beaten}; {steps[-1] - rung} epochs saved"
@@ -163,10 +163,10 @@ def why_left(seen: Sequence[ObservedTrial], trial: ObservedTrial, steps: Sequenc
 def promotable(
     seen: Sequence[ObservedTrial], steps: Sequence[int], *, new: bool
 ) -> list[ObservedTrial]:
-    """Paused trials that may go on.
+    """Paused trials that may be resumed.
 
-    All of them while new trials may be begun. After that, a third of each rung goes on, rounded
-    up, those that went on before included.
+    All of them while new trials may start. After that, a third of each rung continues, rounded
+    up, including those that continued before.
     """
     paused = [trial for trial in seen if trial.state == "paused"]
     if new:
@@ -190,7 +190,7 @@ def _rung_at(epochs: int, steps: tuple[int, ...]) -> int:
 
 
 class AsyncHalving:
-    """Promotes the best third of each rung, deepest first; begins a new trial if there is none."""
+    """Promotes the best third of each rung, deepest first; otherwise starts a new trial."""
 
     def __init__(
         self,
@@ -198,9 +198,9 @@ class AsyncHalving:
         propose: Callable[[Sequence[ObservedTrial], Sequence[int]], Params | None],
         steps: Sequence[int] = (),
     ) -> None:
-        """Have new configurations from ``propose``: (trials seen, rungs) -> configuration.
+        """Take new configurations from ``propose``: (trials, rungs) -> configuration.
 
-        ``steps`` are the rungs, the last epoch included, if they are not to be ``rungs(epochs)``.
+        ``steps`` are the rungs including the last epoch; ``rungs(epochs)`` by default.
         """
         self._rungs = tuple(steps) or rungs(epochs)
         self._propose = propose

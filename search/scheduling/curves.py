@@ -1,4 +1,4 @@
-"""Recorded learning curves: kept in a small file, read back."""
+"""Recorded learning curves, and the file format that stores them."""
 
 import json
 import math
@@ -15,14 +15,14 @@ from search.spaces.unit_cube import Array
 from storage.files import write_atomically
 
 FORMAT = 1
-LEAST = 10  # configurations that say anything: fewer tell no two ways to search apart
-DIGITS = 5  # decimals that are kept of losses and accuracies
+LEAST = 10  # fewest configurations: fewer cannot tell two strategies apart
+DIGITS = 5  # stored decimals of losses and accuracies
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Curve(Spec):
-    """A configuration and what training it came to.
+    """A configuration and its learning curve.
 
     Attributes:
         trial: Number of the trial that trained it.
@@ -30,8 +30,8 @@ class Curve(Spec):
         val_loss: Validation loss after each epoch, in nats, without the L2 penalty.
         val_accuracy: Validation accuracy after each epoch, 0 to 1.
         diverged: Whether the loss then became NaN or infinite, or the network did not fit in
-            memory: no further epoch has a loss. Without it a short curve is that of a training
-            that stopped early, and the last loss is what the epochs left out would have brought.
+            memory: no further epoch has a loss. If false, a short curve is from a training that
+            stopped early, and its last loss stands for the missing epochs.
     """
 
     trial: int = Field(ge=0)
@@ -43,27 +43,27 @@ class Curve(Spec):
     @model_validator(mode="after")
     def _check(self) -> "Curve":
         if len(self.val_loss) != len(self.val_accuracy):
-            raise ValueError(f"expected as many losses as accuracies of trial {self.trial}")
+            raise ValueError(f"expected as many losses as accuracies for trial {self.trial}")
         if not self.val_loss and not self.diverged:
-            raise ValueError(f"expected a loss of trial {self.trial}, which did not diverge")
+            raise ValueError(f"expected a loss for trial {self.trial}, which did not diverge")
         return self
 
     def filled(self, epochs: int) -> list[float]:
-        """A loss for each of so many epochs."""
+        """The losses, extended to that many epochs."""
         left = epochs - len(self.val_loss)
         return [*self.val_loss, *[math.inf if self.diverged else self.val_loss[-1]] * left]
 
 
 class Curves(Spec):
-    """Recorded curves, and what they have in common.
+    """Recorded curves and their common properties.
 
     Attributes:
-        format: Of the file.
+        format: Version of the file format.
         data: Name and fingerprint of the images.
         space: Description of the space (``search.spaces.builtin``).
         epochs: Length of a full training.
-        seed: The study's.
-        versions: Of what trained them.
+        seed: Seed of the study.
+        versions: Versions of the software that trained them.
         distributions: The parameters, each as Optuna's JSON of its distribution.
         configurations: The curves, in the order of their trials.
     """
@@ -85,12 +85,12 @@ class Curves(Spec):
             raise ValueError(f"expected distributions as Optuna writes them ({error!r})") from error
         for curve in self.configurations:
             if len(curve.val_loss) > self.epochs:
-                raise ValueError(f"expected at most {self.epochs} epochs of trial {curve.trial}")
+                raise ValueError(f"expected at most {self.epochs} epochs for trial {curve.trial}")
             if curve.params.keys() != ranges.keys() or not all(
                 range_._contains(range_.to_internal_repr(curve.params[name]))  # noqa: SLF001 - Optuna has no other way
                 for name, range_ in ranges.items()
             ):
-                raise ValueError(f"expected parameters of trial {curve.trial} in their ranges")
+                raise ValueError(f"expected parameters of trial {curve.trial} within their ranges")
         return self
 
     @property
@@ -102,11 +102,11 @@ class Curves(Spec):
         }
 
     def table(self) -> Array:
-        """The losses, (configurations, epochs): infinite once diverged, else the last one stays."""
+        """The losses, (configurations, epochs); short curves are filled as by ``filled``."""
         return np.array([curve.filled(self.epochs) for curve in self.configurations])
 
     def to_text(self) -> str:
-        """JSON with a line a configuration, for people to compare."""
+        """JSON with one line per configuration, easy to diff."""
         head = self.model_dump(mode="json", exclude={"configurations"})
         lines = [f'  "{name}": {_json(value)},' for name, value in head.items()]
         curves = [
@@ -117,19 +117,19 @@ class Curves(Spec):
 
 
 def write(curves: Curves, path: Path) -> None:
-    """Write curves to a file, whole or not at all.
+    """Write curves to a file atomically.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: The file cannot be written.
     """
     write_atomically(path, curves.to_text())
 
 
 def read(path: Path) -> Curves:
-    """The curves in a file.
+    """Read the curves in a file.
 
     Raises:
-        TreinoError: There is none, or it holds something else.
+        TreinoError: The file cannot be read, or has other content.
     """
     try:
         return Curves.from_json(path.read_bytes())
@@ -137,7 +137,7 @@ def read(path: Path) -> Curves:
         raise TreinoError(f"cannot read {path}: {error.strerror or error}") from error
     except SpecError as error:
         raise TreinoError(
-            f"{path} is no file of curves, as treino record writes: {error}"
+            f"{path} is not a curves file written by treino record: {error}"
         ) from error
 
 

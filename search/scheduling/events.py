@@ -1,4 +1,4 @@
-"""What a search's state hears. The tuner turns messages of workers into these events."""
+"""Events that a search state handles. The tuner makes them from worker messages."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from search.spaces.unit_cube import Params
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened.
+    """An event of a search.
 
     Attributes:
-        at: Seconds since the search began; those in which it was suspended do not count.
+        at: Seconds since the search began, without the time it was suspended.
     """
 
     at: float
@@ -18,12 +18,12 @@ class Event:
 
 @dataclass(frozen=True)
 class Tick(Event):
-    """The loop has turned: free slots may be given jobs."""
+    """A turn of the tuner's loop: free slots may get jobs."""
 
 
 @dataclass(frozen=True)
 class StopRequested(Event):
-    """The user wants the search to stop: running epochs end, nothing new begins."""
+    """The user stops the search: running epochs end, nothing new starts."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class SlotAdded(Event):
 
 @dataclass(frozen=True)
 class SlotRemoved(Event):
-    """A slot takes no more jobs; the job in it, if any, has died."""
+    """A slot takes no more jobs. Its job, if any, has died."""
 
     slot: int
 
 
 @dataclass(frozen=True)
 class TrialBegun(Event):
-    """A trial that was to be begun, or was enqueued, is in the study: it has a number now."""
+    """A requested or enqueued trial is in the study and has a number."""
 
     slot: int
     number: int
@@ -51,13 +51,13 @@ class TrialBegun(Event):
 
 @dataclass(frozen=True)
 class JobResumed(Event):
-    """A worker has loaded a trial's checkpoint, or begins it.
+    """A worker has loaded a trial's checkpoint, or starts from the beginning.
 
     Attributes:
-        slot: Where.
-        losses: What is minimised, after each epoch so far.
-        seconds: That the last of these epochs took; 0 without one.
-        last: Whether the training was over by then.
+        slot: The slot.
+        losses: The objective after each epoch so far.
+        seconds: Duration of the last of these epochs; 0 if there is none.
+        last: Whether the training was already over.
         prune: Whether the study's pruner would end the trial here.
     """
 
@@ -70,14 +70,14 @@ class JobResumed(Event):
 
 @dataclass(frozen=True)
 class EpochEnded(Event):
-    """A trial has trained one more epoch, and its checkpoint is safe.
+    """A trial has trained one more epoch, and its checkpoint is saved.
 
     Attributes:
-        slot: Where.
+        slot: The slot.
         epoch: Its number, from 1.
-        loss: What is minimised.
-        seconds: That it took.
-        last: Whether the training ends here by itself.
+        loss: The objective.
+        seconds: Its duration.
+        last: Whether the training ends by itself after this epoch.
         prune: Whether the study's pruner would end the trial here.
     """
 
@@ -91,7 +91,7 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True)
 class JobPaused(Event):
-    """The worker has let go of a trial, as it was told to."""
+    """The worker has released a trial after a pause verdict."""
 
     slot: int
 
@@ -105,21 +105,21 @@ class JobStopped(Event):
 
 @dataclass(frozen=True)
 class JobDone(Event):
-    """A trial has been trained to its end."""
+    """A trial's training is complete."""
 
     slot: int
 
 
 @dataclass(frozen=True)
 class JobFailed(Event):
-    """A trial's training broke.
+    """A trial's training failed.
 
     Attributes:
-        slot: Where.
+        slot: The slot.
         kind: See ``search.protocol.Failed``.
-        reason: Why, in a line.
-        own_code: Whether it is the code of the user's own network that failed.
-        retried: Whether the trial replaces one that was never trained.
+        reason: The reason, in one line.
+        own_code: Whether the user's own code failed.
+        retried: Whether the trial is a retry of one that never trained.
     """
 
     slot: int

@@ -1,15 +1,15 @@
-"""Failures that say more than one trial's end; part of the search's state."""
+"""Counts failures across trials, as part of the search state."""
 
 from collections.abc import Mapping
 
-HOPELESS = 5  # trials that fail before their first epoch while no other gets there
+HOPELESS = 5  # trials in a row that fail before their first epoch
 
 
 class Failures:
-    """Counts deaths of workers, and trials that fail before their first epoch.
+    """Counts worker deaths, and trials that fail before their first epoch.
 
     Args:
-        deaths: Epoch and how often a worker has died after it, by number of the trial.
+        deaths: By trial number, an epoch and how often a worker died after it.
     """
 
     def __init__(self, deaths: Mapping[int, tuple[int, int]]) -> None:
@@ -17,18 +17,18 @@ class Failures:
         self._at_once = 0
 
     def gets_on(self) -> None:
-        """A trial has come to an epoch, or failed by its configuration."""
+        """Reset the count: a trial finished an epoch, or failed because of its configuration."""
         self._at_once = 0
 
     def at_once(self, *, counts: bool) -> int:
-        """A trial has failed before its first epoch; returns how many did in a row."""
+        """Count a failure before the first epoch; return how many came in a row."""
         self._at_once += counts
         return self._at_once
 
     def death(self, number: int, epoch: int) -> int:
-        """A trial's worker has died; returns how often one did after this same epoch.
+        """Count a worker death; return how often one died after this same epoch of the trial.
 
-        A trial that gets on between two deaths is not what kills its workers.
+        A trial that progresses between two deaths is not their cause.
         """
         before, times = self._deaths.get(number, (epoch, 0))
         times = times + 1 if before == epoch else 1

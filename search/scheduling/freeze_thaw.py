@@ -1,4 +1,4 @@
-"""Choosing by forecast: what would, or could, lower the best loss, were it trained in full?"""
+"""Chooses trials by forecast: which would lower the best loss most if trained in full."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,31 +23,31 @@ from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.prior import DRAWN, Prior
 from search.spaces.unit_cube import Array, UnitCube
 
-CANDIDATES = 200  # new configurations that are weighed at a decision, drawn from all of the space
-NEIGHBOURS = 20  # further ones around each of the LEADERS best trials
+CANDIDATES = 200  # new configurations per decision, drawn from the whole space
+NEIGHBOURS = 20  # more of them around each of the LEADERS best trials
 LEADERS = 5
-UCB_FRACTION = 0.5  # share of the choices that go by what could be, not by what is to be expected
-UCB_KAPPA = 3.0  # by how many standard deviations what could be is lower
+UCB_FRACTION = 0.5  # share of choices by confidence bound, not by expected improvement
+UCB_KAPPA = 3.0  # standard deviations below the mean, for the confidence bound
 PAUSED_BONUS_TRAININGS = (
-    20  # full trainings after which a paused trial counts twice a new one's gain; then more
+    20  # full trainings after which a paused trial's gain counts double; it grows further
 )
-FORGETTING = 10  # full trainings after which a deviation is forgotten so many times as fast
-PAUSED_BONUS_WORKERS = 10  # workers with which a paused trial counts once more
-MAX_OBSERVATIONS = 256  # losses the model is conditioned on, about: its cost grows with their cube
-WEIGHED = 100  # paused trials that are weighed at the most
-REFIT = 1.1  # the scales are fitted again when there are this many times as many losses
+FORGETTING = 10  # largest number of full trainings that speeds up forgetting of deviations
+PAUSED_BONUS_WORKERS = 10  # running trials that raise a paused trial's weight by one
+MAX_OBSERVATIONS = 256  # approximate losses to condition on; the cost grows with their cube
+WEIGHED = 100  # most paused trials per decision
+REFIT = 1.1  # refit the scales when the number of losses has grown by this factor
 
 
 class FreezeThaw:
-    """Chooses what would, or could, lower the best loss the most, if it were trained in full.
+    """Chooses the trial expected to lower the best loss most if trained in full.
 
-    The expected improvement (Jones et al., Efficient Global Optimization, 1998) at the last epoch,
-    of every paused trial and of many new configurations, by a model of the losses of all lengths.
-    The longer the search and the more the workers, the more a paused trial counts beside a new one.
-    Every second choice, by chance, is bolder: what could be lowest (the confidence bound of
-    Srinivas et al., Gaussian Process Optimization in the Bandit Setting, 2010); fewer are where a
-    prior says what is good, and what it says is very good is not judged by its first epochs. Trials
-    under way count as if they came out as expected, so that several workers spread.
+    It maximises the expected improvement (Jones et al., Efficient Global Optimization, 1998) at the
+    last epoch, over all paused trials and many new configurations, with a model of losses at all
+    epochs. Paused trials gain weight with the length of the search and the number of workers. Half
+    of the choices, at random, use a confidence bound instead (Srinivas et al., Gaussian Process
+    Optimization in the Bandit Setting, 2010). With a prior these are fewer, and configurations that
+    it rates as very good are not judged by their first epochs. Running trials count with their
+    expected losses, so that several workers spread out.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class FreezeThaw:
         Args:
             distributions: The space.
             epochs: Length of a full training.
-            seed: Of the study.
-            memory: That of an earlier chooser of the same study.
-            prior: What is known before the first trial; None for nothing.
+            seed: Seed of the study.
+            memory: Stored state of an earlier chooser of the same study.
+            prior: The prior; None for no warm start.
         """
-        self._coordinates = UnitCube(distributions)
+        self._cube = UnitCube(distributions)
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
         self._seed = seed
         self._prior = prior or Prior()
         if memory is None or memory.get("prior") != self._prior.source:
-            memory = {}  # what was learned beside another prior, or none, is not what it would be
-        self._surrogate = CurveProcess(self._coordinates.feature_count, memory.get("scales"))
+            memory = {}  # scales fitted with another prior do not apply
+        self._surrogate = CurveProcess(self._cube.feature_count, memory.get("scales"))
         self._fitted = int(memory.get("losses", 0))
         self._points: dict[int, Array] = {}
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What another one needs to decide as this one: the scales, and when they were fitted."""
+        """State for a later chooser: the scales, and the number of losses they were fitted to."""
         scales = [float(scale) for scale in self._surrogate.scales]
         return {"scales": scales, "losses": self._fitted, "prior": self._prior.source}
 
@@ -88,11 +88,11 @@ class FreezeThaw:
         self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
     ) -> NextTraining | None:
         """See Chooser."""
-        # The far and good ones first: what is known of them, and to go on with them, matters most.
+        # Trials at late rungs with low losses first: they matter most.
         seen = sorted(seen, key=lambda trial: (-reached(trial, self._rungs), trial.best))
         may = promotable(seen, self._rungs, new=new) if paused else []
         spent = sum(len(trial.losses) for trial in seen)
-        # Random numbers that depend on what is known alone.
+        # Random numbers that depend on the trials alone.
         random = np.random.default_rng((self._seed, len(seen), spent))
         known = {trial.key for trial in seen}
         begun = sum(bool(trial.losses) for trial in seen)
@@ -101,9 +101,9 @@ class FreezeThaw:
         if trusted is not None:
             return NextTraining(trusted.number, trusted.params, self._prior.reason)
         if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
-            # By number alone: what chance proposes is not for the faster worker to decide.
+            # Seeded by the number of trials alone: worker speed must not change the proposals.
             chance = np.random.default_rng((self._seed, len(seen)))
-            points = self._coordinates.uniform(DRAWN, chance)
+            points = self._cube.uniform(DRAWN, chance)
             order = self._prior.expect(points, np.ones(len(points))).argsort(kind="stable")
             return self._first_new(points[order], known, self._prior.reason)
         if not may and not new:
@@ -136,10 +136,10 @@ class FreezeThaw:
         return None
 
     def _new_ones(self, seen: Sequence[ObservedTrial], random: np.random.Generator) -> list[Array]:
-        """Points (n, parameters) to begin: from everywhere, and around each of the best trials."""
+        """New points (n, parameters): from the whole space, and near each of the best trials."""
         leaders = self._points_of(sorted(seen, key=lambda trial: trial.best)[:LEADERS])
-        near = (self._coordinates.near(leader, NEIGHBOURS, random) for leader in leaders)
-        return [self._coordinates.uniform(CANDIDATES, random), *near]
+        near = (self._cube.near(leader, NEIGHBOURS, random) for leader in leaders)
+        return [self._cube.uniform(CANDIDATES, random), *near]
 
     def _in_full(self, trials: Sequence[ObservedTrial], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""
@@ -150,13 +150,13 @@ class FreezeThaw:
         self, points: Array, known: set[frozenset[tuple[str, Any]]], reason: str
     ) -> NextTraining | None:
         for point in points:
-            params = self._coordinates.params(point)
+            params = self._cube.params(point)
             if frozenset(params.items()) not in known:
                 return NextTraining(None, params, reason)
         return None
 
     def _learn(self, seen: Sequence[ObservedTrial]) -> "_Scale":
-        """Teach the model what was seen, and how losses are scaled for it."""
+        """Condition the model on the trials; return the scale of the losses."""
         trials, epochs, losses = [], [], []
         looked_at = [_looked_at(trial, self._rungs) for trial in seen]
         for row in _worth_knowing([len(at) for at in looked_at]):
@@ -184,18 +184,18 @@ class FreezeThaw:
 
     def _placed(self, points: Array, progress: Array, owners: Sequence[int]) -> Points:
         return Points(
-            self._coordinates.features(points),
+            self._cube.features(points),
             progress,
             np.array(owners, dtype=np.int64),
             self._prior.expect(points, progress),
         )
 
     def _most_trusted(self, paused: Sequence[ObservedTrial]) -> ObservedTrial | None:
-        """Of those that are so good by the prior that few epochs tell less of them, the best.
+        """The best of the paused trials that the prior rates too well to judge by a few epochs.
 
-        They are judged by their losses at the last rung but one, and not before.
+        Their losses count from the second-to-last rung on.
         """
-        judged = self._rungs[-2:][0]  # of a single rung, that one: nothing is paused before it
+        judged = self._rungs[-2:][0]  # a single rung is the last epoch: nothing pauses before it
         early = [t for t in paused if len(t.losses) < judged and t.best < math.inf]
         expected = self._prior.expect(self._points_of(early), np.ones(len(early)))
         if not np.any(expected <= self._prior.good):
@@ -203,18 +203,18 @@ class FreezeThaw:
         return early[int(expected.argmin())]
 
     def _points_of(self, trials: Sequence[ObservedTrial]) -> Array:
-        """Their points, (trials, parameters)."""
+        """The points of trials, (trials, parameters)."""
         points = [self._point(trial) for trial in trials]
-        return np.reshape(np.array(points), (-1, len(self._coordinates)))
+        return np.reshape(np.array(points), (-1, len(self._cube)))
 
     def _point(self, trial: ObservedTrial) -> Array:
         if trial.number not in self._points:
-            self._points[trial.number] = self._coordinates.of(trial.params)
+            self._points[trial.number] = self._cube.of(trial.params)
         return self._points[trial.number]
 
 
 def _expected_improvement(goal: float, mean: Array, deviation: Array) -> Array:
-    """How far below ``goal`` a normal variable is expected to lie, (n,); above counts as 0."""
+    """Expected improvement below ``goal`` of normal variables, (n,); above counts as 0."""
     ahead = (goal - mean) / deviation
     density = np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi)
     return np.asarray(deviation * (ahead * ndtr(ahead) + density))
@@ -222,10 +222,9 @@ def _expected_improvement(goal: float, mean: Array, deviation: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Between losses and what the model sees: logarithms, with the bad half drawn together.
+    """Maps losses to model values: logarithms, with the worse half compressed.
 
-    How much worse than the middle a configuration is does not matter, and would hide how much
-    better the good ones are.
+    Differences among bad configurations do not matter, and would hide those among good ones.
     """
 
     middle: float
@@ -255,7 +254,7 @@ class _Scale:
 
 
 def _looked_at(trial: ObservedTrial, steps: tuple[int, ...]) -> tuple[int, ...]:
-    """The epochs of a trial that the model sees: its rungs, and where it stands."""
+    """The epochs of a trial that the model uses: its rungs and its last epoch."""
     return _looked_at_of(len(trial.losses), steps)
 
 
@@ -268,7 +267,7 @@ def _worth_knowing(sizes: Sequence[int]) -> Sequence[int]:
     """Rows of trials with about KNOWN losses: the first ones, and a sample of the others.
 
     Args:
-        sizes: Losses that each trial has, (trials,).
+        sizes: Number of losses of each trial, (trials,).
     """
     ends = np.cumsum(sizes)
     if ends[-1] <= MAX_OBSERVATIONS:

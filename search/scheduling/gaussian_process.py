@@ -1,18 +1,17 @@
 """A model of validation losses over configurations and epochs.
 
-A Gaussian process over (configuration, epoch) that learns from curves of any length, so that what
-short trainings say of long ones is learned, not assumed. With x a configuration's features, z the
-logarithm of the epoch (0 for the first, 1 for the last) and i the configuration's number, the
-covariance of two losses is
+A Gaussian process over (configuration, epoch). It learns from curves of any length, including how
+short trainings relate to long ones. With x a configuration's features, z the logarithm of the epoch
+(0 for the first, 1 for the last) and i the configuration's number, the covariance of two losses is
 
     (a M(x, x') + c) g(1) + b [i = i'] g(k) + v e e' + s [same observation]
 
 with g(k) = exp(-k (z - z')² / 2 l²). M is a Matérn kernel of order 5/2 and a length scale for each
 feature (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, ch. 4); c lets all
-curves fall together, b lets one configuration lie off the smooth surface, and s is noise. e is what
-other data let expect (``search.scheduling.prior``): losses follow it with a weight of mean WEIGHT
-and variance v. The scales are those most probable given the data, with log-normal priors; but k is
-given.
+curves fall together, b lets one configuration deviate from the smooth surface, and s is noise. e is
+the expectation from other data (``search.scheduling.prior``): losses follow it with a weight of
+mean WEIGHT and variance v. The scales are the most probable ones given the data, with log-normal
+priors. k is fixed.
 """
 
 from collections.abc import Sequence
@@ -26,19 +25,19 @@ from scipy.optimize import minimize
 
 Array = npt.NDArray[np.float64]
 
-WEIGHT = 0.5  # that other data have, before anything is known
-STEPS = 30  # of the optimiser, each time the scales are fitted; they start from the last ones
+WEIGHT = 0.5  # prior mean of the weight of other data
+STEPS = 30  # optimiser steps per fit; each fit starts from the last scales
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where losses are known or wanted.
+    """Points at which losses are known or predicted.
 
     Attributes:
         features: (n, features) of the configurations, from 0 to 1.
         progress: (n,) z: log(epoch) / log(most epochs).
-        owner: (n,) numbers of the configurations; those that were never trained have negative ones.
-        expected: (n,) what other data let expect of them, of mean 0 and spread 1 where anything.
+        owner: (n,) numbers of the configurations; negative if never trained.
+        expected: (n,) expectations from other data, with mean 0 and spread 1 if there are any.
     """
 
     features: Array
@@ -56,16 +55,16 @@ class Points:
 
 
 class CurveProcess:
-    """The model: fit its scales, condition it on losses, ask it for others.
+    """The model: fit its scales, condition it on losses, predict other losses.
 
     Attributes:
-        scales: Logarithms of its length scales (a feature each, then l), a, c, b, v and s.
-        forgetting: k; 1 where a deviation lasts as long as the surface does.
+        scales: Logarithms of its length scales (one per feature, then l), a, c, b, v and s.
+        forgetting: k; at 1 a deviation lasts as long as the surface.
     """
 
     def __init__(self, features: int, scales: Sequence[float] | None = None) -> None:
-        """A model of that many features, with the given scales, or the medians they begin with."""
-        # For losses that vary by about 1: medians, and how far (as logarithms) they may lie off.
+        """Create a model of that many features with the given scales, or their prior medians."""
+        # For losses that vary by about 1: prior medians, and spreads of the logarithms.
         self._centre = np.log([0.7] * features + [0.7, 1.0, 0.3, 0.1, 0.1, 0.01])
         self._spread = np.array([0.9] * features + [0.7, 0.7, 1.0, 1.0, 1.0, 1.0])
         fits = scales is not None and len(scales) == features + 6
@@ -74,7 +73,7 @@ class CurveProcess:
         self.forgetting = 1.0
 
     def fit(self, points: Points, losses: Array) -> None:
-        """Find the scales most probable given losses (n,) of mean about 0 and spread about 1."""
+        """Fit the scales to losses (n,) with mean about 0 and spread about 1."""
         low, high = self._centre - 4 * self._spread, self._centre + 4 * self._spread
         found = minimize(
             self._improbability,
@@ -88,7 +87,7 @@ class CurveProcess:
         self.scales = found.x
 
     def condition(self, points: Points, losses: Array) -> None:
-        """Take losses (n,) as known; of (n, kinds), each kind by itself."""
+        """Condition on losses (n,); with (n, kinds), on each kind separately."""
         covariance = self._kernel(points, points).total
         covariance[np.diag_indices(len(losses))] += np.exp(self.scales[-1])
         self._points, self._losses = points, losses
@@ -110,7 +109,7 @@ class CurveProcess:
         return mean, np.sqrt(np.maximum(variance, 1e-10))
 
     def believe(self, points: Points) -> None:
-        """Take the means at ``points`` as known too: trainings under way, as they are expected."""
+        """Also condition on the predicted means at ``points``, for running trainings."""
         losses = np.concatenate([self._losses, self.mean(points)])
         self.condition(self._points + points, losses)
 
@@ -158,8 +157,8 @@ class CurveProcess:
 class _Kernel:
     """The covariance between two sets of points, with the parts that its gradient needs.
 
-    Most of a decision's time is spent here: hence the sums in place, what only a gradient needs
-    when it does, and one row for all points of an epoch.
+    Decisions spend most of their time here: hence the in-place sums, gradient parts only on demand,
+    and one row for all points of an epoch.
     """
 
     def __init__(self, scales: Array, forgetting: float, one: Points, other: Points) -> None:
@@ -192,7 +191,7 @@ class _Kernel:
 
     @property
     def slope(self) -> Array:
-        """Minus the derivative of a M by the squared distance, doubled."""
+        """Minus twice the derivative of a M by the squared distance."""
         return np.asarray(self._a * 5 / 3 * (1 + self._r) * self._falling)
 
     @property

@@ -1,4 +1,4 @@
-"""What a search's state wants done. The tuner carries these instructions out, in order."""
+"""Instructions from a search state. The tuner carries them out in order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ Mark = Literal["", "unfit", "memory", "own"]
 
 
 class Instruction:
-    """Something that the tuner is to do; in the order given."""
+    """An instruction to the tuner."""
 
 
 @dataclass(frozen=True)
 class BeginTrial(Instruction):
-    """Begin a trial of this configuration in the study; answered by TrialBegun."""
+    """Start a trial of this configuration; answered by TrialBegun."""
 
     slot: int
     params: Params
@@ -25,7 +25,7 @@ class BeginTrial(Instruction):
 
 @dataclass(frozen=True)
 class BeginEnqueued(Instruction):
-    """Begin the trial that was enqueued first; answered by TrialBegun."""
+    """Start the first enqueued trial; answered by TrialBegun."""
 
     slot: int
 
@@ -34,7 +34,7 @@ class BeginEnqueued(Instruction):
 class StartJob(Instruction):
     """Give the slot the trial to train.
 
-    ``decision`` is noted on the trial before, unless it is empty.
+    ``decision`` is stored with the trial first, unless it is empty.
     """
 
     slot: int
@@ -44,7 +44,7 @@ class StartJob(Instruction):
 
 @dataclass(frozen=True)
 class Answer(Instruction):
-    """Tell the worker what its epoch means."""
+    """Send the worker the verdict on its epoch."""
 
     slot: int
     verdict: Verdict
@@ -52,7 +52,7 @@ class Answer(Instruction):
 
 @dataclass(frozen=True)
 class KillWorker(Instruction):
-    """Kill the worker in the slot; its end comes as JobFailed."""
+    """Kill the worker in the slot; answered by JobFailed."""
 
     slot: int
     reason: str
@@ -60,7 +60,7 @@ class KillWorker(Instruction):
 
 @dataclass(frozen=True)
 class NoteDecision(Instruction):
-    """Write down what was decided about a trial, and why."""
+    """Store a decision about a trial, with its reason."""
 
     number: int
     text: str
@@ -68,14 +68,14 @@ class NoteDecision(Instruction):
 
 @dataclass(frozen=True)
 class NotePruned(Instruction):
-    """Write down that a trial is pruned, before its worker hears of it."""
+    """Store that a trial is pruned, before its worker gets the verdict."""
 
     number: int
 
 
 @dataclass(frozen=True)
 class NoteDeath(Instruction):
-    """Write down how often a trial's worker has died after this same epoch."""
+    """Store how often a trial's worker has died after this epoch."""
 
     number: int
     epoch: int
@@ -84,14 +84,14 @@ class NoteDeath(Instruction):
 
 @dataclass(frozen=True)
 class NoteMemory(Instruction):
-    """Write down what the chooser of a later search needs to decide as this one's."""
+    """Store the state that a later chooser needs to make the same decisions."""
 
     memory: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RefuseDuplicate(Instruction):
-    """End an enqueued trial whose configuration is that of trial ``first``."""
+    """End an enqueued trial that has the configuration of trial ``first``."""
 
     number: int
     first: int
@@ -99,7 +99,7 @@ class RefuseDuplicate(Instruction):
 
 @dataclass(frozen=True)
 class RefuseUnfit(Instruction):
-    """End a trial that there is no room for."""
+    """End a trial that cannot be trained on this machine."""
 
     number: int
     reason: str
@@ -107,7 +107,7 @@ class RefuseUnfit(Instruction):
 
 @dataclass(frozen=True)
 class ReleaseSlot(Instruction):
-    """The slot's trial waits to be resumed; ``line`` says why."""
+    """Free the slot; its trial is to be resumed. ``line`` is the reason."""
 
     slot: int
     line: str
@@ -120,10 +120,10 @@ class FinishTrial(Instruction):
 
     Attributes:
         number: The trial.
-        state: What it becomes.
-        reason: Why, in a line; empty for a complete one.
-        slot: Where it was trained; None if it was not under way.
-        mark: ``unfit``: its configuration is no good; ``memory``: it ran out of memory, too;
+        state: Its final state.
+        reason: The reason, in one line; empty for a complete trial.
+        slot: The slot that trained it; None if it was not running.
+        mark: ``unfit``: its configuration is bad; ``memory``: bad because it ran out of memory;
             ``own``: it failed in the user's code.
     """
 
@@ -136,6 +136,6 @@ class FinishTrial(Instruction):
 
 @dataclass(frozen=True)
 class Say(Instruction):
-    """Tell the user."""
+    """Print a message for the user."""
 
     line: str

@@ -1,4 +1,4 @@
-"""What a search's state is made from: how much it may train, and what its study holds."""
+"""Inputs of a search state: its limits and the stored content of its study."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ class Limits:
     """How much a search may train.
 
     Attributes:
-        epochs: The most epochs of a trial.
+        epochs: Maximum epochs of a trial.
         pausing: Whether trials are paused at rungs and resumed.
-        trials: Trials the study is to have in all; None for no limit.
-        budget: Epochs that the study's trials are to have in all; None for no limit.
-        timeout: Seconds; no epoch is begun that is expected to end later. None for no limit.
-        stop_when_flat: Whether to end when another hour is likely to bring hardly anything.
+        trials: Total number of trials of the study; None for no limit.
+        budget: Total epochs of the study's trials; None for no limit.
+        timeout: Seconds; no epoch starts that is expected to end later. None for no limit.
+        stop_when_flat: Whether to end the search when it is flat.
     """
 
     epochs: int
@@ -30,20 +30,20 @@ class Limits:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Epochs after which trials are paused; empty where they are not."""
+        """Epochs after which trials pause; empty if they do not."""
         return rungs(self.epochs) if self.pausing else ()
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a study's store holds of its trials.
+    """The stored trials of a study.
 
     Attributes:
-        trials: Those that count, in order.
-        enqueued: How many trials wait to be begun.
-        pruned: Numbers of trials whose pruning was decided and not carried out.
-        deaths: Epoch and how often a worker died after it, by number of the trial.
-        reported: Number and epoch of what the trials have had, in order of time.
+        trials: The trials that count, in order.
+        enqueued: Number of enqueued trials.
+        pruned: Numbers of trials with a prune decision that is not carried out yet.
+        deaths: By trial number, an epoch and how often a worker died after it.
+        reported: Trial number and epoch of each stored epoch, in order of time.
     """
 
     trials: Sequence[ObservedTrial] = ()
@@ -54,10 +54,10 @@ class Stored:
 
 
 def epochs_left(trials: TrialTable, limits: Limits, *, used_up: bool) -> float:
-    """Epochs that a search still needs, as far as it can be told; infinite if it cannot.
+    """Estimate of the epochs that a search still needs; infinite if unknown.
 
-    Where trials are paused, promotions still to come are among them. ``used_up`` says whether no
-    untried configuration is left.
+    If trials pause, it includes future promotions. ``used_up`` says whether no untried
+    configuration is left.
     """
     left = math.inf
     if limits.trials is not None:

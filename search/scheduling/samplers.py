@@ -1,6 +1,6 @@
-"""Decisions without actions: what to train next, and what a val_loss means.
+"""Samplers and pruners: what to train next, and when to stop a trial.
 
-Pure code but for the pruner, which is Optuna's and reads the study.
+Pure, except for Optuna's pruner, which reads the study.
 """
 
 import math
@@ -25,19 +25,19 @@ from search.scheduling.freeze_thaw import FreezeThaw
 from search.scheduling.prior import Prior
 from search.spaces.unit_cube import Params
 
-DUPLICATES = 100  # configurations in a row that were all trained before: the space is used up
+DUPLICATES = 100  # duplicates in a row, after which the space counts as used up
 
 
 def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
-    """The sampler for one trial, seeded by the study's seed and the trial's number.
+    """Create the sampler for one trial, seeded by the study's seed and the trial's number.
 
-    A sampler that lives as long as the process would repeat its samples when the search is
-    continued; one of its own for each trial draws the same whatever was interrupted before it.
+    A sampler that lives as long as the process would repeat its samples when the search resumes.
+    One sampler per trial draws the same samples despite interruptions.
     """
     own = trial_seed(seed, number)
     if name == "random":
         return RandomSampler(seed=own)
-    # Ten trials are drawn at random before the model takes over; running trials repel it.
+    # Ten random trials before the model takes over; it avoids running trials.
     return TPESampler(seed=own, n_startup_trials=10, multivariate=True, constant_liar=True)
 
 
@@ -47,24 +47,24 @@ def propose(
     distributions: Mapping[str, BaseDistribution],
     known: Callable[[Params], bool],
 ) -> Params | None:
-    """A configuration for the study's next trial, before there is such a trial.
+    """Draw a configuration for the study's next trial, before that trial exists.
 
-    A trial that asks for its parameters one by one can be cut off between two of them, and its
-    sampler, begun again, draws the rest otherwise. One drawn whole is enqueued in one write. It is
-    drawn in a copy of the study, because a sampler writes to the trial that it draws for.
+    A trial that asks for its parameters one by one can be interrupted between two of them, and a
+    restarted sampler would draw different values for the rest. A complete configuration is enqueued
+    in one write. It is drawn in a copy of the study, because samplers write to their trial.
 
     Args:
-        study: The study; none of its trials waits to be begun.
-        sampler: What draws.
+        study: The study, without enqueued trials.
+        sampler: The sampler.
         distributions: The space.
-        known: Says of a configuration whether it was trained already.
+        known: Whether a configuration was already trained.
 
     Returns:
-        The configuration; None if DUPLICATES in a row were known.
+        The configuration; None after DUPLICATES known ones in a row.
     """
-    # The name and the numbers decide a trial's bracket, should the pruner have such.
+    # The study's name and the trial's number decide its bracket, if the pruner has brackets.
     copy = optuna.create_study(study_name=study.study_name, sampler=sampler, pruner=study.pruner)
-    if not isinstance(sampler, RandomSampler):  # which looks at no trial
+    if not isinstance(sampler, RandomSampler):  # it does not use other trials
         copy.add_trials(study.get_trials(deepcopy=False))
     for _ in range(DUPLICATES):
         params = copy.ask(dict(distributions)).params
@@ -74,7 +74,7 @@ def propose(
 
 
 class OptunaSampling:
-    """Begins new trials only, as Optuna's sampler draws them."""
+    """Starts new trials only, drawn by Optuna's sampler."""
 
     memory = None
 
@@ -114,7 +114,7 @@ def make_chooser(
     steps: Sequence[int] = (),
     prior: Prior | None = None,
 ) -> Chooser:
-    """What decides between new and paused trials, by the name of its sampler.
+    """Create the chooser between new and paused trials, by the name of its sampler.
 
     Args:
         sampler: ``gp`` chooses by forecast; ``tpe`` and ``random`` propose new trials, and the
@@ -122,11 +122,11 @@ def make_chooser(
         distributions: The space.
         epochs: Length of a full training.
         seed: Of the study.
-        study: The study, where no trial is paused: then ``tpe`` and ``random`` are Optuna's
-            samplers as they are, with the trials as the study has them.
-        memory: What an earlier chooser of the same study remembered.
-        steps: Rungs for ``tpe`` and ``random``, if they are not to be ``rungs(epochs)``.
-        prior: What ``gp`` knows before the first trial; None for nothing.
+        study: The study, if trials do not pause: then ``tpe`` and ``random`` are Optuna's
+            unmodified samplers on the study's trials.
+        memory: Stored state of an earlier chooser of the same study.
+        steps: Rungs for ``tpe`` and ``random``; ``rungs(epochs)`` by default.
+        prior: The prior of ``gp``; None for no warm start.
     """
     if sampler == "gp":
         return FreezeThaw(distributions, epochs, seed, memory, prior)
@@ -151,7 +151,7 @@ def _deepest_rung(
     steps: Sequence[int],
     distributions: Mapping[str, BaseDistribution],
 ) -> list[FrozenTrial]:
-    """Trials as of the deepest rung that STARTUP of them have reached: losses of one length."""
+    """Trials at the deepest rung that STARTUP of them reached, with losses up to that rung."""
     for rung in reversed(steps):
         there = [trial for trial in seen if len(trial.losses) >= rung]
         if len(there) >= STARTUP:
@@ -168,15 +168,15 @@ def _deepest_rung(
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
-    """Optuna's pruner by our name, for trials of at most ``epochs`` epochs, counted from 1."""
+    """Create a pruner by its name, for trials of at most ``epochs`` epochs, counted from 1."""
     pruners: dict[str, BasePruner] = {
-        # The median of the finished trials at that epoch, once there are five, from epoch 3 on.
+        # The median of the finished trials at that epoch, from five trials and epoch 3 on.
         "median": MedianPruner(n_startup_trials=5, n_warmup_steps=3),
         "hyperband": HyperbandPruner(
             min_resource=1, max_resource=max(epochs, 1), reduction_factor=ETA
         ),
         "halving": SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA),
-        "promote": NopPruner(),  # the tuner's chooser pauses and resumes; nothing is ended early
+        "promote": NopPruner(),  # the chooser pauses and resumes trials; nothing is pruned
         "none": NopPruner(),
     }
     return pruners[name]
@@ -185,11 +185,11 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
 def training_seed(seed: int) -> int:
     """A seed that Keras and NumPy's old generators take, 0 to 2**32 - 1.
 
-    It is the seed itself wherever that is one; larger ones, as clocks give them, stay unlike.
+    It is the seed itself if in range; larger seeds, such as clock times, stay distinct.
     """
     return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
 def trial_seed(seed: int, number: int) -> int:
-    """The seed of a trial: 0 to 2**32 - 1, unlike that of any other trial or study seed."""
+    """The seed of a trial: 0 to 2**32 - 1, distinct from other trials and study seeds."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])

@@ -1,7 +1,7 @@
-"""What a search knows of its trials while it runs, and every decision about them.
+"""The state of a running search, and every decision about its trials.
 
-Pure: events in, instructions out; no clock, no database, no Keras. A state made from what the
-study holds decides as the one that saw it happen, which makes a restart exact.
+Pure: events in, instructions out; no clock, no database, no Keras. A state rebuilt from the stored
+study makes the same decisions as the original one, so a restart is exact.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ from search.spaces.unit_cube import Params
 
 @dataclass
 class _Job:
-    """A trial under way, the epoch at which it is judged, and what its last epoch took."""
+    """A running trial, the epoch at which it is judged, and the duration of its last epoch."""
 
     number: int
     goal: int
@@ -40,23 +40,23 @@ class _Job:
 
 
 class SearchState:
-    """The state of a search; ``handle`` is the only thing that changes it.
+    """The state of a search. Events change it through ``handle``.
 
     Attributes:
-        limits: How much it may train.
-        trials: Those that count.
-        rungs: Epochs after which trials are paused; empty where they are not.
-        trouble: Why the search has to stop; empty if it has not.
-        hopeless: Whether the trouble is that every trial fails.
-        flat: Why the search ends before its time; empty if it does not.
-        time: The time it may take, and what its epochs have taken.
+        limits: Limits of the search.
+        trials: The trials that count.
+        rungs: Epochs after which trials pause; empty if they do not.
+        trouble: Why the search has to stop; empty if it need not.
+        hopeless: Whether it stops because every trial fails.
+        flat: Why the search ends early as flat; empty if it does not.
+        time: Its time limit and the durations of its epochs.
 
     Args:
         chooser: Chooses between new and paused trials.
-        limits: How much the search may train.
-        stored: What the study holds.
+        limits: Limits of the search.
+        stored: The stored trials of the study.
         slots: Numbers of the slots.
-        fault: Says of a configuration why it cannot be trained here; empty where it can.
+        fault: Why a configuration cannot be trained here; empty if it can.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class SearchState:
         self._fault = fault
         self._slots = sorted(slots)
         self._jobs: dict[int, _Job] = {}
-        self._beginning: dict[int, str] = {}  # slots whose trial is being begun, with the decision
+        self._beginning: dict[int, str] = {}  # slots whose trial is starting, with the decision
         self._enqueued = stored.enqueued
-        self._pruned = set(stored.pruned)  # decided, and not carried out
+        self._pruned = set(stored.pruned)  # prune decisions that are not carried out yet
         self._failures = Failures(stored.deaths)
-        self._unfinished: deque[int] = deque()  # broken off between rungs
-        self._used_up = False  # every further configuration was trained before
+        self._unfinished: deque[int] = deque()  # interrupted between rungs
+        self._used_up = False  # no untried configuration is left
         self._stopping = False
-        self._nothing_at = -1  # changes of the trials when there was nothing to choose
+        self._nothing_at = -1  # change count of the trials when there was nothing to choose
         for trial in stored.trials:
             self.trials.add(trial)
             if trial.number in stored.pruned:
@@ -94,74 +94,76 @@ class SearchState:
         for number, epoch in stored.reported:
             self.trials.recall(number, epoch)
 
-    # What is asked about it.
+    # Queries.
 
     @property
     def running(self) -> int:
-        """Jobs under way."""
+        """Number of running jobs."""
         return len(self._jobs)
 
     @property
     def unfinished(self) -> int:
-        """Trials that were broken off and have to be resumed."""
+        """Number of interrupted trials that have to be resumed."""
         return len(self._unfinished)
 
     @property
     def paused(self) -> int:
-        """Trials that wait to be promoted."""
+        """Number of paused trials."""
         return sum(trial.state == "paused" for trial in self.trials)
 
     @property
     def is_over(self) -> bool:
-        """Whether the study has its budget of epochs, or has come to a stop."""
+        """Whether the epoch budget is used up, or the search is flat."""
         budget = self.limits.budget
         return bool(self.flat) or (budget is not None and self.trials.spent >= budget)
 
     @property
     def is_closing(self) -> bool:
-        """Whether no trial is to be begun or resumed any more."""
+        """Whether no more trials start or resume."""
         return self.time.is_up or self._is_ending
 
     @property
     def may_audit(self) -> bool:
-        """Whether pruned trials may be trained to their end, now that the search is over."""
+        """Whether an audit of pruned trials may run after the search."""
         return not (self.trouble or self._stopping) and self.time.left > 0
 
     @property
     def may_retry(self) -> bool:
-        """Whether a trial may be begun in the place of one that never trained."""
+        """Whether a trial that never trained may be retried."""
         most = self.limits.trials
         return not self.is_closing and (most is None or len(self.trials) <= most)
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the search is likely to end; None while that is not known."""
+        """Estimated seconds until the search ends; None if unknown."""
         left = epochs_left(self.trials, self.limits, used_up=self._used_up)
         return self.time.estimate(left, len(self._slots))
 
     def outlook(self) -> Outlook | None:
-        """What another hour is likely to bring."""
+        """The outlook for another hour."""
         epochs = self.time.epochs_an_hour(len(self._slots))
         return outlook(self.trials.lowest, epochs, self.limits.epochs)
 
-    # What happens.
+    # Events.
 
     def begin(self) -> list[Instruction]:
-        """What is to be done first: end what an earlier tuner had decided to prune."""
-        found: list[Instruction] = [
+        """Return the first instructions: end trials that an earlier tuner decided to prune."""
+        instructions: list[Instruction] = [
             do.FinishTrial(number, "pruned") for number in sorted(self._pruned)
         ]
         if self._unfinished and not self.is_closing:
-            found.append(do.Say(f"taking up {plural(len(self._unfinished), 'unfinished trial')}"))
-        return found
+            instructions.append(
+                do.Say(f"resuming {plural(len(self._unfinished), 'unfinished trial')}")
+            )
+        return instructions
 
     def handle(self, event: Event) -> list[Instruction]:
-        """Take an event in; returns what is to be done, in order."""
+        """Handle an event; return the instructions, in order."""
         self.time.now = max(self.time.now, event.at)
-        found: list[Instruction] = []
+        instructions: list[Instruction] = []
         match event:
             case events.Tick():
-                self._fill(found)
+                self._fill(instructions)
             case events.StopRequested():
                 self._stopping = True
             case events.SlotAdded():
@@ -169,52 +171,54 @@ class SearchState:
             case events.SlotRemoved():
                 self._slots = [slot for slot in self._slots if slot != event.slot]
                 if event.slot in self._jobs:
-                    self._broken_off(event.slot, "its slot is gone", found)
+                    self._broken_off(event.slot, "its slot was removed", instructions)
             case events.TrialBegun():
-                self._begun(event, found)
+                self._begun(event, instructions)
             case events.JobResumed():
                 job = self._jobs[event.slot]
                 job.seconds = event.seconds
                 for epoch, loss in enumerate(event.losses, 1):
                     self.trials.learn(job.number, epoch, loss)
-                self._answer(event, found)
+                self._answer(event, instructions)
             case events.EpochEnded():
                 job = self._jobs[event.slot]
                 job.seconds = event.seconds
                 self._failures.gets_on()
                 self.time.epoch_took(event.seconds)
                 self.trials.learn(job.number, event.epoch, event.loss)
-                self._look_ahead(found)
-                self._answer(event, found)
+                self._look_ahead(instructions)
+                self._answer(event, instructions)
             case events.JobPaused():
                 number = self._jobs.pop(event.slot).number
                 self._let_go(number)
                 had = len(self.trials[number].losses)
-                found.append(do.ReleaseSlot(event.slot, f"paused after epoch {had}", paused=True))
+                instructions.append(
+                    do.ReleaseSlot(event.slot, f"paused after epoch {had}", paused=True)
+                )
             case events.JobDone():
-                found.append(self._finish(event.slot, "complete"))
+                instructions.append(self._finish(event.slot, "complete"))
             case events.JobStopped():
-                found.append(self._finish(event.slot, "pruned"))
+                instructions.append(self._finish(event.slot, "pruned"))
             case events.JobFailed():
-                self._failed(event, found)
+                self._failed(event, instructions)
             case events.WorkerHung():
-                found.append(do.KillWorker(event.slot, event.reason))
-        return found
+                instructions.append(do.KillWorker(event.slot, event.reason))
+        return instructions
 
     def retry(self, number: int, *, enqueued: bool) -> None:
-        """Let a trial that never trained count no more.
+        """Stop counting a trial that never trained.
 
-        One in its place was ``enqueued`` just now, or had been before.
+        ``enqueued`` says whether its retry was enqueued just now, or earlier.
         """
         self.trials.forget(number)
         self._enqueued += enqueued
 
     def end(self) -> list[Instruction]:
-        """What is to be done when no job is left: paused trials end, if the search is over."""
+        """Return the last instructions: end paused trials if the search is over."""
         if self.trouble or not (self.is_over or not self.is_closing):
             return []
         trials = list(self.trials)
-        ended = self.flat or f"the budget of {self.limits.budget} epochs was used up"
+        ended = self.flat or f"the budget of {self.limits.budget} epochs is used up"
         reasons = {
             trial.number: why_left(trials, trial, self.rungs) if trial.state == "paused" else ended
             for trial in trials
@@ -226,71 +230,71 @@ class SearchState:
 
     # Free slots.
 
-    def _fill(self, found: list[Instruction]) -> None:
-        """Give free slots jobs: what was broken off, then what was enqueued, then a choice."""
+    def _fill(self, instructions: list[Instruction]) -> None:
+        """Fill free slots: interrupted trials first, then enqueued ones, then a choice."""
         for slot in self._slots:
             while slot not in self._jobs and slot not in self._beginning:
                 if self.is_closing:
                     return
                 if self._unfinished:
-                    self._start(slot, self._unfinished.popleft(), "", found)
+                    self._start(slot, self._unfinished.popleft(), "", instructions)
                 elif self._wants_new and self._enqueued:
                     self._enqueued -= 1
                     self._beginning[slot] = ""
-                    found.append(do.BeginEnqueued(slot))
+                    instructions.append(do.BeginEnqueued(slot))
                     return
-                elif not self._start_chosen(slot, found):
+                elif not self._start_chosen(slot, instructions):
                     return
 
-    def _start_chosen(self, slot: int, found: list[Instruction]) -> bool:
-        """Start what is best trained next; whether to look for more."""
+    def _start_chosen(self, slot: int, instructions: list[Instruction]) -> bool:
+        """Start the best next training; return whether to look for more."""
         wanted_new = self._wants_new
         if not (wanted_new or self.rungs) or self._nothing_at == self.trials.changes:
             return False
-        choice = self._choose(found)
+        choice = self._choose(instructions)
         if choice is None:
             if wanted_new:
-                found.append(do.Say("no untried configuration left: no new trial is started"))
+                instructions.append(do.Say("no untried configuration left: starting no new trial"))
             else:
                 self._nothing_at = self.trials.changes
-            return wanted_new  # paused trials may yet be resumed
+            return wanted_new  # paused trials may still be resumed
         if choice.number is not None:
-            self._start(slot, choice.number, choice.reason, found)
+            self._start(slot, choice.number, choice.reason, instructions)
             return True
         self._beginning[slot] = choice.reason
-        found.append(do.BeginTrial(slot, choice.params))
+        instructions.append(do.BeginTrial(slot, choice.params))
         return False  # until it has a number
 
-    def _begun(self, event: events.TrialBegun, found: list[Instruction]) -> None:
+    def _begun(self, event: events.TrialBegun, instructions: list[Instruction]) -> None:
         reason = self._beginning.pop(event.slot)
         first = self.trials.add(ObservedTrial(event.number, event.params, (), "running"))
         if first != event.number:
-            found.append(do.RefuseDuplicate(event.number, first))
+            instructions.append(do.RefuseDuplicate(event.number, first))
         else:
-            self._start(event.slot, event.number, reason, found)
-        self._fill(found)
+            self._start(event.slot, event.number, reason, instructions)
+        self._fill(instructions)
 
-    def _start(self, slot: int, number: int, reason: str, found: list[Instruction]) -> None:
+    def _start(self, slot: int, number: int, reason: str, instructions: list[Instruction]) -> None:
         self.time.begun = True
         trial = self.trials[number]
-        # What was begun goes on, though workers may have less memory than they had then.
+        # A started trial continues, even if workers have less memory than before.
         fault = "" if trial.losses else self._fault(trial.params)
         if fault:
             self.trials.unfit(number)
-            found.append(do.RefuseUnfit(number, fault))
+            instructions.append(do.RefuseUnfit(number, fault))
             return
         had = len(trial.losses)
         self._jobs[slot] = _Job(number, self._goal(number))
-        text = f"after epoch {had}: trained on, {reason}" if reason else ""
-        found.append(do.StartJob(slot, number, text))
+        text = f"after epoch {had}: continued, {reason}" if reason else ""
+        instructions.append(do.StartJob(slot, number, text))
 
-    def _choose(self, found: list[Instruction]) -> NextTraining | None:
-        """What a free worker is to train; None for nothing."""
+    def _choose(self, instructions: list[Instruction]) -> NextTraining | None:
+        """Return the next training of a free worker; None for nothing."""
         new, paused = self._wants_new, bool(self.rungs)
         choice = self._chooser.choose(list(self.trials), new=new, paused=paused)
         self._used_up = self._used_up or (new and choice is None)
         if self._chooser.memory is not None:
-            found.append(do.NoteMemory(self._chooser.memory))
+            instructions.append(do.NoteMemory(self._chooser.memory))
         return choice
 
     @property
@@ -298,94 +302,100 @@ class SearchState:
         most = self.limits.trials
         return not self._used_up and (most is None or len(self.trials) < most)
 
-    # Jobs under way.
+    # Running jobs.
 
     def _answer(
-        self, event: events.JobResumed | events.EpochEnded, found: list[Instruction]
+        self, event: events.JobResumed | events.EpochEnded, instructions: list[Instruction]
     ) -> None:
         job = self._jobs[event.slot]
         verdict = Verdict.GO_ON
         if not event.last:
             if not self.rungs and event.prune:
-                # Even if nothing is to go on: an interrupted search decides as one that was not.
+                # Even while the search is ending: interrupted searches make the same decisions.
                 self._pruned.add(job.number)
-                found.append(do.NotePruned(job.number))
+                instructions.append(do.NotePruned(job.number))
                 verdict = Verdict.STOP
-            elif self.time.lacks(job.seconds) or self._is_ending or not self._passes(job, found):
+            elif (
+                self.time.lacks(job.seconds)
+                or self._is_ending
+                or not self._passes(job, instructions)
+            ):
                 verdict = Verdict.PAUSE
-        found.append(do.Answer(event.slot, verdict))
+        instructions.append(do.Answer(event.slot, verdict))
 
-    def _passes(self, job: _Job, found: list[Instruction]) -> bool:
-        """Whether a trial goes on; at a rung only if it is what is best trained next."""
+    def _passes(self, job: _Job, instructions: list[Instruction]) -> bool:
+        """Whether a trial continues; at a rung only if it is the best next training."""
         trial = self.trials[job.number]
         epoch = len(trial.losses)
         if not self.rungs or epoch < job.goal:
             return True
         self.trials.put(job.number, "paused")
-        choice = self._choose(found)
+        choice = self._choose(instructions)
         rank, count = standing(list(self.trials), trial, epoch)
-        # Until its worker has let go of it, it is not there to be resumed by another.
+        # Other workers cannot resume it until its worker has released it.
         self.trials.put(job.number, "running")
         if choice is None or choice.number != job.number:
             text = f"after epoch {epoch}: paused, rank {rank} of {count} there"
-            found.append(do.NoteDecision(job.number, text))
+            instructions.append(do.NoteDecision(job.number, text))
             return False
-        text = f"after epoch {epoch}: trained on, {choice.reason}"
-        found.append(do.NoteDecision(job.number, text))
+        text = f"after epoch {epoch}: continued, {choice.reason}"
+        instructions.append(do.NoteDecision(job.number, text))
         job.goal = self._goal(job.number)
         return True
 
     @property
     def _is_ending(self) -> bool:
-        """Whether the search ends for another reason than the time."""
+        """Whether the search is ending for a reason other than time."""
         return self._stopping or bool(self.trouble) or self.is_over
 
-    def _look_ahead(self, found: list[Instruction]) -> None:
-        """End the search if it has come to a stop and is to end then."""
+    def _look_ahead(self, instructions: list[Instruction]) -> None:
+        """End the search if it is flat and should stop then."""
         ahead = self.outlook() if self.limits.stop_when_flat and not self.flat else None
         if ahead is not None and ahead.flat:
             self.flat = f"the search was flat ({ahead})"
-            found.append(do.Say(f"{self.flat}: it ends here"))
+            instructions.append(do.Say(f"{self.flat}: ending it"))
 
     # Ends of jobs.
 
-    def _failed(self, event: events.JobFailed, found: list[Instruction]) -> None:
+    def _failed(self, event: events.JobFailed, instructions: list[Instruction]) -> None:
         number = self._jobs[event.slot].number
         mark: do.Mark
-        if event.kind == "died" and not self._stopping and self._dies_seldom(number, found):
-            self._broken_off(event.slot, event.reason, found)
+        if event.kind == "died" and not self._stopping and self._dies_seldom(number, instructions):
+            self._broken_off(event.slot, event.reason, instructions)
             return
         if number in self._pruned:
-            found.append(self._finish(event.slot, "pruned"))
+            instructions.append(self._finish(event.slot, "pruned"))
             return
         del self._jobs[event.slot]
         if event.kind == "surroundings":
             self._let_go(number)
             self.trouble = self.trouble or event.reason
-            found.append(do.ReleaseSlot(event.slot, f"paused: {event.reason}"))
+            instructions.append(do.ReleaseSlot(event.slot, f"paused: {event.reason}"))
         elif event.kind == "died" and self._stopping:
             self._let_go(number)
-            found.append(do.ReleaseSlot(event.slot, "stopped; its last whole epoch is safe"))
+            instructions.append(
+                do.ReleaseSlot(event.slot, "stopped; its last complete epoch is saved")
+            )
         elif event.kind in ("diverged", "memory"):
-            # Such a configuration is a bad one, and the sampler learns that from PRUNED; FAIL,
-            # which it ignores, is for what was not the configuration's doing.
+            # The configuration is bad, and the sampler learns that from PRUNED. It ignores FAIL,
+            # which is for faults that are not the configuration's.
             self._failures.gets_on()
             self.trials.unfit(number)
             mark = "memory" if event.kind == "memory" else "unfit"
-            found.append(do.FinishTrial(number, "pruned", event.reason, event.slot, mark))
+            instructions.append(do.FinishTrial(number, "pruned", event.reason, event.slot, mark))
         else:
             if not self.trials[number].losses:
                 self._failed_at_the_start(event, number)
-            # It broke by no fault of its configuration: nothing is learned from it.
+            # The fault is not the configuration's: nothing is learned from it.
             self.trials.unlearn(number)
             mark = "own" if event.own_code else ""
-            found.append(do.FinishTrial(number, "failed", event.reason, event.slot, mark))
+            instructions.append(do.FinishTrial(number, "failed", event.reason, event.slot, mark))
 
     def _failed_at_the_start(self, event: events.JobFailed, number: int) -> None:
         """Stop a search in which every trial fails before its first epoch."""
-        # A configuration that the user's code fails with again says nothing about the others.
+        # A retry that fails in the user's code says nothing about other configurations.
         failed = self._failures.at_once(counts=not (event.own_code and event.retried))
-        # Failures are quick: one begun earlier may still be in its first epoch, and do well.
+        # Failures are quick: an earlier trial may still be in its first epoch.
         waiting = any(
             job.number < number and not self.trials[job.number].losses
             for job in self._jobs.values()
@@ -397,27 +407,27 @@ class SearchState:
                 f"the last one: {event.reason}"
             )
 
-    def _broken_off(self, slot: int, reason: str, found: list[Instruction]) -> None:
-        """A job has ended in the middle of an epoch: its trial is resumed first.
+    def _broken_off(self, slot: int, reason: str, instructions: list[Instruction]) -> None:
+        """Handle a job that ended within an epoch: its trial is resumed first.
 
-        Unless it was pruned. At a rung it is as any paused trial: what was decided there, a state
-        rebuilt from the store would not know.
+        A trial marked as pruned ends instead. A trial at a rung becomes a normal paused trial,
+        because a state rebuilt from the store would not know the decision made there.
         """
         if self._jobs[slot].number in self._pruned:
-            found.append(self._finish(slot, "pruned"))
+            instructions.append(self._finish(slot, "pruned"))
             return
         number = self._jobs.pop(slot).number
         if len(self.trials[number].losses) in self.rungs[:-1]:
             self.trials.put(number, "paused")
         else:
             self._unfinished.appendleft(number)
-        found.append(do.ReleaseSlot(slot, f"{reason}; going on from its last epoch"))
+        instructions.append(do.ReleaseSlot(slot, f"{reason}; resuming from its last epoch"))
 
-    def _dies_seldom(self, number: int, found: list[Instruction]) -> bool:
-        """Whether a trial whose worker has died is to be tried again."""
+    def _dies_seldom(self, number: int, instructions: list[Instruction]) -> bool:
+        """Whether a trial whose worker died is resumed."""
         epoch = len(self.trials[number].losses)
         times = self._failures.death(number, epoch)
-        found.append(do.NoteDeath(number, epoch, times))
+        instructions.append(do.NoteDeath(number, epoch, times))
         return times < PATIENCE
 
     def _finish(self, slot: int, state: do.Ended) -> do.FinishTrial:
@@ -426,12 +436,12 @@ class SearchState:
         return do.FinishTrial(number, state, slot=slot)
 
     def _goal(self, number: int) -> int:
-        """Take a trial up, new or not; the epoch at which it is judged."""
+        """Mark a trial as running; return the epoch at which it is judged."""
         trial = self.trials.put(number, "running")
         return next_rung(self.rungs, len(trial.losses)) if self.rungs else self.limits.epochs
 
     def _let_go(self, number: int) -> None:
-        """A worker has let a trial go before its end."""
+        """Release a trial that a worker left before its end."""
         if len(self.trials[number].losses) in self.rungs[:-1]:
             self.trials.put(number, "paused")
         else:

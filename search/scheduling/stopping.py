@@ -1,26 +1,26 @@
-"""What more epochs are likely to bring, from what the last ones brought.
+"""The outlook: estimates the gain of more epochs from the gain of the last ones.
 
-The lowest loss falls in jumps, ever more seldom: about as much from one multiple of the epochs to
-the next. So the gain of E more epochs after S is put at that of the last stretch of the same ratio,
-from S² / (S + E) to S. On LCBench that told searches that had come to a stop from those that had
-not, which the model that chooses trials could not (docs/decisions/0016-outlook.md).
+The lowest loss falls in increasingly rare jumps, by about the same amount for every multiple of the
+epochs. The estimated gain of E more epochs after S is that of the last stretch with the same ratio,
+from S² / (S + E) to S. On LCBench this separated flat searches from improving ones; the model that
+chooses trials could not (docs/decisions/0016-outlook.md).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FLAT = 0.01  # a search is flat if it is to gain less than this share of its lowest loss
+FLAT = 0.01  # a search is flat if its expected gain is below this share of its lowest loss
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What further epochs are likely to bring.
+    """The likely result of more epochs.
 
     Attributes:
-        epochs: How many.
+        epochs: Number of further epochs.
         now: The lowest loss so far.
-        then: The lowest loss that is likely after them.
-        looked_back: Over how many of the last epochs it was judged.
+        then: The likely lowest loss after them.
+        looked_back: Number of last epochs the estimate is based on.
     """
 
     epochs: int
@@ -30,18 +30,18 @@ class Outlook:
 
     @property
     def flat(self) -> bool:
-        """Whether they are hardly worth it."""
+        """Whether the expected gain is below FLAT."""
         return self.then > (1 - FLAT) * self.now
 
     def __str__(self) -> str:
         return (
             f"another hour, about {self.epochs:,} epochs: {self.now:.4f} to about {self.then:.4f}, "
-            f"going by the last {self.looked_back:,}"
+            f"based on the last {self.looked_back:,}"
         )
 
 
 def outlook(lowest: Sequence[float], epochs: int, full: int) -> Outlook | None:
-    """What ``epochs`` further epochs are likely to bring.
+    """Estimate the likely result of ``epochs`` further epochs.
 
     Args:
         lowest: The lowest loss after each epoch of all trials, in order of time.
@@ -49,7 +49,7 @@ def outlook(lowest: Sequence[float], epochs: int, full: int) -> Outlook | None:
         full: Epochs of a full training.
 
     Returns:
-        The outlook; None while the stretch to look back over would begin in the first training.
+        The outlook; None while the stretch to look back over would start in the first training.
     """
     spent = len(lowest)
     if not spent or epochs < 1:

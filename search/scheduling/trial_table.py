@@ -1,4 +1,4 @@
-"""The trials of a search as its decisions see them; part of the search's state."""
+"""The trials that a search decides about, as part of the search state."""
 
 import math
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from search.scheduling.asha import ObservedState, ObservedTrial
 
 
 class TrialTable:
-    """The trials that count, by number, in the order in which they were begun.
+    """The trials that count, by number, in the order they started.
 
     Attributes:
         lowest: The lowest loss after each epoch of all trials, in order of time.
-        changes: How often anything has changed.
+        changes: Number of changes so far.
     """
 
     def __init__(self) -> None:
@@ -37,55 +37,55 @@ class TrialTable:
 
     @property
     def spent(self) -> int:
-        """Epochs that the trials have had."""
+        """Total epochs of the trials."""
         return sum(len(trial.losses) for trial in self)
 
     @property
     def best(self) -> ObservedTrial | None:
-        """The trial with the lowest loss; None while there is none."""
+        """The trial with the lowest loss; None if there is none."""
         best = min(self, key=lambda trial: trial.best, default=None)
         return best if best is not None and math.isfinite(best.best) else None
 
     def usual_length(self, most: int) -> int:
-        """Epochs of a trial that has ended, with what pruning and early stopping saved."""
+        """Typical epochs of an ended trial, after pruning and early stopping."""
         over = [len(trial.losses) for trial in self if trial.state == "over"]
         return round(sum(over) / len(over)) if over else most
 
     def add(self, trial: ObservedTrial) -> int:
-        """Take a trial in; returns the number of the first one with its configuration."""
+        """Add a trial; return the number of the first one with its configuration."""
         first = self._numbers.setdefault(trial.key, trial.number)
         if first == trial.number:
             self._put(trial)
         return first
 
     def forget(self, number: int) -> None:
-        """Let a trial count no more: another one is going to take its place."""
+        """Stop counting a trial that another one replaces."""
         self._numbers.pop(self._trials.pop(number).key, None)
         self.changes += 1
 
     def put(self, number: int, state: ObservedState) -> ObservedTrial:
-        """Put a trial into another state."""
+        """Set a trial's state."""
         return self._put(self._trials[number].now(state))
 
     def learn(self, number: int, epoch: int, loss: float) -> None:
-        """An epoch of a trial is known; told again, it is known already."""
+        """Add an epoch of a trial; repeated calls have no effect."""
         if epoch > len(self._trials[number].losses):
             self._put(self._trials[number].after(loss))
             self.recall(number, epoch)
 
     def recall(self, number: int, epoch: int) -> None:
-        """Learn that a trial's epoch, known already, came next in time."""
+        """Add a stored epoch of a trial to the time order."""
         losses = self._trials[number].losses if number in self._trials else ()
         if epoch <= len(losses):
             self._order.append((number, epoch))
             self.lowest.append(min([losses[epoch - 1], *self.lowest[-1:]]))
 
     def unfit(self, number: int) -> None:
-        """A trial's configuration is no good: it diverged, or there is no room for it."""
+        """Mark a configuration as bad: it diverged or does not fit in memory."""
         self._put(self._trials[number].after(math.inf).now("over"))
 
     def unlearn(self, number: int) -> None:
-        """A trial broke by no fault of its configuration: nothing is learned from it."""
+        """Learn nothing from a trial that failed through no fault of its configuration."""
         self._put(replace(self._trials[number], losses=(), state="over"))
         order, self._order, self.lowest = self._order, [], []
         for known in order:

@@ -1,1 +1,1 @@
-"""Search spaces: parameters, the specs they stand for, and the unit cube; every suggest call."""
+"""Search spaces: parameters, their specs, the unit cube, and every suggest call."""

@@ -1,7 +1,7 @@
-"""The search spaces: a trial's parameters, and the specs they stand for.
+"""The built-in search spaces: a trial's parameters, and how they map to specs.
 
-Every ``suggest_*`` call of treino lives here. To extend a space, add a range to its
-``distributions``, say in ``specs`` what it means for the network, and give run 10's value in
+Every ``suggest_*`` call of treino is in this package. To extend a space, add a range to its
+``distributions``, apply it to the network in ``specs``, and add run 10's value in
 ``of_documented_run``.
 """
 
@@ -37,10 +37,10 @@ from models.spec import (
 from search.errors import SettingsError
 from search.spaces.unit_cube import UnitCube
 
-FIRST_FILTERS = 32  # of the documents' first convolution; each further one has twice as many
+FIRST_FILTERS = 32  # of the documents' first convolution; each further one doubles them
 DENSE_UNITS = 512  # in every network of the documents
-SAMPLE = 500  # configurations by which it is told how large networks of a space are
-SGD_RATE = 50  # SGD's learning rate is this many times Adam's, whose steps have a size of their own
+SAMPLE = 500  # configurations to estimate the size of a space's networks
+SGD_RATE = 50  # ratio of SGD's learning rate to Adam's, which normalises its steps
 
 Params = Mapping[str, Any]
 
@@ -49,16 +49,16 @@ Params = Mapping[str, Any]
 class Space(ABC):
     """A set of configurations.
 
-    It is flat: a trial has every parameter, and every parameter means something whatever the
-    others are, so that no two configurations are the same network trained the same way.
+    It is flat: a trial has every parameter, and every parameter always has an effect, so no two
+    configurations are the same network trained the same way.
 
     Attributes:
-        epochs: The most epochs a trial trains.
-        image_side: Side of the images in pixels: it bounds the number of blocks.
-        train_order: See TrainingSpec, as are the following.
-        augment: Of every trial.
-        precision: Of every trial.
-        early_stopping: Whether a trial ends before its epochs once it no longer gets better.
+        epochs: Maximum epochs of a trial.
+        image_side: Side of the images in pixels; it limits the number of blocks.
+        train_order: For every trial; see TrainingSpec, also for the following.
+        augment: For every trial.
+        precision: For every trial.
+        early_stopping: Whether a trial ends early once it no longer improves.
     """
 
     epochs: int
@@ -80,15 +80,15 @@ class Space(ABC):
 
     @abstractmethod
     def of_documented_run(self) -> dict[str, Any] | None:
-        """The documents' run 10 as a configuration; None where the space does not hold it."""
+        """The documents' run 10 as a configuration; None if it is outside the space."""
 
     def first_configurations(self) -> list[tuple[str, dict[str, Any]]]:
-        """What a new study is to try first, each with where it comes from."""
+        """The first configurations of a new study, each with its origin."""
         documented = self.of_documented_run()
         return [] if documented is None else [("the documents' run 10", documented)]
 
     def describe(self) -> str:
-        """The space as one line of text: equal texts are equal spaces."""
+        """The space as one line of text; equal spaces have equal texts."""
         ranges = {
             name: json.loads(distribution_to_json(distribution))["attributes"]
             for name, distribution in self.distributions().items()
@@ -124,16 +124,16 @@ class Space(ABC):
         return params
 
     def contains(self, params: Params) -> bool:
-        """Whether a configuration lies in the space: Optuna does not check what it is given."""
+        """Whether a configuration is in the space; Optuna does not check enqueued ones."""
         distributions = self.distributions()
         return params.keys() == distributions.keys() and all(
             _holds(distributions[name], value) for name, value in params.items()
         )
 
     def memory_needs(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, int]:
-        """Bytes that the smallest and the largest of many configurations need; rough estimates.
+        """Rough estimate of the bytes that the smallest and the largest configuration need.
 
-        Both are 0 for networks of the user's own, of which nothing is known before they are built.
+        Both are 0 for the user's own networks, which are unknown until they are built.
         """
         coordinates = UnitCube(self.distributions())
         points = coordinates.uniform(SAMPLE, np.random.default_rng(0))
@@ -141,12 +141,12 @@ class Space(ABC):
         candidates += [params for _, params in self.first_configurations()]
         needs = []
         for model, training in map(self.specs, candidates):
-            with suppress(SpecError):  # of a network that does not fit the images
+            with suppress(SpecError):  # for a network that does not fit the images
                 needs.append(estimate_memory(model, input_shape, classes, training.batch_size))
         return min(needs, default=0), max(needs, default=0)
 
     def _training(self, **values: Any) -> TrainingSpec:
-        """A training with those values and what all trials have in common."""
+        """A training with those values and the settings shared by all trials."""
         return TrainingSpec(
             epochs=self.epochs,
             early_stopping=EarlyStopping() if self.early_stopping else None,
@@ -160,13 +160,13 @@ class Space(ABC):
 
 @dataclass(frozen=True)
 class Documents(Space):
-    """The documents' space: what they moved by hand between their ten runs."""
+    """The documents' space: the parameters varied by hand in the report's ten runs."""
 
     name = "documents"
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Every parameter with its range."""
-        # Each block halves the map; the last needs a map of one pixel to be left over.
+        # Each block halves the map, and at least one pixel has to remain after the last.
         most_blocks = min(5, self.image_side.bit_length() - 1)
         return {
             "blocks": IntDistribution(2, most_blocks),
@@ -206,7 +206,7 @@ class Documents(Space):
         )
 
     def of_documented_run(self) -> dict[str, Any] | None:
-        """The documents' run 10 as a configuration; None where the images are too small for it."""
+        """The documents' run 10 as a configuration; None if the images are too small for it."""
         run = DOCUMENTED["run-10"]
         blocks = run.model.blocks
         params = {
@@ -226,11 +226,11 @@ class Documents(Space):
 
 @dataclass(frozen=True)
 class Extended(Space):
-    """The documents' space and what they did not try, still without data augmentation.
+    """The documents' space and parameters that the report did not vary; no data augmentation.
 
-    What keeps every parameter in use: ``dropout_dense`` and ``l2_dense`` belong to the hidden
-    dense layer or, without one, to the softmax layer; ``learning_rate`` is Adam's, SGD takes
-    SGD_RATE times it; ``weight_decay`` is AdamW's, and SGD shrinks its kernels as much a step.
+    Every parameter is always in use: ``dropout_dense`` and ``l2_dense`` apply to the hidden dense
+    layer or, without one, to the softmax layer; ``learning_rate`` is Adam's, and SGD uses SGD_RATE
+    times it; ``weight_decay`` is AdamW's, and SGD shrinks its kernels by the same amount per step.
     """
 
     name = "extended"
@@ -241,8 +241,8 @@ class Extended(Space):
         del known["batch_norm"]
         return {
             **known,
-            "norm": CategoricalDistribution(("after", "before", "none")),  # its place at the ReLU
-            "convolutions": IntDistribution(1, 2),  # a block
+            "norm": CategoricalDistribution(("after", "before", "none")),  # relative to the ReLU
+            "convolutions": IntDistribution(1, 2),  # per block
             "first_filters": CategoricalDistribution((32, 48, 64)),
             "pooling": CategoricalDistribution(("flatten", "average")),
             "dense_units": CategoricalDistribution((0, 128, 256, 512)),
@@ -286,7 +286,7 @@ class Extended(Space):
         )
 
     def of_documented_run(self) -> dict[str, Any] | None:
-        """The documents' run 10 as a configuration; None where the images are too small for it."""
+        """The documents' run 10 as a configuration; None if the images are too small for it."""
         known = Documents(self.epochs, self.image_side).of_documented_run()
         if known is None:
             return None
@@ -306,7 +306,7 @@ class Extended(Space):
         }
 
     def first_configurations(self) -> list[tuple[str, dict[str, Any]]]:
-        """Run 10, and a network of our own: what has worked on small images in few epochs."""
+        """Run 10, and treino's own network, which works on small images in few epochs."""
         blocks = self.distributions()["blocks"]
         assert isinstance(blocks, IntDistribution)
         ours = {
@@ -321,7 +321,7 @@ class Extended(Space):
             # At 0.2 training accuracy was 0.99 after 30 epochs of CIFAR-10, and val_loss flat.
             "dropout_blocks": 0.35,
             "dropout_dense": 0.35,
-            "l2_conv": 1e-8,  # weight decay in its place
+            "l2_conv": 1e-8,  # weight decay instead
             "l2_dense": 1e-8,
             "optimizer": "adam",
             "weight_decay": 0.05,
@@ -350,7 +350,7 @@ def make_space(
     """A built-in space by its name.
 
     Raises:
-        SettingsError: There is no such space.
+        SettingsError: The space does not exist.
     """
     if name not in SPACES:
         raise SettingsError(f"--space {name!r}: expected {' or '.join(SPACES)}")
@@ -358,7 +358,7 @@ def make_space(
 
 
 def _filters(params: Params, first: int) -> list[int]:
-    """Filters of each block: doubled from ``first`` up to the last's."""
+    """Filters of each block, doubled from ``first`` up to the last block's."""
     last = params["last_filters"]
     return [min(first * 2**n, last) for n in range(params["blocks"] - 1)] + [last]
 

@@ -1,11 +1,11 @@
-"""A built-in space with ranges of the user's own, read from a TOML file.
+"""A built-in space with the user's own ranges, read from a TOML file.
 
-space = "documents"               # the space it starts from
+space = "documents"               # the built-in space to start from
 
 [ranges]
-last_filters = [128, 256]         # a choice: the choices left, or new ones
+last_filters = [128, 256]         # a list of choices, replacing the built-in ones
 dropout_dense = { high = 0.5 }    # a range: low, high or both
-batch_norm = true                 # one value: no longer searched
+batch_norm = true                 # one value: fixed, not searched
 """
 
 import sys
@@ -34,10 +34,10 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRanges(Space):
-    """A built-in space, some of whose ranges are the user's.
+    """A built-in space with some ranges replaced by the user's.
 
     Attributes:
-        base: The built-in space: it says what the parameters mean.
+        base: The built-in space, which defines the parameters.
         own: The ranges that replace those of ``base``, by parameter.
     """
 
@@ -46,17 +46,17 @@ class OwnRanges(Space):
 
     @classmethod
     def read(cls, file: Path, bases: Mapping[str, Space]) -> "OwnRanges":
-        """The space that a TOML file describes, starting from one of ``bases``.
+        """Read a space from a TOML file that starts from one of ``bases``.
 
         Raises:
-            SettingsError: The file cannot be read, names no known space or parameter, or gives a
-                range that stands for no network.
+            SettingsError: The file cannot be read, has an unknown space or parameter, or has a
+                range without a valid network.
         """
         try:
             content = tomllib.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise SettingsError(f"--space {file}: {error.strerror or error}") from error
-        except ValueError as error:  # no TOML, or no UTF-8
+        except ValueError as error:  # not TOML, or not UTF-8
             raise SettingsError(f"--space {file}: {error}") from error
         ranges = content.pop("ranges", {})
         name = content.pop("space", next(iter(bases)))
@@ -74,7 +74,7 @@ class OwnRanges(Space):
             if parameter not in before:
                 known = ", ".join(before)
                 raise SettingsError(
-                    f"--space {file}: no parameter {parameter!r}; there are {known}"
+                    f"--space {file}: unknown parameter {parameter!r}; expected one of {known}"
                 )
             try:
                 own[parameter] = _range(before[parameter], given)
@@ -86,7 +86,7 @@ class OwnRanges(Space):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """That of the built-in space: equal ranges are equal spaces, wherever they stand."""
+        """Name of the built-in space: the ranges identify the space, not the file."""
         return self.base.name
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -98,20 +98,20 @@ class OwnRanges(Space):
         return self.base.specs(params)
 
     def first_configurations(self) -> list[tuple[str, dict[str, Any]]]:
-        """Those of the built-in space that lie in these ranges."""
+        """First configurations of the built-in space that are in these ranges."""
         return [first for first in self.base.first_configurations() if self.contains(first[1])]
 
     def of_documented_run(self) -> dict[str, Any] | None:
-        """The documents' run 10, where it lies in these ranges."""
+        """The documents' run 10, if it is in these ranges."""
         params = self.base.of_documented_run()
         return params if params is not None and self.contains(params) else None
 
 
 def _check(base: Space, own: Mapping[str, BaseDistribution], where: str) -> None:
-    """Refuse ranges whose ends stand for no network: their trials would fail one by one.
+    """Refuse ranges whose ends give no valid network: their trials would all fail.
 
     Raises:
-        SettingsError: An end, with the other parameters as the built-in space has them first.
+        SettingsError: An end is not valid, with the other parameters at their first built-in value.
     """
     first = {name: _ends(distribution)[0] for name, distribution in base.distributions().items()}
     for name, distribution in own.items():
@@ -134,10 +134,10 @@ def _ends(distribution: BaseDistribution) -> list[Any]:
 
 
 def _range(before: BaseDistribution, given: Any) -> BaseDistribution:
-    """The range that ``given`` makes of ``before``.
+    """The range ``before``, changed as ``given`` says.
 
     Raises:
-        ValueError: It makes none.
+        ValueError: ``given`` is not valid for it.
     """
     if isinstance(before, CategoricalDistribution):
         choices = given if isinstance(given, list) else [given]

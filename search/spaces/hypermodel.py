@@ -1,4 +1,4 @@
-"""The space of a function of the user's, which builds the networks."""
+"""The search space of a user's own function that builds networks."""
 
 import json
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from models.spec import OwnSpec, TrainingSpec
 from search.errors import SettingsError
 from search.spaces.builtin import Params, Space
 
-OF_TRAINING = ("batch_size", "learning_rate")  # parameters that the training understands, too
+OF_TRAINING = ("batch_size", "learning_rate")  # parameters that training also uses
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnNetworks(Space):
-    """The configurations that a user's function asks for.
+    """The search space of a user's function.
 
     Attributes:
         code: The function: a file's absolute path, or a module, a colon and its name.
-        digest: Of its source.
-        ranges: What it asks for, by parameter.
+        digest: Digest of its source.
+        ranges: The ranges it suggests, by parameter.
     """
 
     code: str
@@ -38,13 +38,15 @@ class OwnNetworks(Space):
     name = "own"
 
     def __post_init__(self) -> None:
-        """Check the parameters that the training understands.
+        """Check the parameters that training uses.
 
         Raises:
-            SettingsError: A batch size or a learning rate that is none, or nothing to search.
+            SettingsError: A batch size or learning rate is invalid, or nothing is searched.
         """
         if not self.ranges:
-            raise SettingsError(f"--space {self.code}: it asks its trial for nothing to search")
+            raise SettingsError(
+                f"--space {self.code}: the function suggests no parameters to search"
+            )
         for name in OF_TRAINING:
             for value in self.ranges[name].ends() if name in self.ranges else ():
                 try:
@@ -57,7 +59,7 @@ class OwnNetworks(Space):
 
     @classmethod
     def from_text(cls, text: str, code: str, **common: Any) -> "OwnNetworks":
-        """The space that ``describe`` described, with what it has in common with others."""
+        """Rebuild a space from the text of ``describe``, with the common settings."""
         known = json.loads(text.partition(": ")[2])
         return cls(
             **common,
@@ -71,13 +73,13 @@ class OwnNetworks(Space):
         return {name: _distribution(asked) for name, asked in self.ranges.items()}
 
     def describe(self) -> str:
-        """The space as one line of text: equal texts are equal spaces, wherever the file lies."""
+        """The space as one line of text, independent of the file's location."""
         ranges = RANGES.dump_python(dict(self.ranges), mode="json")
         known = {"digest": self.digest, "function": self.code.rpartition(":")[2], "ranges": ranges}
         return f"{self.name}, {self.train_order}: {json.dumps(known, sort_keys=True)}"
 
     def specs(self, params: Params) -> Any:
-        """What the user's function is to be given, and the training."""
+        """The input of the user's function, and the training."""
         model = OwnSpec(code=self.code, digest=self.digest, params=dict(params))
         return model, self._of(params)
 

@@ -1,6 +1,6 @@
-"""Finds out what a user's own function asks for, in a process of its own.
+"""Finds the parameters of a user's own function, in a separate process.
 
-The tuner runs no code of the user's, and no Keras: it learns the ranges and nothing else.
+The tuner runs neither user code nor Keras. It only gets the ranges.
 """
 
 import gc
@@ -19,14 +19,14 @@ from search.errors import SettingsError, TreinoError
 
 @dataclass(frozen=True)
 class Found:
-    """What a user's function is.
+    """Properties of a user's function.
 
     Attributes:
         code: The file's absolute path, or the module, a colon and the function's name.
-        digest: Of the source.
-        ranges: What it asks for, by parameter.
-        scales: Whether its networks seem to scale their images, which come as 0 to 255.
-        remarks: What else there is to be said of its networks, a line each.
+        digest: Digest of the source.
+        ranges: The ranges it suggests, by parameter.
+        scales: Whether its networks seem to scale their images, which have values 0 to 255.
+        remarks: Further remarks on its networks, one line each.
     """
 
     code: str
@@ -37,7 +37,7 @@ class Found:
 
 
 def reference(space: str) -> str:
-    """The user's function as any process finds it: a file by its absolute path."""
+    """The reference to the user's function for any process: files by their absolute path."""
     place, _, function = space.rpartition(":")
     if place.endswith(".py"):
         place = os.path.realpath(located(place))
@@ -45,30 +45,30 @@ def reference(space: str) -> str:
 
 
 def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path) -> Found:
-    """Try the function that ``space`` names until nothing new comes of it.
+    """Call the function that ``space`` names until it suggests no new parameters.
 
     Args:
-        space: The function, as the setting names it.
+        space: The function, as in the setting.
         input_shape: Height, width and channels of an image.
         classes: Number of classes.
-        log: Where what it prints goes.
+        log: File for its output.
 
     Raises:
-        SettingsError: It cannot be used; the message has the user's lines.
-        TreinoError: The process in which it was tried died.
+        SettingsError: The function cannot be used; the message has the user's lines.
+        TreinoError: The process that ran it died.
     """
     ours, theirs = multiprocessing.Pipe(duplex=False)
     processes.preload()
     process = processes.start(
         _find, theirs, reference(space), input_shape, classes, log, name="treino probe"
     )
-    theirs.close()  # so that a dead process reads as an end of file
+    theirs.close()  # so that a dead process shows up as end of file
     try:
         answer = ours.recv()
     except EOFError:
         process.join()
         raise TreinoError(
-            f"--space {space}: the process that tried it died (exit code {process.exitcode}); "
+            f"--space {space}: the process that ran it died (exit code {process.exitcode}); "
             f"see {log}"
         ) from None
     finally:
@@ -84,10 +84,10 @@ def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path)
 def _find(
     channel: Connection, code: str, input_shape: tuple[int, int, int], classes: int, log: Path
 ) -> None:
-    """What runs in the process: answers with what was found, or with a line of what is wrong."""
+    """Main function of the process: sends the result, or one line on what is wrong."""
     processes.leave_with_parent()
     processes.print_to(log, append=False)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # nothing is trained, and the GPU may be busy
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no training, and the GPU may be busy
     import keras  # noqa: F401 - before what follows
 
     from models.own_errors import CodeChangedError, OwnCodeError
@@ -106,7 +106,7 @@ def _find(
 
 
 def tried(code: str, input_shape: tuple[int, int, int], classes: int) -> Found:
-    """Try a function in this process, as ``find`` does in another.
+    """Call a function in this process, as ``find`` does in another.
 
     Args:
         code: The function, as ``reference`` names it.
@@ -114,9 +114,9 @@ def tried(code: str, input_shape: tuple[int, int, int], classes: int) -> Found:
         classes: Number of classes.
 
     Raises:
-        OwnCodeError: It cannot be used.
-        CodeChangedError: Its file was changed meanwhile.
-        ValueError: What it asks for is no range.
+        OwnCodeError: The function cannot be used.
+        CodeChangedError: Its file has changed meanwhile.
+        ValueError: It suggests an invalid range.
     """
     import keras
 

@@ -1,7 +1,7 @@
-"""Configurations as points: what a model of the losses computes with.
+"""Maps configurations to points of the unit cube, for models of the losses.
 
-A configuration is a point of the unit cube, one coordinate a parameter, and a row of features:
-the same coordinates, but for choices without an order, which get a feature each.
+A configuration is a point with one coordinate per parameter, and a row of features: the same
+coordinates, except that an unordered parameter has one feature per choice.
 """
 
 import math
@@ -22,7 +22,7 @@ Params = Mapping[str, Any]
 
 
 class UnitCube:
-    """Goes between the parameters of a space and the unit cube.
+    """Maps between the parameters of a space and the unit cube.
 
     Args:
         distributions: The parameters with their ranges.
@@ -36,11 +36,11 @@ class UnitCube:
 
     @property
     def feature_count(self) -> int:
-        """Features of a point: the columns of ``features``."""
+        """Number of features of a point: the columns of ``features``."""
         return sum(axis.features for axis in self._axes)
 
     def of(self, params: Params) -> Array:
-        """The point of a configuration, (parameters,); 0.5 where it lacks a parameter."""
+        """The point of a configuration, (parameters,); 0.5 for a missing parameter."""
         return np.array(
             [axis.place(params[axis.name]) if axis.name in params else 0.5 for axis in self._axes]
         )
@@ -50,13 +50,13 @@ class UnitCube:
         return {axis.name: axis.value(float(u)) for axis, u in zip(self._axes, point, strict=True)}
 
     def features(self, points: Array) -> Array:
-        """Features of points: (n, parameters) to (n, features), steps and choices made even."""
+        """Features of points: (n, parameters) to (n, features), with even steps and choices."""
         return np.hstack([axis.encode(points[:, n]) for n, axis in enumerate(self._axes)])
 
     def moved(self, points: Array, other: "UnitCube") -> Array:
-        """Points of a space of the same parameters, and choices, with other ranges.
+        """The same points in a space with the same parameters and choices but other ranges.
 
-        Configurations beyond its ranges move to their ends.
+        Configurations outside its ranges move to the ends.
 
         Args:
             points: (n, parameters) of this space.
@@ -73,13 +73,13 @@ class UnitCube:
         return np.stack(found, axis=1)
 
     def uniform(self, count: int, random: np.random.Generator) -> Array:
-        """Points drawn evenly from the cube, (count, parameters)."""
+        """Uniformly random points of the cube, (count, parameters)."""
         return random.random((count, len(self)))
 
     def near(self, point: Array, count: int, random: np.random.Generator) -> Array:
-        """Points around ``point``, (count, parameters): about half of its coordinates moved.
+        """Random points near ``point``, (count, parameters): about half of its coordinates move.
 
-        A number moves by a tenth of its range (standard deviation); a choice is made anew.
+        A number moves by a tenth of its range (standard deviation); a choice is drawn again.
         """
         moved = random.random((count, len(self))) < 0.5
         step = 0.1 * random.standard_normal((count, len(self)))
@@ -107,11 +107,11 @@ class _Axis:
         raise NotImplementedError
 
     def values(self, u: Array) -> Array:
-        """What is at coordinates (n,), as numbers: of choices their own coordinates."""
+        """The values at coordinates (n,) as numbers; for choices the coordinates themselves."""
         return u
 
     def places(self, values: Array) -> Array:
-        """The coordinates of what ``values`` returned, here or on an axis of other range."""
+        """The coordinates of values from ``values``, of this axis or one with another range."""
         return values
 
     def encode(self, u: Array) -> Array:
@@ -125,7 +125,7 @@ class _Axis:
 
 
 class _Number(_Axis):
-    """A number of a range, evenly or by its logarithm; whole numbers are ranges cut at halves."""
+    """A number on a linear or logarithmic scale; each step covers half a step on either side."""
 
     def __init__(self, name: str, distribution: FloatDistribution | IntDistribution) -> None:
         super().__init__(name, 0)
@@ -166,7 +166,7 @@ class _Number(_Axis):
 
 
 class _Choice(_Axis):
-    """A choice. Numbers and pairs lie in order on one axis; others get a feature each."""
+    """A choice. Numbers and pairs are ordered on one axis; others have one feature per choice."""
 
     def __init__(self, name: str, choices: Sequence[Any]) -> None:
         super().__init__(name, len(choices))

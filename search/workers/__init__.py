@@ -1,1 +1,1 @@
-"""What trains, and where: the worker, its watchdog, the backends, the machine's resources."""
+"""The worker, its watchdog, the backends, and the machine's resources."""

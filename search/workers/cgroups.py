@@ -1,7 +1,7 @@
 """Limits that a container or a batch system sets on this process: Linux control groups, v1 and v2.
 
 Docker, Kubernetes, Slurm and systemd limit processors and memory this way. The operating system
-still reports the whole machine, so a program that does not look here plans for too much.
+still reports the whole machine, so a program that ignores these limits plans for too much.
 """
 
 import re
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-UNLIMITED = 2**60  # bytes; v1 writes a number beyond any memory where there is no limit
+UNLIMITED = 2**60  # bytes; without a limit, v1 has a larger number than any memory
 
 
 @dataclass(frozen=True)
 class _Hierarchy:
-    """A mounted hierarchy and this process's place in it.
+    """A mounted hierarchy and this process's groups in it.
 
     Attributes:
         version: 1 or 2.
-        folders: The process's group and all groups above it that are visible here.
+        folders: The process's group and all visible parent groups.
     """
 
     version: int
@@ -26,10 +26,10 @@ class _Hierarchy:
 
 
 def cpu_limit(root: Path = Path("/")) -> float | None:
-    """Processors that this process may use on average; None where nothing limits it.
+    """Processors that this process may use on average; None if unlimited.
 
     Args:
-        root: Where ``proc`` is found, and what the mount points in it are relative to.
+        root: Folder that contains ``proc``; its mount points are relative to it.
     """
     limits = []
     for hierarchy in _hierarchies(root, "cpu"):
@@ -45,12 +45,12 @@ def cpu_limit(root: Path = Path("/")) -> float | None:
 
 
 def memory_left(root: Path = Path("/")) -> int | None:
-    """Bytes that this process's group may still take; None where nothing limits it.
+    """Bytes that this process's group may still allocate; None if unlimited.
 
-    Memory that only caches files counts as free, because the kernel gives it up.
+    File cache counts as free, because the kernel can reclaim it.
 
     Args:
-        root: Where ``proc`` is found, and what the mount points in it are relative to.
+        root: Folder that contains ``proc``; its mount points are relative to it.
     """
     left = []
     for hierarchy in _hierarchies(root, "memory"):
@@ -66,7 +66,7 @@ def memory_left(root: Path = Path("/")) -> int | None:
 
 
 def _cached(folder: Path, prefix: str) -> int:
-    """Bytes of a group that hold contents of files."""
+    """Bytes of a group's file cache."""
     pairs = (line.split() for line in _text(folder / "memory.stat").splitlines())
     stat = {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal()}
     return sum(stat.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
@@ -74,7 +74,7 @@ def _cached(folder: Path, prefix: str) -> int:
 
 def _hierarchies(root: Path, controller: str) -> Iterator[_Hierarchy]:
     """The hierarchies that may limit ``controller``."""
-    groups = {}  # by controller; "" is version 2's
+    groups = {}  # by controller; "" is version 2
     for line in _text(root / "proc/self/cgroup").splitlines():
         controllers, _, place = line.partition(":")[2].partition(":")
         groups.update(dict.fromkeys(controllers.split(","), place))
@@ -95,13 +95,13 @@ def _hierarchies(root: Path, controller: str) -> Iterator[_Hierarchy]:
 
 
 def _folders(top: Path, mounted: str, own: str) -> tuple[Path, ...]:
-    """The folder of the group ``own``, and those above it up to the mount point ``top``.
+    """The folder of the group ``own`` and its parents up to the mount point ``top``.
 
-    ``mounted`` is the group that is mounted there. In a container it may be the process's own.
+    ``mounted`` is the group mounted there. In a container it may be the process's own group.
     """
     try:
         below = PurePosixPath(own).relative_to(mounted)
-    except ValueError:  # the group lies outside what is mounted: its own folder cannot be seen
+    except ValueError:  # the group is outside the mount: its own folder is not visible
         below = PurePosixPath()
     if ".." in below.parts:
         below = PurePosixPath()
@@ -110,12 +110,12 @@ def _folders(top: Path, mounted: str, own: str) -> tuple[Path, ...]:
 
 
 def _unescaped(text: str) -> str:
-    """A path of mountinfo, where spaces and the like are octal."""
+    """Decode a path of mountinfo, which has spaces and similar characters in octal."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def _text(path: Path) -> str:
-    """What a file says; empty where there is none."""
+    """The content of a file; empty if there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

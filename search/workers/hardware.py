@@ -1,4 +1,4 @@
-"""What this machine trains with: processor cores, GPUs, and how workers share them."""
+"""Processor cores, memory and GPUs of this machine, and how workers share them."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from search.errors import TreinoError
 from search.workers import cgroups
 from search.workers.backends.local import Slot
 
-AT_A_GPU = 4  # workers that share one, at the most: a small network alone leaves it idle
-GPU_SHARE = 4 * 2**30  # bytes of it that each of them has at the least, CUDA's own included
-_MIG = re.compile(r"UUID: (MIG-[^)]+)\)")  # a part of a GPU, in the driver's list
+AT_A_GPU = 4  # most workers per GPU; a single small network leaves it idle
+GPU_SHARE = 4 * 2**30  # least bytes of GPU memory per worker, including CUDA's own
+_MIG = re.compile(r"UUID: (MIG-[^)]+)\)")  # a GPU partition in the driver's list
 
 
 def cores() -> int:
-    """Processor cores that this process may use: at least one, and never more than a quota."""
+    """Processor cores that this process may use, within quotas; at least one."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
@@ -30,7 +30,7 @@ def cores() -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that new processes may take, within the limits of a container."""
+    """Bytes of memory that new processes may allocate, within container limits."""
     available = int(psutil.virtual_memory().available)
     left = cgroups.memory_left()
     return available if left is None else min(available, left)
@@ -39,7 +39,7 @@ def free_memory() -> int:
 def gpus() -> list[str]:
     """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
-    Only the driver knows which there are. The variable may be left over from another machine.
+    The list comes from the driver: the variable may be left over from another machine.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     cards = _ask_driver("--query-gpu=index,uuid", "--format=csv,noheader")
@@ -50,21 +50,21 @@ def gpus() -> list[str]:
     identifiers = [card.partition(",")[2].strip() for card in cards] + parts
     usable: list[str] = []
     for name in map(str.strip, chosen.split(",")):
-        # CUDA takes an index, or the beginning of an identifier.
+        # CUDA accepts an index or a prefix of an identifier.
         meant = (
             [name] if name in indices else [i for i in identifiers if name and i.startswith(name)]
         )
         if len(meant) != 1 or meant[0] in usable:
-            break  # as CUDA does: what comes after a name that is no GPU is not used either
+            break  # as in CUDA: an invalid name also ends the list
         usable += meant
     return usable
 
 
 def bfloat16_pays(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Whether networks train quicker here in bfloat16 than in float32.
+    """Whether networks train faster in bfloat16 than in float32 on this machine.
 
-    That is so where the processor lists instructions for it, and not where it lists others only.
-    None where nothing can be said: with a GPU, and off Linux.
+    True if the processor lists instructions for it, False if it lists only others. None if
+    unknown: with a GPU, or not on Linux.
     """
     try:
         words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
@@ -76,9 +76,9 @@ def bfloat16_pays(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 
 
 def memory(slots: Sequence[Slot]) -> int | None:
-    """Bytes that each worker may use, of what is free now: of its GPU, or else of the memory.
+    """Bytes of currently free memory per worker: of its GPU, or else of the machine.
 
-    None where a GPU does not say what it has.
+    None if a GPU does not report its memory.
     """
     shares = Counter(slot.gpu for slot in slots if slot.gpu is not None)
     if not shares:
@@ -88,17 +88,18 @@ def memory(slots: Sequence[Slot]) -> int | None:
 
 
 def slots(workers: int, need: int = 0) -> list[Slot]:
-    """How workers share the machine.
+    """Divide the machine among workers.
 
-    With GPUs, workers take turns at them; without, each has its share of the cores. Two workers
-    of one thread each train about 1.2 times what one with two threads does, and four that share a
-    large GPU three times what one does (docs/decisions/0010-throughput.md).
+    With GPUs, workers are spread over them; without, each gets a share of the cores. Two workers
+    of one thread each have about 1.2 times the throughput of one with two threads, and four that
+    share a large GPU have three times that of one (docs/decisions/0010-throughput.md).
 
     Args:
-        workers: How many. 0 is one a core, as far as the memory holds ``need`` for each; with
-            GPUs up to AT_A_GPU at each, as many as have GPU_SHARE of it and ``need``, and a core.
-        need: Bytes that the largest network to be trained needs; 0 where that is not known: then
-            each worker has a GPU to itself, or the memory of a process with TensorFlow.
+        workers: Number of workers. 0 is one per core, as far as memory has ``need`` for each;
+            with GPUs, up to AT_A_GPU on each, if each has GPU_SHARE and ``need`` of its memory,
+            and a core.
+        need: Bytes that the largest network needs; 0 if unknown: then each worker has its own
+            GPU, or the memory of a process with TensorFlow.
     """
     cards = gpus()
     taken: Sequence[str | None]
@@ -114,30 +115,30 @@ def slots(workers: int, need: int = 0) -> list[Slot]:
 
 
 def few_workers(slots: Sequence[Slot], need: int) -> str:
-    """Why there are fewer workers than cores, in a line; empty where there are not.
+    """One line on why there are fewer workers than cores; empty if there are not.
 
     Args:
-        slots: The workers that ``slots(0, need)`` gave.
-        need: Bytes that the largest network to be trained needs.
+        slots: The workers from ``slots(0, need)``.
+        need: Bytes that the largest network needs.
     """
     if any(slot.gpu is not None for slot in slots) or len(slots) >= cores():
         return ""
     return (
-        f"the memory decides the number of workers, {len(slots)} of up to {cores()}: "
+        f"memory limits the number of workers to {len(slots)} of up to {cores()}: "
         f"{free_memory() / 2**30:.1f} GiB are free, and the largest network needs about "
         f"{max(need, PROCESS) / 2**30:.1f} GiB"
     )
 
 
 def check_room(slots: Sequence[Slot], smallest: int) -> None:
-    """Refuse to start where no worker could train even the smallest network.
+    """Refuse to start if no worker can train even the smallest network.
 
     Args:
         slots: The workers.
-        smallest: Bytes that the smallest network to be trained needs; 0 where it is not known.
+        smallest: Bytes that the smallest network needs; 0 if unknown.
 
     Raises:
-        TreinoError: Each would have too little memory.
+        TreinoError: Each worker would have too little memory.
     """
     each = memory(slots)
     if each is None or each >= smallest:
@@ -153,14 +154,14 @@ def check_room(slots: Sequence[Slot], smallest: int) -> None:
 
 
 def _room_at(card: str, need: int, most: int) -> int:
-    """How many workers share a GPU, of at most so many."""
-    if not need or card.startswith("MIG"):  # of a part of a GPU the driver does not say the size
+    """Number of workers that share a GPU, up to ``most``."""
+    if not need or card.startswith("MIG"):  # the driver does not report a partition's size
         return 1
     return max(1, min(AT_A_GPU, most, _free_at(card) // max(GPU_SHARE, need)))
 
 
 def _free_at(card: str) -> int:
-    """Bytes of a GPU that nobody uses; 0 where it does not say."""
+    """Free bytes of a GPU; 0 if it does not report them."""
     query = ("--query-gpu=memory.free", "--format=csv,noheader,nounits", "--id", card)
     sizes = _ask_driver(*query)
     mebibytes = sizes[0] if sizes else ""
@@ -168,7 +169,7 @@ def _free_at(card: str) -> int:
 
 
 def _ask_driver(*arguments: str) -> list[str]:
-    """What NVIDIA's driver says of its GPUs, line by line; nothing where there is none."""
+    """Output lines of NVIDIA's driver tool; empty if there is none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
@@ -177,5 +178,5 @@ def _ask_driver(*arguments: str) -> list[str]:
             [tool, *arguments], capture_output=True, check=True, text=True, timeout=20
         )
     except (OSError, subprocess.SubprocessError):
-        return []  # a driver that does not answer trains nothing
+        return []  # without an answer from the driver, no GPU is used
     return answer.stdout.splitlines()

@@ -1,8 +1,8 @@
-"""What workers are forked with; only the server that forks them imports this.
+"""Modules loaded before workers are forked. Only the fork server imports this module.
 
-An import that does something, therefore: there is no other way to have the server do it. Without
-the garbage collector the many small objects of TensorFlow are made in three quarters of the time;
-frozen, they are never looked through again, and stay memory that all workers share.
+The import has side effects because the server offers no other hook. With the garbage collector off,
+the many small objects of TensorFlow are created in three quarters of the time. Freezing them keeps
+the collector from scanning them again, so all workers keep sharing their memory.
 """
 
 import gc

@@ -1,51 +1,51 @@
-"""Which workers hang: silent for many times as long as their own epochs take."""
+"""Finds workers that hang: silent for many times the duration of their own epochs."""
 
 from dataclasses import dataclass
 
 from search.clock import LONGEST_TURN, Clock
 
-TIMES = 20.0  # an epoch may take this many times as long as the longest before it
-LEAST = 60.0  # seconds; short epochs vary more, and a first step builds the network
+TIMES = 20.0  # an epoch may take this many times the longest one before it
+LEAST = 60.0  # seconds; short epochs vary more, and the first step builds the network
 
 
 @dataclass
 class _Heard:
     at: float
-    suspended: float  # what the clock had not counted by then
+    suspended: float  # suspended seconds by then
     longest: float = 0.0  # seconds of the longest epoch of the job
 
 
 class Watchdog:
-    """Told what is heard of each slot; says which have been silent for too long.
+    """Tracks the messages of each slot, and reports slots that are silent for too long.
 
-    A job is not judged before its first epoch: there is nothing yet to compare it with.
+    A job is not judged before its first epoch, because there is no duration to compare with.
 
     Attributes:
-        clock: What it measures silence by.
+        clock: Clock to measure silence with.
     """
 
     def __init__(
         self, times: float = TIMES, least: float = LEAST, clock: Clock | None = None
     ) -> None:
-        """Wait ``times`` the job's longest epoch, and ``least`` seconds in any case."""
+        """Wait ``times`` the job's longest epoch, but at least ``least`` seconds."""
         self.clock = clock or Clock()
         self._times = times
         self._least = least
         self._heard: dict[int, _Heard] = {}
 
     def started(self, slot: int) -> None:
-        """A job begins in the slot."""
+        """A job starts in the slot."""
         self._heard[slot] = _Heard(self.clock(), self.clock.suspended)
 
     def resumed(self, slot: int, longest: float) -> None:
-        """The slot's job has had epochs before, the longest of so many seconds; 0 for none."""
+        """The slot's job resumes; its longest epoch so far took that many seconds, 0 for none."""
         self._hear(slot, longest)
 
     def epoch_ended(self, slot: int, seconds: float) -> float:
-        """The slot's worker has measured so many seconds for an epoch.
+        """The slot's worker reports an epoch of that many seconds.
 
         Returns:
-            The seconds without those in which it was suspended along with this process.
+            The seconds without those in which the worker and this process were suspended.
         """
         before = self._heard[slot].suspended
         self.clock()
@@ -58,7 +58,7 @@ class Watchdog:
         self._heard.pop(slot, None)
 
     def hung(self) -> dict[int, str]:
-        """The slots that are silent for too long, each with the reason in words."""
+        """The slots that are silent for too long, each with the reason."""
         now = self.clock()
         found = {}
         for slot, heard in self._heard.items():
@@ -66,7 +66,7 @@ class Watchdog:
             limit = max(self._least, self._times * heard.longest)
             if heard.longest and silence > limit:
                 found[slot] = (
-                    f"its worker hung: silent for {silence:.0f} s, and its longest epoch took "
+                    f"its worker hung: silent for {silence:.0f} s, while its longest epoch took "
                     f"{heard.longest:.1f} s"
                 )
         return found

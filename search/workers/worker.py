@@ -1,4 +1,4 @@
-"""What runs in a worker process: jobs in, an epoch's figures out, a verdict back."""
+"""The code of a worker process: it takes a job, sends each epoch's figures, gets a verdict."""
 
 import errno
 import json
@@ -36,42 +36,41 @@ from storage.files import replacing
 
 
 class Channel(Protocol):
-    """This end of the line to the tuner."""
+    """The worker's end of the channel to the tuner."""
 
     def send(self, message: Message, /) -> None:
         """Send a message."""
 
     def recv(self) -> Any:
-        """Wait for the tuner's next word."""
+        """Wait for the tuner's next message."""
 
 
 class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """Sends every epoch's figures to the tuner, and stops the training when the verdict says so.
+    """Sends every epoch's figures to the tuner, and stops the training on its verdict.
 
-    It has to be the last of the callbacks: an epoch that it sends is one whose checkpoint is
-    safe.
+    It has to be the last callback: the checkpoint of an epoch is saved before it is sent.
 
     Attributes:
-        verdict: What the tuner said last.
-        own: How a network of the user's own is trained and loaded, as JSON text.
+        verdict: The tuner's last verdict.
+        own: How a user's own network is trained and loaded, as JSON text.
 
     Args:
-        channel: The line to the tuner.
+        channel: The channel to the tuner.
         run: Name of the training.
-        monitor: The figure that the tuner judges by.
-        epochs: The most epochs the training may take.
+        monitor: The figure to minimize.
+        epochs: Maximum epochs of the training.
 
     Raises:
-        SettingsError: Training reports no figure of that name.
+        SettingsError: Training does not report a figure of that name.
     """
 
     def __init__(
         self, channel: Channel, *, run: str = "", monitor: str = "val_loss", epochs: int
     ) -> None:
         super().__init__()
-        if monitor not in REPORTED:  # peers only warn, and then never prune
+        if monitor not in REPORTED:  # other tools only warn, and then never prune
             raise SettingsError(
-                f"monitor {monitor!r}: training reports no such figure; it reports "
+                f"monitor {monitor!r}: training does not report it; it reports "
                 + ", ".join(REPORTED)
             )
         self.verdict = Verdict.GO_ON
@@ -82,31 +81,31 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         self.own = ""
 
     def built(self, network: keras.Model, own: Mapping[str, Any] | None = None) -> None:
-        """Count the network's weights, to tell the tuner, and note how the user's is trained."""
+        """Record the number of weights, and how the user's network is trained."""
         self._parameters = network.count_params()
         self.own = (
             "" if own is None else json.dumps(own, default=lambda value: type(value).__name__)
         )
 
     def resumed(self, history: tuple[EpochFigures, ...], last: bool) -> None:
-        """Tell the tuner where the training starts.
+        """Report to the tuner where the training starts.
 
         Raises:
-            BrokenOffError: The verdict is not to train now.
+            BrokenOffError: The verdict is to pause or stop.
         """
         self._ask(Resumed(history, last, self._parameters, self.own))
         if self.verdict is not Verdict.GO_ON and not last:
             raise BrokenOffError
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Leave a line in the worker's log: what it was at, should it die."""
+        """Log the current epoch, in case the worker dies."""
         print(f"{self._run}: epoch {epoch + 1}", flush=True)  # noqa: T201
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Send the figures, wait for the verdict, act on it."""
+        """Send the figures, wait for the verdict, and follow it."""
         figures = EpochFigures(**(logs or {}))
         last = self.model.stop_training or figures.epoch >= self._epochs
-        print(f"{self._run}: epoch {figures.epoch} is safe", flush=True)  # noqa: T201
+        print(f"{self._run}: epoch {figures.epoch} is saved", flush=True)  # noqa: T201
         self._ask(EpochDone(figures, last))
         if self.verdict is not Verdict.GO_ON:
             self.model.stop_training = True
@@ -117,14 +116,14 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 
 
 class TooLargeError(Exception):
-    """The network has more weights than it may; the message says how many."""
+    """The network has more weights than allowed; the message has the number."""
 
 
 class BrokenOffError(Exception):
-    """The tuner's verdict, before the first epoch of a job, was not to train it now."""
+    """The verdict before the first epoch of a job was to pause or stop."""
 
 
-# A disk that is full, or files that cannot be used: no fault of the training's.
+# A full disk or unusable files: not the training's fault.
 _OF_THE_SYSTEM = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE),
     *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
@@ -132,7 +131,7 @@ _OF_THE_SYSTEM = {
 
 
 def serve(channel: Connection, threads: int) -> None:
-    """Train the jobs that come over ``channel`` until its other end is closed."""
+    """Train jobs from ``channel`` until its other end is closed."""
     environment.restore_keras_home()
     training.prepare_process(threads)
     while True:
@@ -145,7 +144,7 @@ def serve(channel: Connection, threads: int) -> None:
 
 
 def work(job: Job, channel: Channel) -> End:
-    """Train one job to its end, whatever that is."""
+    """Train one job; return how it ended."""
     try:
         return _train(job, channel)
     except callbacks.DivergedError as error:
@@ -160,14 +159,14 @@ def work(job: Job, channel: Channel) -> End:
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         return Failed("memory", f"out of memory: {cause(error)}")
     except (BrokenPipeError, ConnectionResetError):
-        raise  # the tuner is gone: so are we
+        raise  # the tuner is gone
     except OSError as error:
         traceback.print_exc()
         if error.errno not in _OF_THE_SYSTEM:
             return Failed("error", _reason(error, job))
         where = f"{error.filename}: " if error.filename else ""
         return Failed("surroundings", f"{where}{error.strerror or cause(error)}")
-    except Exception as error:  # noqa: BLE001 - whatever breaks a training is the trial's end, not ours
+    except Exception as error:  # noqa: BLE001 - any exception ends the trial, not the worker
         traceback.print_exc()  # into the worker's log
         return Failed("error", _reason(error, job))
 
@@ -179,7 +178,9 @@ def _train(job: Job, channel: Channel) -> End:
     def built(network: keras.Model, own: Mapping[str, Any] | None) -> None:
         count = network.count_params()
         if count > (job.max_parameters or count):
-            raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
+            raise TooLargeError(
+                f"{count:,} parameters, more than the limit of {job.max_parameters:,}"
+            )
         pruning.built(network, own)
 
     try:
@@ -207,7 +208,7 @@ def _train(job: Job, channel: Channel) -> End:
         return Done()
     with replacing(job.hand_over) as path:
         trained.model.save(path)
-    # What is handed over is what is tested: the file, as anyone will load it.
+    # Test the delivered file itself, as users will load it.
     model = keras.saving.load_model(job.hand_over, safe_mode=True)
     result = training.evaluate(model, data.test)
     confusion = tuple(tuple(int(n) for n in row) for row in result.confusion)
@@ -224,7 +225,7 @@ def _train(job: Job, channel: Channel) -> End:
 
 
 def _reason(error: Exception, job: Job) -> str:
-    """What broke a training, in one line; with the user's lines where they are in it."""
+    """The reason a training failed, in one line, with the user's lines if involved."""
     if not isinstance(job.model, OwnSpec):
         return cause(error)
     place = Path(job.model.code.rpartition(":")[0])

@@ -118,7 +118,7 @@ def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(own: Place)
     assert spec["training"]["early_stopping"] == {"patience": 10}
     assert spec["training"]["reduce_lr"] == {"factor": 0.1, "patience": 5, "min_lr": 1e-6}
     again = own.run("retrain-best", "--epochs", "3")
-    assert "trained already" in again
+    assert "already trained" in again
     assert "epoch 1/3" not in again
     assert re.search(
         r"test accuracy [\d.]+ \(95 % interval [\d.]+ to [\d.]+, 6 images\); model, card", again
@@ -262,14 +262,14 @@ def test_out_of_time_then_killed_then_continued_ends_as_if_undisturbed(
     out = fresh.search(*FINISHED, "--timeout", "0.5")
     assert "2 paused trials" in out
     process = fresh.start("search", "--data", "images", *FINISHED)
-    read_until(process, "taking up 2 unfinished trials")
+    read_until(process, "resuming 2 unfinished trials")
     read_until(process, ": epoch 2/2")
     process.kill()
     process.communicate(timeout=60)
     before = {trial.number: trial.intermediate_values for trial in fresh.trials}
     assert sum(map(len, before.values())) >= 3
     out = fresh.search(*FINISHED, "--timeout", "500")
-    assert "taking up " in out
+    assert "resuming " in out
     for number, values in before.items():
         assert values.items() <= fresh.trials[number].intermediate_values.items()
 
@@ -282,7 +282,7 @@ def test_out_of_time_then_killed_then_continued_ends_as_if_undisturbed(
 def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> None:
     fresh.search(*SMALL, "--trials", "1", "--max-params", "1", code=1)
     said = fresh.run("retrain-best", code=1)
-    assert "has no complete trial to retrain: continue the search first (make search)" in said
+    assert "has no complete trial to retrain: resume the search first (make search)" in said
 
 
 @pytest.mark.parametrize(

@@ -166,10 +166,10 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (None, "no spec.json beside .*: it says the classes"),
-        ("{", "does not say classes and input_shape"),
-        ("[]", "does not say classes and input_shape"),
-        (json.dumps({"data": {"classes": CLASSES}}), "does not say .*input_shape"),
+        (None, "no spec.json beside .*: it has the classes"),
+        ("{", "has no valid classes and input_shape"),
+        ("[]", "has no valid classes and input_shape"),
+        (json.dumps({"data": {"classes": CLASSES}}), "has no valid .*input_shape"),
         (json.dumps({"data": SPEC["data"] | {"classes": ["a", "b"]}}), "do not belong together"),
         (json.dumps({"data": SPEC["data"] | {"input_shape": [16, 16, 3]}}), "not belong together"),
     ],

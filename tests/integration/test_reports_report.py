@@ -121,7 +121,7 @@ def test_an_empty_study_says_so(place: Workspace) -> None:
     said = words(path)
     assert path == Path("var/empty/report/report.html")
     assert "0 trials; 0 epochs" in said
-    assert "No trial was begun yet" in said
+    assert "No trial has started yet" in said
     assert "treino search --data cifar10 --study empty" in said
     assert figures(path) == set()
 
@@ -142,12 +142,12 @@ def test_a_running_study_says_that_it_is_and_when_it_was_looked_at(place: Worksp
     studies.add(place, study, space, [COMPLETE, PRUNED, RUNNING, RUNNING], params=FEW)
     said = words(report.write(place, study))
     assert "2 paused" in said
-    assert "no search is at work on it" in said
-    assert "Were the documents right?" not in said  # nothing tells of the claims
-    assert "Nothing was retrained and tested yet; make retrain-best" in said
+    assert "no search is running" in said
+    assert "Claims of the documents" not in said  # nothing tells of the claims
+    assert "No trial is retrained and tested yet: make retrain-best" in said
     with StudyLease(place.storage.engine, "running"):
         said = words(report.write(place, study))
-    assert "a search is at work on it" in said
+    assert "a search is running" in said
     assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d", said)
     # After 5 epochs of 20 a trial trains; after 7, which is a rung, it waits.
     assert "1 running" in said
@@ -160,7 +160,10 @@ def test_a_full_study_has_it_all(full: Full) -> None:
     for figure in (f"{full.test_accuracy:.4f}", "0.8439", "0.7998", "8 complete", "15 pruned"):
         assert figure in said
     assert f"treino retrain-best --study {shlex.quote(NASTY)} --epochs 100" in said
-    assert re.search(r"accuracy is 0\.\d+ \(95 % interval 0\.\d+ to 0\.\d+, \d,\d+ images\)", said)
+    assert re.search(
+        r"accuracy on the test images is 0\.\d+ \(95 % interval 0\.\d+ to 0\.\d+, \d,\d+ images\)",
+        said,
+    )
     assert re.search(r"922,314 parameters, 30 epochs; 95 % interval 0\.\d+ to 0\.\d+", said)
     assert "f1a9e7" in said
     assert "pruned by median after epoch" in said
@@ -201,7 +204,7 @@ def test_advice_rests_on_the_study(place: Workspace) -> None:
     assert "make baseline RUN=run-10 DATA=cifar10" in said.values()
     studies.hand_over(place, study, space)
     said = {piece.text: piece.command for piece in advice(look(place, study))}
-    assert any(text.startswith("The model handed over comes from trial 0") for text in said)
+    assert any(text.startswith("The delivered model is from trial 0") for text in said)
 
 
 def test_the_page_goes_where_it_is_told(
@@ -252,7 +255,7 @@ def test_the_command_writes_it_and_says_where(
 
 def test_the_claims_are_there_once_anything_tells_of_them(full: Full) -> None:
     said = words(full.path)
-    assert "Were the documents right?" in said
+    assert "Claims of the documents" in said
     assert "The larger the batch, the more the network stagnates. Supported." in said
     assert said.count("Measured: ") == len(CLAIMS)
     assert {f"claim-{claim.name}" for claim in CLAIMS} <= figures(full.path)

@@ -65,13 +65,17 @@ def test_written_and_read(tmp_path: Path) -> None:
     [
         ('"format": 1', '"format": 2', "format"),
         ('"format": 1,', '"shape": 1,', "shape"),
-        ('"epochs": 6', '"epochs": 2', "expected at most 2 epochs of trial 0"),
+        ('"epochs": 6', '"epochs": 2', "expected at most 2 epochs for trial 0"),
         ('"epochs": 6', '"epochs": "6"', "epochs"),
         ('"blocks": 2', '"blocks": 9', "in their ranges"),
         ('"kind": "sgd"', '"kind": "lion"', "not in"),
         ('"kind": "sgd"', '"sort": "sgd"', "in their ranges"),
         ('"IntDistribution"', '"ListDistribution"', "as Optuna writes them"),
-        ('"val_loss": [', '"val_loss": [1.0, ', "expected as many losses as accuracies of trial 0"),
+        (
+            '"val_loss": [',
+            '"val_loss": [1.0, ',
+            "expected as many losses as accuracies for trial 0",
+        ),
         ('"val_loss": [', '"val_loss": [NaN, ', "finite"),
         ('"configurations": [', '"configurations": ', "JSON"),
     ],
@@ -81,7 +85,7 @@ def test_another_file_is_one_line(tmp_path: Path, old: str, new: str, said: str)
     assert old in text
     file = tmp_path / "curves.json"
     file.write_text(text.replace(old, new))
-    with pytest.raises(TreinoError, match=r"is no file of curves") as error:
+    with pytest.raises(TreinoError, match=r"is not a curves file") as error:
         curves.read(file)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
@@ -93,7 +97,7 @@ def test_no_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(TreinoError, match="Is a directory"):
         curves.read(tmp_path)
     (tmp_path / "bytes").write_bytes(bytes(range(256)))
-    with pytest.raises(TreinoError, match="is no file of curves"):
+    with pytest.raises(TreinoError, match="is not a curves file"):
         curves.read(tmp_path / "bytes")
 
 
@@ -173,12 +177,12 @@ def test_a_short_curve_goes_on_as_it_ended() -> None:
 
 def test_a_table_too_small_or_too_even_is_refused() -> None:
     check(TABLE, "mine")
-    with pytest.raises(TreinoError, match=f"9 whole trainings; a replay needs {LEAST}"):
+    with pytest.raises(TreinoError, match=f"9 full trainings; a replay needs at least {LEAST}"):
         check(made(TABLE.configurations[:9]), "mine")
-    with pytest.raises(TreinoError, match="as good as the best"):
+    with pytest.raises(TreinoError, match="equal the best one"):
         check(made(TABLE.configurations[1:2] * 20), "mine")
     lost = Curve(trial=0, params=params(0), val_loss=(), val_accuracy=(), diverged=True)
-    with pytest.raises(TreinoError, match="as good as the best, or none is"):
+    with pytest.raises(TreinoError, match="equal the best one"):
         check(made((*TABLE.configurations[:9], *[lost] * 20)), "mine")
 
 
@@ -238,7 +242,8 @@ def test_a_recording_broken_off_and_continued_ends_in_the_same_file(tmp_path: Pa
     assert found.data.startswith("images (30 images) ")
     said = place.run("replay", code=1)
     assert (
-        f"study 'images-curves' has the curves of 2 whole trainings; a replay needs {LEAST}" in said
+        f"study 'images-curves' has the curves of 2 full trainings; a replay needs at least {LEAST}"
+        in said
     )
 
 
@@ -256,4 +261,4 @@ def test_replay_on_files_of_curves(tmp_path: Path) -> None:
     assert "expected only one of them" in place.run(*arguments, "--lcbench", "x", code=2)
     assert "--tasks" in place.run(*arguments, "--tasks", "3945", code=2)
     (tmp_path / "b.json").write_text("{}")
-    assert "b.json is no file of curves" in place.run(*arguments, "--curves", "b.json", code=1)
+    assert "b.json is not a curves file" in place.run(*arguments, "--curves", "b.json", code=1)

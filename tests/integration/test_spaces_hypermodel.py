@@ -116,7 +116,7 @@ def test_what_a_function_asks_for_is_found_in_a_process_of_its_own(tmp_path: Pat
     ("body", "error", "said"),
     [
         ("1 / 0", SettingsError, "net.py:2 in build: 1 / 0: ZeroDivisionError: division by zero"),
-        ("import os; os._exit(3)", Exception, "the process that tried it died (exit code 3)"),
+        ("import os; os._exit(3)", Exception, "the process that ran it died (exit code 3)"),
         ("trial.suggest_int('n', 3, 1)", SettingsError, "ValueError: 'n': low 3 is more than high"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_batch_size_that_is_none_is_refused() -> None:
         own(batch_size=Choice(choices=(32, 0)))
     with pytest.raises(SettingsError, match=r"batch_size 16.0: Input should be a valid integer"):
         own(batch_size=Real(low=16, high=32))
-    with pytest.raises(SettingsError, match="it asks its trial for nothing to search"):
+    with pytest.raises(SettingsError, match="suggests no parameters"):
         own()
 
 

@@ -132,7 +132,8 @@ def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
     other.search(bowl, **search)
     decisions = [d for trial in other.trials for d in trial.user_attrs.get("decisions", [])]
     assert (
-        "after epoch 2: trained on, expected to do well by what was recorded on digits" in decisions
+        "after epoch 2: continued, expected to do well by the curves recorded on digits"
+        in decisions
     )
     backend = SimulatedBackend(1, interrupting(after))
     lab.search(bowl, **search, backend=backend)
@@ -248,7 +249,7 @@ def test_a_worker_that_dies_costs_the_trial_nothing(lab: Lab) -> None:
     assert outcome.states == {"complete": 1}
     assert lab.trials[0].user_attrs["worker deaths"]["after epoch"] == 2
     assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
-    assert any("going on from its last epoch" in line for line in lab.said.lines)
+    assert any("resuming from its last epoch" in line for line in lab.said.lines)
 
 
 def test_a_trial_that_kills_its_worker_three_times_has_failed(lab: Lab) -> None:
@@ -385,7 +386,7 @@ def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> Non
         assert lab.epochs[f"trial-{trial.number:05d}"] == list(trial.intermediate_values)
         if trial.state is TrialState.COMPLETE:
             assert trial.value == value
-            assert trial.user_attrs["decisions"][-1].startswith("after epoch 3: trained on, expec")
+            assert trial.user_attrs["decisions"][-1].startswith("after epoch 3: continued, expec")
         else:
             assert list(trial.intermediate_values) == [1, 2, 3]
             assert trial.user_attrs["decisions"][0].startswith("after epoch 3: paused, rank ")
@@ -429,7 +430,7 @@ def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -
     assert outcome.epochs == 20
     assert "paused" not in outcome.states
     reasons = {t.user_attrs["reason"] for t in lab.trials if t.state is TrialState.PRUNED}
-    assert "the budget of 20 epochs was used up" in reasons
+    assert "the budget of 20 epochs is used up" in reasons
     assert lab.said.last is not None
     assert (lab.said.last.done, lab.said.last.total, lab.said.last.what) == (20, 20, "epochs")
     assert lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote").epochs == 0

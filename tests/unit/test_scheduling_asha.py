@@ -220,7 +220,7 @@ def test_only_a_third_may_go_on_when_the_search_draws_to_its_end() -> None:
 def test_why_a_trial_was_left() -> None:
     seen = [trial(0, (0.9, 0.8, 0.7)), trial(1, (0.5,) * 9, "over"), trial(2, (0.6,) * 9, "over")]
     assert why_left(seen, seen[0], (3, 9)) == (
-        "not promoted beyond epoch 3 of 9: 0.7000, rank 3 of 3 there; 2 went on, with up to "
+        "not promoted beyond epoch 3 of 9: 0.7000, rank 3 of 3 there; 2 continued, with up to "
         "0.6000; 6 epochs saved"
     )
     alone = [trial(0, (0.9, 0.8, 0.7))]

@@ -109,11 +109,11 @@ def test_a_file_of_ones_own_is_taken_and_one_of_another_space_refused(tmp_path: 
     curves.write(turned, tmp_path / "mine.json")
     mine = at_end(prior_of(str(tmp_path / "mine.json"), SPACE), MAX_OBSERVATIONS)
     assert np.corrcoef(mine, at_end(prior_of("auto", SPACE), MAX_OBSERVATIONS))[0, 1] < -0.3
-    with pytest.raises(SettingsError, match="same choices; others are blocks, last_filters"):
+    with pytest.raises(SettingsError, match="same choices; these differ: blocks, last_filters"):
         prior_of(str(tmp_path / "mine.json"), {"rate": FloatDistribution(0, 1)})
     few = turned.model_copy(update={"configurations": turned.configurations[:9]})
     curves.write(few, tmp_path / "few.json")
-    with pytest.raises(SettingsError, match="has 9, of 20"):
+    with pytest.raises(SettingsError, match="has 9 with 20"):
         prior_of(str(tmp_path / "few.json"), SPACE)
     with pytest.raises(TreinoError, match="No such file"):
         prior_of(str(tmp_path / "none.json"), SPACE)

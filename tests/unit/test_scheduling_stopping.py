@@ -27,7 +27,7 @@ def test_a_search_without_gain_is_flat() -> None:
     assert still.flat
     assert not falling.flat
     assert str(falling) == (
-        "another hour, about 20 epochs: 0.5000 to about 0.2500, going by the last 17"
+        "another hour, about 20 epochs: 0.5000 to about 0.2500, based on the last 17"
     )
 
 

@@ -63,7 +63,10 @@ def test_ranges_that_are_the_built_in_ones_are_the_built_in_space(tmp_path: Path
         ("[range]", "unknown 'range'; expected space = … and"),
         ('space = "mine"', "space 'mine': expected documents"),
         ("ranges = 3", "expected a table"),
-        ("[ranges]\nmomentum = 0.9", "no parameter 'momentum'; there are blocks, last_filters"),
+        (
+            "[ranges]\nmomentum = 0.9",
+            "unknown parameter 'momentum'; expected one of blocks, last_filters",
+        ),
         ("[ranges]\nblocks = 2.5", "blocks: expected { low = …, high = … } or a whole number, not"),
         ("[ranges]\nblocks = { least = 2 }", "blocks: expected low and high, not 'least'"),
         ("[ranges]\nblocks = { low = 4, high = 3 }", "blocks: low 4 is more than high 3"),

@@ -41,7 +41,7 @@ def test_a_slot_is_hung_when_it_is_silent_many_times_its_longest_epoch() -> None
     assert set(time.passes(0.25)) == {1}  # the least time counts for short epochs
     assert set(time.passes(15.75)) == {1}
     hung = time.passes(0.25)
-    assert "silent for 20 s, and its longest epoch took 2.0 s" in hung[0]
+    assert "silent for 20 s, while its longest epoch took 2.0 s" in hung[0]
 
 
 def test_nothing_is_said_of_a_job_before_its_first_epoch_or_after_its_end() -> None:

@@ -1,13 +1,13 @@
-"""The peers that treino is measured against, as strategies for replays: driven as they are.
+"""Peers: other strategies that replays compare treino with, run unmodified.
 
-    from elsewhere      Optuna's own combinations, KerasTuner's oracles, Syne Tune's schedulers
-    from the literature random search, a few epochs and then the best in full
+    other projects      Optuna's own combinations, KerasTuner's oracles, Syne Tune's schedulers
+    literature          random search, a few epochs and then the best in full
     rivals              pause and promote by rank on fixed rungs
 
-Left out, because they compute with PyTorch, which is larger than all the rest together: Optuna's
-GPSampler, NePS (neural-pipeline-search 0.17) and Syne Tune's BoTorch searcher; ASHACQR of Syne Tune
-fails at its import without the extra that brings it. Left out, because the last release that has
-them (Syne Tune 0.13) needs a NumPy below 1.27, and treino one from 2.2 on: Syne Tune's MOBSTER,
+Not included, because they need PyTorch, which is larger than all other dependencies together:
+Optuna's GPSampler, NePS (neural-pipeline-search 0.17) and Syne Tune's BoTorch searcher; ASHACQR of
+Syne Tune fails to import without the extra that installs it. Not included, because their last
+release (Syne Tune 0.13) needs NumPy below 1.27, and treino needs 2.2 or later: Syne Tune's MOBSTER,
 HyperTune and DyHPO.
 """
 
@@ -31,7 +31,7 @@ GROUPS: Mapping[str, Mapping[str, Maker]] = {
     "all": {**STRATEGIES, **PEERS},
 }
 
-# Packages that are no requirement of treino: the first part of their strategies' names.
+# Optional packages, by the first part of their strategies' names.
 EXTRAS = {"kerastuner": ("keras_tuner", "keras-tuner"), "synetune": ("syne_tune", "syne-tune")}
 
 
@@ -39,8 +39,8 @@ def chosen(names: str) -> dict[str, Maker]:
     """Strategies by their names or those of GROUPS, separated by commas.
 
     Raises:
-        SettingsError: There is no such strategy.
-        TreinoError: A package that one of them needs is not installed.
+        SettingsError: A strategy does not exist.
+        TreinoError: A package that a strategy needs is not installed.
     """
     found: dict[str, Maker] = {}
     for name in names.split(","):

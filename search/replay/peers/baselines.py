@@ -1,4 +1,4 @@
-"""Baselines of the literature, and pause and promote on fixed rungs: what needs no package."""
+"""Peers that need no package: baselines from the literature, pause and promote on fixed rungs."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -15,15 +15,15 @@ from search.spaces.unit_cube import UnitCube
 class ThenBest:
     """Half the budget on short runs of random configurations, then the best of them in full.
 
-    The best goes on from where its short run ended, then the second best, and so on. A strong
-    baseline: Egele et al., Is One Epoch All You Need For Multi-Fidelity Hyperparameter
+    The best one resumes from its short run, then the second best, and so on. A strong baseline:
+    Egele et al., Is One Epoch All You Need For Multi-Fidelity Hyperparameter
     Optimization?, 2023, arXiv 2307.15422.
     """
 
     knows_budget = True
 
     def __init__(self, task: Task, seed: int, budget: int, short: int) -> None:
-        """Short runs of ``short`` epochs; ``budget`` epochs in all."""
+        """Short runs of ``short`` epochs; ``budget`` epochs in total."""
         count = max(budget // 2 // short, 1)
         coordinates = UnitCube(task.distributions)
         points = coordinates.uniform(count, np.random.default_rng(seed))
@@ -34,7 +34,7 @@ class ThenBest:
         self._ranking: list[int] | None = None
 
     def work(self) -> ReplayJob | None:
-        """The next short run; once all of them have ended, the best that was not taken yet."""
+        """The next short run; then the best configuration that has not resumed yet."""
         if self._begun < len(self._configs):
             self._begun += 1
             return ReplayJob(self._begun - 1, self._configs[self._begun - 1])
@@ -68,7 +68,7 @@ def _fixed_rungs(first: int, sampler: str, task: Task, seed: int, *_: int) -> St
     return Promoting(chooser, steps)
 
 
-# The rungs in the names are those of 52 epochs.
+# The rungs in the names are for 52 epochs.
 STRATEGIES: Mapping[str, Maker] = {
     "one-epoch-then-best": partial(_then_best, 1),
     "three-epochs-then-best": partial(_then_best, 3),

@@ -1,9 +1,10 @@
-"""KerasTuner's Hyperband and BayesianOptimization, driven at their oracles without a training.
+"""KerasTuner's Hyperband and BayesianOptimization, driven through their oracles without training.
 
-What its tuner does is done here: it asks the oracle for a trial, trains it as far as the trial
-says, and gives back the best loss of those epochs. A trial that Hyperband promotes names the one
-before, whose checkpoint it goes on from: here, the same configuration trained on. The parameters of
-both have KerasTuner's defaults, but that Hyperband repeats its brackets until the budget is spent.
+This module replaces KerasTuner's tuner: it asks the oracle for a trial, trains it up to the epoch
+that the trial names, and returns the best loss of those epochs. A trial that Hyperband promotes
+names its predecessor and resumes from that checkpoint: here, the same configuration continues. Both
+have KerasTuner's default parameters, except that Hyperband repeats its brackets until the budget is
+spent.
 """
 
 import math
@@ -31,7 +32,7 @@ LOSS = "val_loss"
 
 @dataclass
 class _Running:
-    """A trial that a worker trains, as KerasTuner's tuner of that name."""
+    """A trial that a worker trains, with the name of its KerasTuner tuner."""
 
     trial: Any
     tuner: str
@@ -40,7 +41,7 @@ class _Running:
 
 
 class Oracle:
-    """An oracle of KerasTuner; each worker is a tuner of its own, as in distributed tuning."""
+    """An oracle of KerasTuner; each worker is a separate tuner, as in distributed tuning."""
 
     knows_budget = False
 
@@ -48,21 +49,21 @@ class Oracle:
         self._distributions = task.distributions
         self._epochs = task.epochs
         self._oracle = oracle
-        # An oracle saves itself with every trial; its folder goes when it goes.
+        # An oracle saves itself with every trial; its folder is deleted with it.
         folder = tempfile.mkdtemp(prefix="treino-replay-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        oracle._set_project_dir(folder, "oracle")  # noqa: SLF001 - its tuner's part
+        oracle._set_project_dir(folder, "oracle")  # noqa: SLF001 - done by KerasTuner's tuner
         oracle.verbose = 0
-        self._tuners: list[str] = []  # that have nothing to do
-        self._configs: dict[str, int] = {}  # by the trials that trained them
+        self._tuners: list[str] = []  # idle tuners
+        self._configs: dict[str, int] = {}  # by trial
         self._params: list[Params] = []
         self._running: dict[int, _Running] = {}
 
     def work(self) -> ReplayJob | None:
-        """Create a trial, or take a promoted one's configuration further."""
+        """Create a trial, or resume a promoted trial's configuration."""
         tuner = self._tuners.pop() if self._tuners else f"tuner{len(self._running)}"
         trial = self._oracle.create_trial(tuner)
-        if trial.status != "RUNNING":  # it waits for others, or has nothing left
+        if trial.status != "RUNNING":  # it waits for other trials, or has none left
             self._tuners.append(tuner)
             return None
         values = trial.hyperparameters.values
@@ -123,7 +124,7 @@ def _value(distribution: BaseDistribution, value: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[distribution.choices.index(value)]  # True comes back as 1
     assert isinstance(distribution, IntDistribution | FloatDistribution)
-    # BayesianOptimization goes one beyond the end of a whole number's logarithmic range.
+    # BayesianOptimization exceeds an integer's logarithmic range by one.
     return min(value, distribution.high)
 
 

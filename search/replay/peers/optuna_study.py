@@ -1,8 +1,8 @@
 """Optuna's own combinations of sampler and pruner, through ask, report, should_prune and tell.
 
-A trial is one configuration, trained until the pruner ends it or in full; what is pruned is never
-taken up again. Samplers and pruners have Optuna's defaults, but that the pruners which need a
-smallest and a largest number of epochs get the first epoch and the task's last.
+A trial is one configuration, trained in full or until it is pruned. Pruned trials never resume.
+Samplers and pruners have Optuna's defaults, except that pruners that need a minimum and a maximum
+number of epochs get the first epoch and the task's last.
 """
 
 import math

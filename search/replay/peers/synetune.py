@@ -1,8 +1,8 @@
 """Syne Tune's multi-fidelity schedulers, through suggest, on_trial_add and on_trial_result.
 
-Those of release 0.16 that learn from unfinished trainings: asynchronous successive halving, which
-stops and never takes up again, with configurations drawn at random, by kernel densities (BOHB) or
-by density ratios (BORE). All with its defaults.
+The schedulers of release 0.16 that learn from unfinished trainings: asynchronous successive halving
+that stops trials and never resumes them, with configurations drawn at random, by kernel densities
+(BOHB) or by density ratios (BORE). All have Syne Tune's defaults.
 """
 
 import datetime
@@ -34,11 +34,11 @@ class Scheduler:
         self._trials: list[Any] = []
 
     def work(self) -> ReplayJob | None:
-        """Have a trial suggested."""
+        """Ask for a trial."""
         from syne_tune.backend.trial_status import Trial
 
         number = len(self._trials)
-        # Its random searcher draws from NumPy's global state, whatever seed it was given.
+        # Its random searcher draws from NumPy's global state and ignores its seed.
         np.random.seed(trial_seed(self._seed, number))  # noqa: NPY002
         suggestion = self._scheduler.suggest()
         if suggestion is None:
@@ -76,7 +76,7 @@ def _domain(distribution: BaseDistribution) -> Any:
 def _make(name: str, task: Task, seed: int, *_: int) -> Strategy:
     from syne_tune.optimizer import baselines
 
-    logging.getLogger("syne_tune").setLevel(logging.ERROR)  # it warns of its own arguments
+    logging.getLogger("syne_tune").setLevel(logging.ERROR)  # it warns about its own arguments
     scheduler = getattr(baselines, name)(
         config_space={name: _domain(d) for name, d in task.distributions.items()},
         metric="loss",

@@ -1,1 +1,1 @@
-"""Where workers run: processes of this machine today, a cluster when one is not enough."""
+"""Backends: where workers run. Local processes, or simulated workers."""

@@ -1,4 +1,4 @@
-"""What the tuner asks of wherever its workers run."""
+"""The interface between the tuner and a backend."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -10,30 +10,30 @@ B = TypeVar("B", bound="Backend")
 
 
 class Backend(ABC):
-    """A number of slots, each of which trains one job at a time.
+    """A set of slots, each of which trains one job at a time.
 
-    Guarantees, whatever the implementation:
+    Every implementation guarantees:
 
     - Messages of one slot arrive in the order they were sent, none twice; slots are independent.
     - Every job started ends with exactly one of Done, Paused, Stopped and Failed, even when its
       process or machine is gone: then with Failed of kind ``died``, noticed within a second. The
-      slot is then free, and can be given another job at once.
-    - A Resumed or EpochDone is followed by nothing until it was answered.
-    - Used from one thread; owned by the tuner, which closes it.
+      slot is then free for another job.
+    - After a Resumed or EpochDone no message follows until it is answered.
+    - It is used from one thread. The tuner owns it and closes it.
     """
 
     @property
     @abstractmethod
     def slots(self) -> int:
-        """How many jobs can train at the same time."""
+        """Number of jobs that can train at the same time."""
 
     @abstractmethod
     def start(self, slot: int, job: Job) -> None:
-        """Give a free slot a job. Does not wait for it."""
+        """Start a job in a free slot, without waiting for it."""
 
     @abstractmethod
     def wait(self, timeout: float) -> list[tuple[int, Message]]:
-        """Messages that have come, with their slots; waits up to ``timeout`` seconds for one."""
+        """Return messages with their slots; wait up to ``timeout`` seconds for the first."""
 
     @abstractmethod
     def answer(self, slot: int, verdict: Verdict) -> None:
@@ -41,11 +41,11 @@ class Backend(ABC):
 
     @abstractmethod
     def kill(self, slot: int, reason: str) -> None:
-        """Break the slot's job off without waiting for it; it ends with Failed ``died``."""
+        """Kill the slot's job without waiting; it ends with Failed ``died``."""
 
     @abstractmethod
     def close(self) -> None:
-        """End every worker, at once. Jobs under way keep the epochs in their checkpoints."""
+        """End every worker at once. Running jobs keep the epochs in their checkpoints."""
 
     def __enter__(self: B) -> B:
         return self

@@ -1,4 +1,4 @@
-"""Workers as processes of this machine."""
+"""The local backend: workers are processes of this machine."""
 
 import importlib
 import multiprocessing
@@ -17,13 +17,13 @@ from search import processes
 from search.protocol import Done, End, Failed, Job, Message, Paused, Stopped, Verdict
 from search.workers.backends.base import Backend
 
-GROWTH = 1.3  # a worker is replaced when its memory is this many times what its first job left
-MOST_LOG = 2**20  # bytes that a log may have when a worker starts to write to it
+GROWTH = 1.3  # a worker is replaced when its memory is this many times that after its first job
+MOST_LOG = 2**20  # most bytes of a log before a worker starts a new one
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What one worker may use.
+    """Resources of one worker.
 
     Attributes:
         threads: Processor threads.
@@ -46,27 +46,27 @@ class _Worker:
 
 
 class LocalBackend(Backend):
-    """A process a slot, started with the slot's first job and kept for the next ones.
+    """One process per slot, started with the slot's first job and kept for the next ones.
 
-    A process trains many jobs; it is replaced when its memory has grown, because repeated models in
-    one process leak.
+    A process trains many jobs. It is replaced when its memory has grown, because training several
+    models in one process leaks memory.
     """
 
     def __init__(self, slots: list[Slot], logs: Path) -> None:
-        """Prepare ``slots``; what workers print goes to files in ``logs``, one a slot."""
+        """Prepare ``slots``; worker output goes to files in ``logs``, one per slot."""
         self._slots = slots
         self._logs = logs
         self._workers: dict[int, _Worker] = {}
-        if any(slot.gpu is None for slot in slots):  # else nothing would be forked
+        if any(slot.gpu is None for slot in slots):  # with GPUs only, nothing is forked
             processes.preload()
 
     @property
     def slots(self) -> int:
-        """How many jobs can train at the same time."""
+        """Number of jobs that can train at the same time."""
         return len(self._slots)
 
     def start(self, slot: int, job: Job) -> None:
-        """Give a free slot a job, in a fresh process where there is none or it has grown."""
+        """Start a job in a free slot, in a new process if there is none or it has grown."""
         worker = self._workers.get(slot)
         if worker is not None and (not worker.process.is_alive() or self._has_grown(worker)):
             self._end(slot)
@@ -76,11 +76,11 @@ class LocalBackend(Backend):
         if worker.job is not None:
             raise RuntimeError(f"slot {slot} is busy with {worker.job.run}")
         worker.job = job
-        with suppress(OSError):  # it died just now: wait() sees that, and says so
+        with suppress(OSError):  # it died just now: wait() reports that
             worker.channel.send(job)
 
     def wait(self, timeout: float) -> list[tuple[int, Message]]:
-        """Messages that have come, with their slots."""
+        """Return messages with their slots."""
         busy = {slot: worker for slot, worker in self._workers.items() if worker.job is not None}
         handles = [handle for w in busy.values() for handle in (w.channel, w.process.sentinel)]
         ready = set(wait(handles, timeout))
@@ -116,17 +116,17 @@ class LocalBackend(Backend):
             name=f"treino worker {slot}",
             afresh=self._slots[slot].gpu is not None,
         )
-        theirs.close()  # so that a dead worker reads as an end of file
+        theirs.close()  # so that a dead worker shows up as end of file
         return _Worker(process, ours)
 
     def _receive(self, slot: int, worker: _Worker) -> Message:
-        """The worker's next message; its death is one."""
+        """The worker's next message, or Failed if it died."""
         message: Message
         if not worker.channel.poll() and (pid := worker.process.pid):
             # Said to be dead, it would have closed its end: the server that watched it has died.
             os.kill(pid, signal.SIGKILL)
         try:
-            # What a dead worker had sent before it died is still in the channel, and comes first.
+            # Messages sent before its death are still in the channel, and come first.
             message = worker.channel.recv()
         except (EOFError, OSError):
             worker.process.join()
@@ -167,17 +167,17 @@ def _memory(process: BaseProcess) -> int:
 
 
 def _worker_process(channel: Connection, slot: Slot, log: Path, left_out: tuple[str, ...]) -> None:
-    """What runs in a worker process: set it up, then train jobs until the tuner is gone."""
+    """Main function of a worker process: set it up, then train jobs until the tuner is gone."""
     processes.leave_with_parent()
     with suppress(OSError):
         if log.is_file() and log.stat().st_size > MOST_LOG:
-            log.replace(log.with_suffix(".old.log"))  # one is kept, for what went wrong just now
+            log.replace(log.with_suffix(".old.log"))  # keep one old log for diagnosis
     processes.print_to(log, append=True)
     if left_out:
-        print("not used from the environment:", *left_out, flush=True)  # noqa: T201
-    # Before TensorFlow is imported: afterwards it does not look.
+        print("ignored environment variables:", *left_out, flush=True)  # noqa: T201
+    # Before TensorFlow is imported: it reads the environment only then.
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts them
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbering of nvidia-smi
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
-    # By its name: it imports TensorFlow, which no module that the tuner imports may do.
+    # Imported by name: it imports TensorFlow, which modules of the tuner must not do.
     importlib.import_module("search.workers.worker").serve(channel, slot.threads)

@@ -1,4 +1,4 @@
-"""Workers that train nothing: their curves are given. For replays, and for tests of the tuner."""
+"""Simulated workers that replay given curves. For replays, and for tests of the tuner."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,36 +19,36 @@ from search.protocol import (
 from search.workers.backends.base import Backend
 
 Curve = Callable[[Job], Sequence[EpochFigures | Failed]]
-"""What a job's epochs come to, in order; a Failed in it is how the training breaks there."""
+"""The results of a job's epochs, in order. A Failed ends the training at that epoch."""
 
 
 class SimulatedBackend(Backend):
-    """Keeps the contract of Backend without a process: slots take turns, an epoch each.
+    """A Backend without processes: slots take turns, one epoch each.
 
     Checkpoints are remembered by run for as long as the backend lives.
     """
 
     def __init__(self, slots: int, curve: Curve) -> None:
-        """Train on ``slots`` slots what ``curve`` says."""
+        """Replay ``curve`` on ``slots`` slots."""
         self._slots = slots
         self._curve = curve
         self._jobs: dict[int, Job] = {}
-        self._epochs: dict[str, int] = {}  # how many each run's checkpoint holds
+        self._epochs: dict[str, int] = {}  # epochs in each run's checkpoint
         self._outbox: deque[tuple[int, Message]] = deque()
 
     @property
     def slots(self) -> int:
-        """How many jobs can train at the same time."""
+        """Number of jobs that can train at the same time."""
         return self._slots
 
     def start(self, slot: int, job: Job) -> None:
-        """Give a free slot a job."""
+        """Start a job in a free slot."""
         self._jobs[slot] = job
         history = self._history(job)
         self._outbox.append((slot, Resumed(history, last=self._is_over(job))))
 
     def wait(self, timeout: float) -> list[tuple[int, Message]]:
-        """The next message, at once."""
+        """Return the next message at once."""
         if not self._outbox:
             return []
         slot, message = self._outbox.popleft()
@@ -69,12 +69,12 @@ class SimulatedBackend(Backend):
             self._train(slot, job)
 
     def kill(self, slot: int, reason: str) -> None:
-        """Break the slot's job off."""
+        """Kill the slot's job."""
         self._outbox = deque(entry for entry in self._outbox if entry[0] != slot)
         self._outbox.append((slot, Failed("died", reason)))
 
     def close(self) -> None:
-        """Forget everything under way."""
+        """Drop all running jobs."""
         self._jobs.clear()
         self._outbox.clear()
 
