@@ -266,5 +266,7 @@ def test_the_tree_has_every_top_level_folder() -> None:
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split()
-    folders = {Path(file).parts[0] for file in tracked if "/" in file} - {".ci", "docs"}
+    folders = {Path(file).parts[0] for file in tracked if "/" in file} - {".ci", ".github", "docs"}
     assert all(f"\n{folder}/" in README for folder in folders)
+    layers = {Path(file).parts[1] for file in tracked if re.match("search/.*/", file)}
+    assert all(f" {layer}/ " in README for layer in layers)
