@@ -13,8 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from models import pipeline
-from models import training as training_module
+from models import compilation, pipeline
 from models.callbacks import DivergedError
 from models.checkpoint import Checkpoint, CheckpointError, load_newest, previous
 from models.history import REPORTED, EpochFigures, best_epoch, to_csv
@@ -270,9 +269,9 @@ def test_every_option_goes_on_from_a_checkpoint_as_if_never_stopped(optioned: Op
 def test_several_steps_in_one_call_go_on_from_a_checkpoint_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: Training
 ) -> None:
-    monkeypatch.setattr(training_module, "MANY_STEPS", 1)
+    monkeypatch.setattr(compilation, "MANY_STEPS", 1)
     # Of six: a part is left over. Of the one that validates: more than there are.
-    monkeypatch.setattr(training_module, "STEPS_AT_ONCE", 4)
+    monkeypatch.setattr(compilation, "STEPS_AT_ONCE", 4)
     resumed, through = broken_and_through(tmp_path, NETWORK, TRAINING, after=2)
     assert_the_same(resumed, through)
     for mine, other in zip(through.history, reference.history, strict=True):
@@ -512,6 +511,6 @@ def _rest(data):
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 16, 125, 299, 300, 1250])
 def test_after_an_epoch_normalisation_knows_the_images(steps: int) -> None:
-    momentum = training_module.norm_momentum(steps)
+    momentum = compilation.norm_momentum(steps)
     assert momentum ** max(steps, 3) < 0.051
     assert (momentum == 0.99) == (steps >= 300)  # the documents' runs, as they stand
