@@ -8,7 +8,7 @@ import optuna
 
 from data.dataset import Dataset
 from models.history import EpochFigures
-from models.spec import SpecError, count_parameters, estimate_memory
+from models.spec import SpecError
 from search.claims import pairing as pairs
 from search.claims.catalog import Claim
 from search.claims.pairing import PairTraining
@@ -18,6 +18,7 @@ from search.console.text import plural
 from search.errors import NothingToTrainError
 from search.protocol import PATIENCE, Done, Failed, Job
 from search.spaces.builtin import Space
+from search.spaces.room import check_fits
 from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
 from search.tuning.job_runner import JobRunner, TrainingTask
@@ -114,7 +115,13 @@ class PairCollector:
             if self.limits.epochs is not None and self._spent(run) > self.limits.epochs:
                 return None
             try:
-                self._check_room(order)
+                check_fits(
+                    order.model,
+                    order.training,
+                    self.data.input_shape,
+                    len(self.data.classes),
+                    memory=self.limits.memory,
+                )
             except SpecError as error:
                 self.session.display.say(f"{work.title}: not trained: {error}")
                 self._given_up.add(work.key)
@@ -150,14 +157,6 @@ class PairCollector:
         self._layout.run(order.study, run).remove_checkpoint()
         self._view = pairs.view_of(self.study, self._records)
         self._tell()
-
-    def _check_room(self, order: TrainingOrder) -> None:
-        """Raise SpecError if the network does not fit the images or the memory."""
-        shape, classes = self.data.input_shape, len(self.data.classes)
-        count_parameters(order.model, shape, classes)
-        needed = estimate_memory(order.model, shape, classes, order.training.batch_size)
-        if needed > (self.limits.memory or needed):
-            raise SpecError(f"needs about {needed / 2**30:.1f} GiB, more than a worker has")
 
     def _spent(self, starting: str = "") -> int:
         """Epochs of paired trainings so far; running ones and ``starting`` count in full."""

@@ -4,16 +4,11 @@ Pure: events in, instructions out; no clock, no database, no Keras. A state rebu
 study makes the same decisions as the original one, so a restart is exact.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 from search.console.text import plural
 from search.protocol import PATIENCE, Verdict
 from search.scheduling import events
 from search.scheduling import instructions as do
 from search.scheduling.asha import (
-    Chooser,
     NextTraining,
     ObservedTrial,
     next_rung,
@@ -21,130 +16,13 @@ from search.scheduling.asha import (
     why_left,
 )
 from search.scheduling.events import Event
-from search.scheduling.failures import HOPELESS, Failures
+from search.scheduling.failures import HOPELESS
 from search.scheduling.instructions import Instruction
-from search.scheduling.limits import Limits, Stored, epochs_left
-from search.scheduling.stopping import Outlook, outlook
-from search.scheduling.time_budget import TimeBudget
-from search.scheduling.trial_table import TrialTable
-from search.spaces.unit_cube import Params
+from search.scheduling.search_knowledge import RunningJob, SearchKnowledge
 
 
-@dataclass
-class _Job:
-    """A running trial, the epoch at which it is judged, and the duration of its last epoch."""
-
-    number: int
-    goal: int
-    seconds: float = 0.0
-
-
-class SearchState:
-    """The state of a search. Events change it through ``handle``.
-
-    Attributes:
-        limits: Limits of the search.
-        trials: The trials that count.
-        rungs: Epochs after which trials pause; empty if they do not.
-        trouble: Why the search has to stop; empty if it need not.
-        hopeless: Whether it stops because every trial fails.
-        flat: Why the search ends early as flat; empty if it does not.
-        time: Its time limit and the durations of its epochs.
-
-    Args:
-        chooser: Chooses between new and paused trials.
-        limits: Limits of the search.
-        stored: The stored trials of the study.
-        slots: Numbers of the slots.
-        fault: Why a configuration cannot be trained here; empty if it can.
-    """
-
-    def __init__(
-        self,
-        chooser: Chooser,
-        limits: Limits,
-        stored: Stored,
-        slots: Sequence[int],
-        fault: Callable[[Params], str] = lambda _params: "",
-    ) -> None:
-        self.limits = limits
-        self.trials = TrialTable()
-        self.rungs = limits.rungs
-        self.trouble = self.flat = ""
-        self.hopeless = False
-        self.time = TimeBudget(limits.timeout)
-        self._chooser = chooser
-        self._fault = fault
-        self._slots = sorted(slots)
-        self._jobs: dict[int, _Job] = {}
-        self._beginning: dict[int, str] = {}  # slots whose trial is starting, with the decision
-        self._enqueued = stored.enqueued
-        self._pruned = set(stored.pruned)  # prune decisions that are not carried out yet
-        self._failures = Failures(stored.deaths)
-        self._unfinished: deque[int] = deque()  # interrupted between rungs
-        self._used_up = False  # no untried configuration is left
-        self._stopping = False
-        self._nothing_at = -1  # change count of the trials when there was nothing to choose
-        for trial in stored.trials:
-            self.trials.add(trial)
-            if trial.number in stored.pruned:
-                self.trials.put(trial.number, "over")
-            elif trial.state == "running":
-                self._unfinished.append(trial.number)
-        for number, epoch in stored.reported:
-            self.trials.recall(number, epoch)
-
-    # Queries.
-
-    @property
-    def running(self) -> int:
-        """Number of running jobs."""
-        return len(self._jobs)
-
-    @property
-    def unfinished(self) -> int:
-        """Number of interrupted trials that have to be resumed."""
-        return len(self._unfinished)
-
-    @property
-    def paused(self) -> int:
-        """Number of paused trials."""
-        return sum(trial.state == "paused" for trial in self.trials)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the epoch budget is used up, or the search is flat."""
-        budget = self.limits.budget
-        return bool(self.flat) or (budget is not None and self.trials.spent >= budget)
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether no more trials start or resume."""
-        return self.time.is_up or self._is_ending
-
-    @property
-    def may_audit(self) -> bool:
-        """Whether an audit of pruned trials may run after the search."""
-        return not (self.trouble or self._stopping) and self.time.left > 0
-
-    @property
-    def may_retry(self) -> bool:
-        """Whether a trial that never trained may be retried."""
-        most = self.limits.trials
-        return not self.is_closing and (most is None or len(self.trials) <= most)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated seconds until the search ends; None if unknown."""
-        left = epochs_left(self.trials, self.limits, used_up=self._used_up)
-        return self.time.estimate(left, len(self._slots))
-
-    def outlook(self) -> Outlook | None:
-        """The outlook for another hour."""
-        epochs = self.time.epochs_an_hour(len(self._slots))
-        return outlook(self.trials.lowest, epochs, self.limits.epochs)
-
-    # Events.
+class SearchState(SearchKnowledge):
+    """The state of a search. Events change it through ``handle``, and nothing else does."""
 
     def begin(self) -> list[Instruction]:
         """Return the first instructions: end trials that an earlier tuner decided to prune."""
@@ -284,7 +162,7 @@ class SearchState:
             instructions.append(do.RefuseUnfit(number, fault))
             return
         had = len(trial.losses)
-        self._jobs[slot] = _Job(number, self._goal(number))
+        self._jobs[slot] = RunningJob(number, self._goal(number))
         text = f"after epoch {had}: continued, {reason}" if reason else ""
         instructions.append(do.StartJob(slot, number, text))
 
@@ -296,11 +174,6 @@ class SearchState:
         if self._chooser.memory is not None:
             instructions.append(do.NoteMemory(self._chooser.memory))
         return choice
-
-    @property
-    def _wants_new(self) -> bool:
-        most = self.limits.trials
-        return not self._used_up and (most is None or len(self.trials) < most)
 
     # Running jobs.
 
@@ -323,7 +196,7 @@ class SearchState:
                 verdict = Verdict.PAUSE
         instructions.append(do.Answer(event.slot, verdict))
 
-    def _passes(self, job: _Job, instructions: list[Instruction]) -> bool:
+    def _passes(self, job: RunningJob, instructions: list[Instruction]) -> bool:
         """Whether a trial continues; at a rung only if it is the best next training."""
         trial = self.trials[job.number]
         epoch = len(trial.losses)
@@ -342,11 +215,6 @@ class SearchState:
         instructions.append(do.NoteDecision(job.number, text))
         job.goal = self._goal(job.number)
         return True
-
-    @property
-    def _is_ending(self) -> bool:
-        """Whether the search is ending for a reason other than time."""
-        return self._stopping or bool(self.trouble) or self.is_over
 
     def _look_ahead(self, instructions: list[Instruction]) -> None:
         """End the search if it is flat and should stop then."""

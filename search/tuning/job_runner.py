@@ -19,8 +19,7 @@ from search.protocol import (
     Verdict,
 )
 from search.tuning.session import Session
-from search.tuning.tuner import longest
-from search.tuning.worker_loop import WorkerLoop
+from search.tuning.worker_loop import WorkerLoop, longest
 
 
 @dataclass(frozen=True)

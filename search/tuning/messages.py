@@ -9,10 +9,13 @@ from typing import Any
 import optuna
 
 from models.documented import BEST_TEST_ACCURACY, DocumentedRun
-from models.history import EpochFigures
+from models.history import EpochFigures, best_epoch
+from search.console.display import Overall
 from search.console.text import duration, plural
 from search.intervals import of_share, told_share
+from search.scheduling.instructions import FinishTrial
 from search.scheduling.prior import Prior
+from search.scheduling.search_state import SearchState
 from search.study.attributes import MEMORY, REASON
 from search.study.trials import best_trial, counted, lowest, states
 from search.tuning.plan import Outcome, Plan
@@ -155,3 +158,32 @@ def _counted(counts: Mapping[str, int]) -> str:
     parts = [f"{counts[state]} {word}" for state, word in STATES.items() if counts.get(state)]
     total = plural(sum(counts.values()), "trial")
     return f"{total}: {', '.join(parts)}" if parts else total
+
+
+def overall(state: SearchState, plan: Plan) -> Overall:
+    """Return how far a running search is."""
+    leader = state.trials.best
+    best = "" if leader is None else f"best: {leader.best:.4f}, trial {leader.number}"
+    outlook = state.outlook()
+    next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
+    if plan.trials is None and plan.budget is not None:
+        spent = state.trials.spent
+        return Overall(spent, plan.budget, "epochs", best, state.seconds_left, next_hour)
+    count = len(state.trials)
+    what = f"trials, {state.paused} paused" if state.paused else "trials"
+    done = count - state.running - state.unfinished
+    total = max(plan.trials or 0, count)
+    return Overall(done, total, what, best, state.seconds_left, next_hour)
+
+
+def end_of_trial(ended: FinishTrial, history: Sequence[EpochFigures], reason: str) -> str:
+    """How a trial ended, in one line."""
+    if ended.state != "complete":
+        # A reason from the pruner already includes the state.
+        return f"{ended.state}: {reason}" if ended.reason else reason
+    best = best_epoch(history)
+    assert best is not None  # a training without a finite val_loss ends as Failed
+    return (
+        f"complete: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}"
+        f"  at epoch {best.epoch} of {len(history)}"
+    )

@@ -13,16 +13,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from data.dataset import Dataset
-from models.history import EpochFigures, best_epoch
 from models.spec import (
-    ModelSpec,
     OwnSpec,
     SpecError,
-    TrainingSpec,
     count_parameters,
-    estimate_memory,
 )
-from search.console.display import Overall
 from search.console.text import plural
 from search.protocol import Done, EpochDone, Failed, Job, Message, Paused, Resumed, Stopped
 from search.scheduling import events, instructions
@@ -33,15 +28,17 @@ from search.scheduling.instructions import Instruction
 from search.scheduling.limits import Limits, Stored
 from search.scheduling.search_state import SearchState
 from search.spaces.builtin import Space
+from search.spaces.room import check_fits
 from search.spaces.unit_cube import Params
 from search.study.attributes import DEATHS, PRUNED, RETRY_OF
 from search.study.provenance import document
 from search.study.recorder import LiveTrial, TrialRecorder
 from search.study.trials import counted, never_trained, sample_of_pruned, seed_number, seen, states
+from search.tuning import messages
 from search.tuning.observers import Observer
 from search.tuning.plan import Outcome, Plan
 from search.tuning.session import Session
-from search.tuning.worker_loop import WorkerLoop
+from search.tuning.worker_loop import WorkerLoop, longest
 from storage.files import write_atomically
 
 STATES = {
@@ -99,7 +96,7 @@ class Tuner:
                 self._hear(slot, message)
             self._loop.look_after()
             self._tell(events.Tick(self._now()))
-            self._display.overall(self._overall())
+            self._display.overall(messages.overall(self._state, self._plan))
         self._carry_out(self._state.end())
         self._book.tidy(self._to_audit())
         return self._outcome()
@@ -201,27 +198,20 @@ class Tuner:
 
     def _fault(self, params: Params) -> str:
         """Why a configuration cannot be trained here; empty if it can."""
+        shape, classes = self._data.input_shape, len(self._data.classes)
         try:
-            self._check_room(*self._space.specs(params))
+            model, training = self._space.specs(params)
+            check_fits(
+                model,
+                training,
+                shape,
+                classes,
+                max_parameters=self._plan.max_parameters,
+                memory=self._plan.memory,
+            )
         except SpecError as error:
             return str(error)
         return ""
-
-    def _check_room(self, model: ModelSpec | OwnSpec, training: TrainingSpec) -> None:
-        """Raise SpecError if a network is too large for the limits or for the images.
-
-        What is not known before a network is built is checked when it is built.
-        """
-        shape, classes = self._data.input_shape, len(self._data.classes)
-        parameters = count_parameters(model, shape, classes)
-        need = estimate_memory(model, shape, classes, training.batch_size)
-        if parameters > (self._plan.max_parameters or parameters):
-            raise SpecError(f"{parameters:,} parameters, more than {self._plan.max_parameters:,}")
-        if need > (self._plan.memory or need):
-            raise SpecError(
-                f"needs about {need / 2**30:.1f} GiB, but a worker has "
-                f"{(self._plan.memory or 0) / 2**30:.1f} GiB"
-            )
 
     # Messages to events.
 
@@ -391,38 +381,5 @@ class Tuner:
             observer.trial_ended(self._study)
         if wanted.slot is not None:
             del self._running[wanted.slot]
-            line = _how_it_ended(wanted, live, reason)
+            line = messages.end_of_trial(wanted, live.history, reason)
             self._display.job_ended(wanted.slot, f"trial {live.number}: {line}")
-
-    def _overall(self) -> Overall:
-        state, plan = self._state, self._plan
-        leader = state.trials.best
-        best = "" if leader is None else f"best: {leader.best:.4f}, trial {leader.number}"
-        outlook = state.outlook()
-        next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
-        if plan.trials is None and plan.budget is not None:
-            spent = state.trials.spent
-            return Overall(spent, plan.budget, "epochs", best, state.seconds_left, next_hour)
-        count = len(state.trials)
-        what = f"trials, {state.paused} paused" if state.paused else "trials"
-        done = count - state.running - state.unfinished
-        total = max(plan.trials or 0, count)
-        return Overall(done, total, what, best, state.seconds_left, next_hour)
-
-
-def _how_it_ended(ended: instructions.FinishTrial, live: LiveTrial, reason: str) -> str:
-    """How a trial ended, in one line."""
-    if ended.state != "complete":
-        # A reason from the pruner already includes the state.
-        return f"{ended.state}: {reason}" if ended.reason else reason
-    best = best_epoch(live.history)
-    assert best is not None  # a training without a finite val_loss ends as Failed
-    return (
-        f"complete: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}"
-        f"  at epoch {best.epoch} of {len(live.history)}"
-    )
-
-
-def longest(history: Sequence[EpochFigures]) -> float:
-    """Seconds of the longest epoch; 0 if there are no epochs."""
-    return max((figures.seconds for figures in history), default=0.0)

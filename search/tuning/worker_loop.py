@@ -1,5 +1,8 @@
 """The loop around workers, shared by all training: receive messages, kill hanging workers."""
 
+from collections.abc import Sequence
+
+from models.history import EpochFigures
 from search.protocol import Job, Message
 from search.tuning.session import Session
 from search.workers.watchdog import Watchdog
@@ -46,3 +49,8 @@ class WorkerLoop:
             self.watchdog.ended(slot)
             self._session.backend.kill(slot, reason)
         self._session.renew()
+
+
+def longest(history: Sequence[EpochFigures]) -> float:
+    """Seconds of the longest epoch; 0 if there are no epochs."""
+    return max((figures.seconds for figures in history), default=0.0)
