@@ -12,10 +12,10 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from sqlalchemy import URL
+from storage.errors import StorageError
 
 BUSY_SECONDS = 60.0
 """Seconds that a connection waits for another process's transaction."""
-
 _DRIVERS = {
     "sqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -24,7 +24,6 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 _SUPPORTED = "a file for SQLite (var/treino.db) or a URL (postgresql://user@host/database)"
-
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 # Up to the last @, because an unescaped password may contain one: better to mask too much than
 # to show a part of a password.
@@ -34,10 +33,6 @@ _PASSWORD_LIKE = re.compile(
 )
 # Any number that is the same in every treino.
 _ADVISORY_LOCK = 7_472_656_964
-
-
-class StorageError(Exception):
-    """A database or a file that cannot be used; the message is one line, without passwords."""
 
 
 def masked(url: str) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.engine import StorageError
+from storage.errors import StorageError
 
 _DATABASE = "treino.db"
 _ARTIFACTS = "artifacts"

@@ -27,7 +27,8 @@ from sqlalchemy import Connection, Engine, delete, event, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from storage.engine import StorageError, explained
+from storage.engine import explained
+from storage.errors import StorageError
 from storage.tables import Lease
 
 RENEW_SECONDS = 10.0

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, event
 
-from storage.engine import StorageError
+from storage.errors import StorageError
 
 # Parts of SQLite's messages, and what they mean for the user. Error codes would be more robust,
 # but Python 3.10 does not expose them.

@@ -16,7 +16,8 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy import DateTime, String, column, func, select, table
 
-from storage.engine import StorageError, explained, masked
+from storage.engine import explained, masked
+from storage.errors import StorageError
 from storage.files import checked_name
 from storage.tables import Records
 

@@ -14,7 +14,8 @@ from sqlalchemy import BigInteger, DateTime, Dialect, Double, Engine, String, Te
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from storage.engine import StorageError, explained
+from storage.engine import explained
+from storage.errors import StorageError
 
 
 class _Figure(TypeDecorator[float]):

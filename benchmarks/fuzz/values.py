@@ -15,7 +15,8 @@ from models.spec import ModelSpec, SpecError, TrainingSpec, count_parameters
 from search.cli.options import from_file
 from search.errors import SettingsError
 from search.settings import FILE, Settings
-from storage.engine import StorageError, database_url, open_storage
+from storage.engine import database_url, open_storage
+from storage.errors import StorageError
 from storage.files import Layout
 from storage.study import create_or_check
 

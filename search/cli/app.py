@@ -113,7 +113,7 @@ def _is_ours(error: Exception) -> bool:
     """
     error_types = {
         "data.dataset": "DataError",
-        "storage.engine": "StorageError",
+        "storage.errors": "StorageError",
         "models.spec": "SpecError",
         "search.reports.dashboard": "DashboardError",
     }

@@ -78,7 +78,7 @@ def retrain_best(
 ) -> None:
     """Train the best trials of the study in full, compare them, and deliver the best model."""
     from search.reports import dashboard_notes
-    from search.retraining import retrain
+    from search.retraining import comparison, retrain
     from search.retraining.delivery import workshop
     from search.study.workspace import Workspace, data_of, is_of_cifar10, space_of
     from search.tuning import messages
@@ -110,8 +110,8 @@ def retrain_best(
         )
     elif report is not None:
         if len(orders) > 1:
-            console().print(retrain.table(report))
-            for line in retrain.verdict(report):
+            console().print(comparison.table(report))
+            for line in comparison.verdict(report):
                 say(line)
         say(messages.handed_over(report.model, images, best.folder, cifar10=cifar10))
     leave_if_interrupted(interruption, as_json=as_json)

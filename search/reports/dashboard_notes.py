@@ -24,7 +24,7 @@ from search.study.snapshot import STATES, Snapshot, TrialView, look
 from search.study.trials import best_trial, counted, lowest
 from search.study.workspace import Workspace
 from search.tuning.observers import Observer
-from storage.engine import StorageError
+from storage.errors import StorageError
 from storage.files import Layout, replacing
 from storage.lease import LeaseHeld, StudyLease
 from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH

@@ -3,18 +3,15 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from data.dataset import Dataset
 from models.documented import BEST_TEST_ACCURACY
 from search.console.terminal import printable
 from search.console.text import duration, plural
 from search.intervals import told_share
+from search.retraining.comparison import Report
 from storage.files import RunFiles
 from storage.tables import ModelRow
-
-if TYPE_CHECKING:
-    from search.retraining.retrain import Report
 
 _MEANING = re.compile(r"[\\`*_{}\[\]<>|~&$]")
 
@@ -25,7 +22,7 @@ def plain(text: str) -> str:
 
 
 def card(
-    report: "Report", verdict: Sequence[str], data: Dataset, files: RunFiles, *, cifar10: bool
+    report: Report, verdict: Sequence[str], data: Dataset, files: RunFiles, *, cifar10: bool
 ) -> str:
     """Write the card of the delivered model.
 
@@ -97,7 +94,7 @@ def own_network(row: ModelRow) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def _compared(report: "Report", verdict: Sequence[str]) -> str:
+def _compared(report: Report, verdict: Sequence[str]) -> str:
     """The models that it was chosen from; empty if it was the only one."""
     if len(report.configurations) == report.configurations[0].seeds == 1 and not report.failures:
         return ""

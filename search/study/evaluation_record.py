@@ -14,7 +14,7 @@ from data.dataset import Dataset
 from models.spec import Spec, SpecError
 from search.figures import plots
 from search.protocol import TestFigures
-from storage.engine import StorageError
+from storage.errors import StorageError
 from storage.files import Layout, RunFiles
 from storage.tables import ModelRow
 

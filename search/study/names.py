@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.catalog import located
-from storage.engine import StorageError
+from storage.errors import StorageError
 from storage.files import checked_name
 from storage.study import MadeStudy, fingerprint_of
 

@@ -29,7 +29,7 @@ from search.study.attributes import (
     UNFIT,
 )
 from search.study.trials import counted, history, lowest, run_name, seed_number
-from storage.engine import StorageError
+from storage.errors import StorageError
 from storage.files import Layout, RunFiles
 from storage.tables import Records
 

@@ -31,7 +31,7 @@ from search.protocol import (
     TestFigures,
     Verdict,
 )
-from storage.engine import StorageError
+from storage.errors import StorageError
 from storage.files import replacing
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.history import EpochFigures
 from search.figures.plots import draw_confusion, draw_curves, draw_panels, new_figure
-from storage.engine import StorageError
+from storage.errors import StorageError
 
 ROOT = Path(__file__).parents[2]
 TRAINING = (0x00, 0x72, 0xB2)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from search.errors import TreinoError
 from search.figures import plots, svg
-from storage.engine import StorageError
+from storage.errors import StorageError
 
 
 def chart(name: str, *, fitted: bool) -> svg.Chart:

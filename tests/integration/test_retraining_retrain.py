@@ -14,7 +14,7 @@ from scipy import stats
 
 from search.errors import NothingToTrainError
 from search.intervals import of_difference_of_means
-from search.retraining import retrain
+from search.retraining import comparison, retrain
 from search.scheduling.samplers import trial_seed
 from search.spaces.builtin import Documents
 from storage.study import MADE_WITH
@@ -75,7 +75,7 @@ def test_validation_chooses_and_rank_flips_are_counted() -> None:
     found = rows({0: [0.50, 0.52], 1: [0.40, 0.44], 2: [0.45, 0.47]})
     # The best on the test images is another one.
     found[0] = replace(found[0], test_accuracy=0.99)
-    report = retrain.compare(trials(0.6, 0.61, 0.62), found)
+    report = comparison.compare(trials(0.6, 0.61, 0.62), found)
     assert [c.trial for c in report.configurations] == [1, 2, 0]
     assert [c.search_rank for c in report.configurations] == [2, 3, 1]
     assert [c.rank for c in report.configurations] == [1, 2, 3]
@@ -102,35 +102,35 @@ def test_the_interval_is_welchs(seed: int) -> None:
 
 
 def test_whether_first_and_second_can_be_told_apart() -> None:
-    clear = retrain.compare(trials(1, 2), rows({0: [0.40, 0.41, 0.42], 1: [0.6, 0.61, 0.62]}))
+    clear = comparison.compare(trials(1, 2), rows({0: [0.40, 0.41, 0.42], 1: [0.6, 0.61, 0.62]}))
     assert clear.apart is True
     assert "trial 0 and trial 1 can be told apart: 0.2000 apart" in "\n".join(
-        retrain.verdict(clear)
+        comparison.verdict(clear)
     )
-    close = retrain.compare(trials(1, 2), rows({0: [0.40, 0.60], 1: [0.41, 0.61]}))
+    close = comparison.compare(trials(1, 2), rows({0: [0.40, 0.60], 1: [0.41, 0.61]}))
     assert close.apart is False
-    assert "cannot be told apart" in "\n".join(retrain.verdict(close))
-    single = retrain.compare(trials(1, 2), rows({0: [0.4], 1: [0.6]}))
+    assert "cannot be told apart" in "\n".join(comparison.verdict(close))
+    single = comparison.compare(trials(1, 2), rows({0: [0.4], 1: [0.6]}))
     assert single.apart is None
-    assert "one seed cannot show" in "\n".join(retrain.verdict(single))
-    same = retrain.compare(trials(1, 2), rows({0: [0.4, 0.4], 1: [0.4, 0.4]}))
+    assert "one seed cannot show" in "\n".join(comparison.verdict(single))
+    same = comparison.compare(trials(1, 2), rows({0: [0.4, 0.4], 1: [0.4, 0.4]}))
     assert same.apart is False
-    alone = retrain.compare(trials(1), rows({0: [0.4]}))
-    assert (alone.lead, alone.interval, retrain.verdict(alone)) == (None, None, [])
+    alone = comparison.compare(trials(1), rows({0: [0.4]}))
+    assert (alone.lead, alone.interval, comparison.verdict(alone)) == (None, None, [])
 
 
 def test_what_failed_with_a_seed_comes_after_all_that_did_not() -> None:
     found = rows({0: [0.1], 1: [0.5, 0.5]})
-    report = retrain.compare(trials(1, 2, 3), found, [0, 2, 2], ["trial 0: val_loss is nan"])
+    report = comparison.compare(trials(1, 2, 3), found, [0, 2, 2], ["trial 0: val_loss is nan"])
     assert [c.trial for c in report.configurations] == [1, 0]
     assert [c.failed for c in report.configurations] == [0, 1]
-    assert retrain.verdict(report)[0] == "failed: trial 0: val_loss is nan"
+    assert comparison.verdict(report)[0] == "failed: trial 0: val_loss is nan"
 
 
 def test_the_table_fits_into_80_columns() -> None:
     found = rows({0: [0.5, 0.6], 1: [0.1, 0.2]})
     console = Console(width=80, record=True)
-    console.print(retrain.table(retrain.compare(trials(0.123456, 11.5), found)))
+    console.print(comparison.table(comparison.compare(trials(0.123456, 11.5), found)))
     lines = console.export_text().splitlines()
     assert len(lines) == 3
     assert all(len(line) <= 80 for line in lines)

@@ -24,7 +24,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy import MetaData, create_engine, text, update
 from sqlalchemy.orm import Session
 
-from storage.engine import StorageError, explained, open_storage
+from storage.engine import explained, open_storage
+from storage.errors import StorageError
 from storage.lease import LeaseHeld, StudyLease
 from storage.migrations import VERSION_TABLE, Standing, standing, upgrade
 from storage.study import create_or_check, load, spelling, summaries

@@ -20,7 +20,8 @@ from sqlalchemy.dialects import mssql, mysql, oracle
 from sqlalchemy.schema import CreateTable
 
 import storage.engine
-from storage.engine import StorageError, database_url, explained, masked, open_storage
+from storage.engine import database_url, explained, masked, open_storage
+from storage.errors import StorageError
 from storage.tables import Tables
 
 ROOT = Path(storage.engine.__file__).parents[1]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.engine import StorageError
+from storage.errors import StorageError
 from storage.files import Layout, checked_name, replacing, told_of_disk, write_atomically
 
 

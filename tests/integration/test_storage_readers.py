@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.engine import StorageError, open_storage
+from storage.engine import open_storage
+from storage.errors import StorageError
 from storage.files import folder_to_write
 from storage.study import create_or_check, load, summaries
 

@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
-from storage.engine import StorageError, database_url, open_storage
+from storage.engine import database_url, open_storage
+from storage.errors import StorageError
 from storage.study import create_or_check, fingerprint_of, made_studies
 
 MADE_WITH = {"data": "birds of Brazil 5f1e", "epochs": "3"}

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from models.documented import DOCUMENTED, are_of_cifar10
 from search.intervals import of_share, told_share
 from search.reports import leaderboard
-from search.retraining import retrain
+from search.retraining import comparison
 from search.retraining.card import card
 from search.settings import Settings
 from search.study.evaluation_record import test_images as images_of
@@ -63,10 +63,10 @@ def test_the_leaderboard_has_intervals_where_the_test_was_kept(place: Workspace)
     assert images_of(place.layout, row) is None
 
 
-def report_of(row: ModelRow) -> retrain.Report:
-    one = retrain.Spread(0.5, None)
-    only = retrain.Retrained(0, 1, 0.5, 3, 1, 1, 0, one, one, one)
-    return retrain.Report((only,), 0, 0, None, None, (), row)
+def report_of(row: ModelRow) -> comparison.Report:
+    one = comparison.Spread(0.5, None)
+    only = comparison.Retrained(0, 1, 0.5, 3, 1, 1, 0, one, one, one)
+    return comparison.Report((only,), 0, 0, None, None, (), row)
 
 
 @pytest.mark.parametrize("classes", [studies.CIFAR, OTHERS])
