@@ -30,7 +30,7 @@ from search.study.attributes import REASON
 from storage.engine import database_url, open_storage
 from tests.support.pictures import image_folder
 
-_SAFE = re.compile(r"^(trial-\d+: epoch \d+) is safe$", re.MULTILINE)
+_SAFE = re.compile(r"^(trial-\d+: epoch \d+) is saved$", re.MULTILINE)
 _BEGUN = re.compile(r"^(trial-\d+: epoch \d+)$", re.MULTILINE)
 TREINO = str(Path(sys.executable).with_name("treino"))
 

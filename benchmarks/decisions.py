@@ -12,8 +12,9 @@ from statistics import median
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from search.scheduling.asha import ETA, NextTraining, ObservedTrial, next_rung, rungs
+from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.prior import prior_of
+from search.scheduling.rungs import ETA, next_rung, rungs
 from search.scheduling.samplers import make_chooser
 from search.spaces.builtin import Documents
 from search.spaces.unit_cube import UnitCube

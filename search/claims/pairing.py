@@ -22,7 +22,7 @@ from search.claims.catalog import CLAIMS, Claim
 from search.claims.contrasts import Params
 from search.claims.verdicts import MOST_PAIRS, Key, StudyView, Training, judge, key
 from search.intervals import FEWEST_PAIRS
-from search.scheduling.samplers import trial_seed
+from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
 from search.study.provenance import document
 from search.study.training_order import TrainingOrder

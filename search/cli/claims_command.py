@@ -81,7 +81,7 @@ def claims(
         for line in text.paragraphs(verdicts, view, files):
             screen.print(line, soft_wrap=True)
     if interruption is not None:
-        leave_if_interrupted(interruption)
+        leave_if_interrupted(interruption, as_json=as_json)
     if failed:
         be = "is" if len(failed) == 1 else "are"
         raise TreinoError(

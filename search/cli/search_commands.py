@@ -52,10 +52,12 @@ def search(settings: Settings) -> None:
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=interrupted):
             say(line)
-        if searched.audited is not None:
+        if searched.audited is not None and not interrupted:
             for line in audit.told(study, searched.audited):
                 say(line)
-        elif settings.audit and not interrupted and not outcome.trouble:
+        elif (
+            settings.audit and searched.audited is None and not interrupted and not outcome.trouble
+        ):
             say("audit: skipped, no time left; use a longer --timeout, or none")
         untrained = messages.untrained(study)
     if outcome.trouble:

@@ -32,7 +32,7 @@ def baseline(
         raise SettingsError(f"unknown run {run!r}; expected one of {', '.join(DOCUMENTED)}")
     data = load_images(settings, as_json=as_json).dataset
     from search.retraining.delivery import workshop
-    from search.scheduling.samplers import training_seed
+    from search.scheduling.seeds import training_seed
     from search.study.names import BASELINES
     from search.study.training_order import TrainingOrder
     from search.study.trials import history

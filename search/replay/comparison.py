@@ -21,7 +21,7 @@ import optuna
 
 from search.processes import leave_with_parent
 from search.replay.simulation import BUDGETS, Maker, Task, regrets
-from search.scheduling.samplers import trial_seed
+from search.scheduling.seeds import trial_seed
 from search.spaces.unit_cube import Array
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from search.replay.simulation import Maker, ReplayJob, Strategy, Task
-from search.scheduling.asha import Chooser, ObservedTrial, rungs
+from search.scheduling.chooser import Chooser, ObservedTrial
 from search.scheduling.prior import prior_of
+from search.scheduling.rungs import rungs
 from search.scheduling.samplers import make_chooser
 
 

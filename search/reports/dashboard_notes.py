@@ -7,6 +7,7 @@ import filecmp
 import json
 import re
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,6 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 
-from search.clock import Clock
 from search.figures import plots
 from search.reports.chart_parts import COLOURS
 from search.reports.reproduce import search_command
@@ -39,14 +39,13 @@ class DashboardNotes(Observer):
     """Keeps a study's dashboard content up to date during a search."""
 
     def __init__(self) -> None:
-        self._clock = Clock()
-        self._noted = self._clock()
+        self._noted = time.monotonic()
 
     def trial_ended(self, study: optuna.Study) -> None:
         """Update the note, at most every ``NOTE_EVERY`` seconds."""
-        if self._clock() - self._noted > NOTE_EVERY:
+        if time.monotonic() - self._noted > NOTE_EVERY:
             note(study)
-            self._noted = self._clock()
+            self._noted = time.monotonic()
 
     def search_ended(self, place: Workspace, study: optuna.Study) -> None:
         """Update the note, the main figures and the delivered model."""

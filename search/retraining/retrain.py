@@ -18,7 +18,7 @@ from search.protocol import Failed
 from search.retraining.card import card
 from search.retraining.comparison import Report, compare, verdict
 from search.retraining.delivery import Delivery
-from search.scheduling.samplers import trial_seed
+from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
 from search.study.training_order import TrainingOrder
 from search.study.trials import lowest, seed_number

@@ -11,16 +11,10 @@ import numpy.typing as npt
 from optuna.distributions import BaseDistribution
 from scipy.special import ndtr
 
-from search.scheduling.asha import (
-    NextTraining,
-    ObservedTrial,
-    next_rung,
-    promotable,
-    reached,
-    rungs,
-)
+from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.prior import DRAWN, Prior
+from search.scheduling.rungs import next_rung, promotable, reached, rungs
 from search.spaces.unit_cube import Array, UnitCube
 
 CANDIDATES = 200  # new configurations per decision, drawn from the whole space
@@ -264,7 +258,7 @@ def _looked_at_of(last: int, steps: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _worth_knowing(sizes: Sequence[int]) -> Sequence[int]:
-    """Rows of trials with about KNOWN losses: the first ones, and a sample of the others.
+    """Rows of trials with up to MAX_OBSERVATIONS losses: the first, and a sample of the others.
 
     Args:
         sizes: Number of losses of each trial, (trials,).

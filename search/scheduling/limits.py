@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from search.scheduling.asha import ObservedTrial, epochs_to_come, rungs
+from search.scheduling.chooser import ObservedTrial
+from search.scheduling.rungs import epochs_to_come, rungs
 from search.scheduling.trial_table import TrialTable
 
 

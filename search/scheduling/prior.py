@@ -17,9 +17,9 @@ from scipy.special import ndtri
 
 from data.catalog import located
 from search.errors import SettingsError
-from search.scheduling.asha import STARTUP
 from search.scheduling.curves import LEAST, Curves, read
 from search.scheduling.gaussian_process import CurveProcess, Points
+from search.scheduling.rungs import STARTUP
 from search.spaces.unit_cube import Array, UnitCube
 
 RECORDED = Path(__file__).with_name("prior.json")

@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    SuccessiveHalvingPruner,
-)
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from search.scheduling.asha import ETA, STARTUP, AsyncHalving, Chooser, NextTraining, ObservedTrial
+from search.scheduling.asha import AsyncHalving
+from search.scheduling.chooser import Chooser, NextTraining, ObservedTrial
 from search.scheduling.freeze_thaw import FreezeThaw
 from search.scheduling.prior import Prior
+from search.scheduling.rungs import ETA, STARTUP
+from search.scheduling.seeds import trial_seed
 from search.spaces.unit_cube import Params
 
 DUPLICATES = 100  # duplicates in a row, after which the space counts as used up
@@ -165,31 +161,3 @@ def _deepest_rung(
                 if math.isfinite(min(trial.losses[:rung]))
             ]
     return []
-
-
-def make_pruner(name: str, epochs: int) -> BasePruner:
-    """Create a pruner by its name, for trials of at most ``epochs`` epochs, counted from 1."""
-    pruners: dict[str, BasePruner] = {
-        # The median of the finished trials at that epoch, from five trials and epoch 3 on.
-        "median": MedianPruner(n_startup_trials=5, n_warmup_steps=3),
-        "hyperband": HyperbandPruner(
-            min_resource=1, max_resource=max(epochs, 1), reduction_factor=ETA
-        ),
-        "halving": SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA),
-        "promote": NopPruner(),  # the chooser pauses and resumes trials; nothing is pruned
-        "none": NopPruner(),
-    }
-    return pruners[name]
-
-
-def training_seed(seed: int) -> int:
-    """A seed that Keras and NumPy's old generators take, 0 to 2**32 - 1.
-
-    It is the seed itself if in range; larger seeds, such as clock times, stay distinct.
-    """
-    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
-
-
-def trial_seed(seed: int, number: int) -> int:
-    """The seed of a trial: 0 to 2**32 - 1, distinct from other trials and study seeds."""
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from search.scheduling.asha import Chooser
+from search.scheduling.chooser import Chooser
 from search.scheduling.failures import Failures
 from search.scheduling.limits import Limits, Stored, epochs_left
 from search.scheduling.stopping import Outlook, outlook
@@ -68,9 +68,13 @@ class SearchKnowledge:
         self._used_up = False  # no untried configuration is left
         self._stopping = False
         self._nothing_at = -1  # change count of the trials when there was nothing to choose
+        self._duplicates: list[tuple[int, int]] = []  # number of a trial, and of the first like it
         for trial in stored.trials:
-            self.trials.add(trial)
-            if trial.number in stored.pruned:
+            first = self.trials.add(trial)
+            if first != trial.number:  # a tuner died before it refused an enqueued trial
+                if trial.state != "over":
+                    self._duplicates.append((trial.number, first))
+            elif trial.number in stored.pruned:
                 self.trials.put(trial.number, "over")
             elif trial.state == "running":
                 self._unfinished.append(trial.number)

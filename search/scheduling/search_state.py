@@ -8,27 +8,26 @@ from search.console.text import plural
 from search.protocol import PATIENCE, Verdict
 from search.scheduling import events
 from search.scheduling import instructions as do
-from search.scheduling.asha import (
-    NextTraining,
-    ObservedTrial,
-    next_rung,
-    standing,
-    why_left,
-)
+from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.events import Event
 from search.scheduling.failures import HOPELESS
 from search.scheduling.instructions import Instruction
+from search.scheduling.rungs import next_rung, standing, why_left
 from search.scheduling.search_knowledge import RunningJob, SearchKnowledge
 
 
 class SearchState(SearchKnowledge):
-    """The state of a search. Events change it through ``handle``, and nothing else does."""
+    """The state of a search.
+
+    ``handle`` changes it; besides, ``retry`` at the start of a search and ``end`` at its end.
+    """
 
     def begin(self) -> list[Instruction]:
         """Return the first instructions: end trials that an earlier tuner decided to prune."""
         instructions: list[Instruction] = [
             do.FinishTrial(number, "pruned") for number in sorted(self._pruned)
         ]
+        instructions += [do.RefuseDuplicate(*pair) for pair in self._duplicates]
         if self._unfinished and not self.is_closing:
             instructions.append(
                 do.Say(f"resuming {plural(len(self._unfinished), 'unfinished trial')}")
@@ -93,7 +92,7 @@ class SearchState(SearchKnowledge):
 
     def end(self) -> list[Instruction]:
         """Return the last instructions: end paused trials if the search is over."""
-        if self.trouble or not (self.is_over or not self.is_closing):
+        if self.trouble or (self.is_closing and not self.is_over):
             return []
         trials = list(self.trials)
         ended = self.flat or f"the budget of {self.limits.budget} epochs is used up"
@@ -109,20 +108,24 @@ class SearchState(SearchKnowledge):
     # Free slots.
 
     def _fill(self, instructions: list[Instruction]) -> None:
-        """Fill free slots: interrupted trials first, then enqueued ones, then a choice."""
-        for slot in self._slots:
-            while slot not in self._jobs and slot not in self._beginning:
-                if self.is_closing:
-                    return
-                if self._unfinished:
-                    self._start(slot, self._unfinished.popleft(), "", instructions)
-                elif self._wants_new and self._enqueued:
-                    self._enqueued -= 1
-                    self._beginning[slot] = ""
-                    instructions.append(do.BeginEnqueued(slot))
-                    return
-                elif not self._start_chosen(slot, instructions):
-                    return
+        """Fill the first free slot: with an interrupted trial, an enqueued one, or a choice.
+
+        One slot per tick, and one trial: the next choice is made when this one is stored, and a
+        request to stop is seen in between. The tuner ticks again at once.
+        """
+        free = (s for s in self._slots if s not in self._jobs and s not in self._beginning)
+        slot = next(free, None)
+        if slot is None or self.is_closing:
+            return
+        if self._unfinished:
+            self._start(slot, self._unfinished.popleft(), "", instructions)
+        elif self._wants_new and self._enqueued:
+            self._enqueued -= 1
+            self._beginning[slot] = ""
+            instructions.append(do.BeginEnqueued(slot))
+        else:
+            while self._start_chosen(slot, instructions):
+                pass
 
     def _start_chosen(self, slot: int, instructions: list[Instruction]) -> bool:
         """Start the best next training; return whether to look for more."""
@@ -138,10 +141,10 @@ class SearchState(SearchKnowledge):
             return wanted_new  # paused trials may still be resumed
         if choice.number is not None:
             self._start(slot, choice.number, choice.reason, instructions)
-            return True
+            return False
         self._beginning[slot] = choice.reason
         instructions.append(do.BeginTrial(slot, choice.params))
-        return False  # until it has a number
+        return False
 
     def _begun(self, event: events.TrialBegun, instructions: list[Instruction]) -> None:
         reason = self._beginning.pop(event.slot)
@@ -150,7 +153,6 @@ class SearchState(SearchKnowledge):
             instructions.append(do.RefuseDuplicate(event.number, first))
         else:
             self._start(event.slot, event.number, reason, instructions)
-        self._fill(instructions)
 
     def _start(self, slot: int, number: int, reason: str, instructions: list[Instruction]) -> None:
         self.time.begun = True
@@ -228,7 +230,7 @@ class SearchState(SearchKnowledge):
     def _failed(self, event: events.JobFailed, instructions: list[Instruction]) -> None:
         number = self._jobs[event.slot].number
         mark: do.Mark
-        if event.kind == "died" and not self._stopping and self._dies_seldom(number, instructions):
+        if event.kind == "died" and not self._stopping and self._survives(number, instructions):
             self._broken_off(event.slot, event.reason, instructions)
             return
         if number in self._pruned:
@@ -291,7 +293,7 @@ class SearchState(SearchKnowledge):
             self._unfinished.appendleft(number)
         instructions.append(do.ReleaseSlot(slot, f"{reason}; resuming from its last epoch"))
 
-    def _dies_seldom(self, number: int, instructions: list[Instruction]) -> bool:
+    def _survives(self, number: int, instructions: list[Instruction]) -> bool:
         """Whether a trial whose worker died is resumed."""
         epoch = len(self.trials[number].losses)
         times = self._failures.death(number, epoch)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from search.scheduling.asha import ObservedState, ObservedTrial
+from search.scheduling.chooser import ObservedState, ObservedTrial
 
 
 class TrialTable:

@@ -163,10 +163,6 @@ class TrialRecorder:
         """A handle on an unfinished trial."""
         return optuna.Trial(self._study, self._ids[number])
 
-    def frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        """A trial as currently stored in the study."""
-        return trial.storage.get_trial(trial._trial_id)  # noqa: SLF001 - no public API
-
     def refuse_duplicate(self, trial: optuna.Trial, first: int) -> None:
         """End a trial with the same configuration as trial ``first``."""
         trial.set_user_attr(DUPLICATE, first)

@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.scheduling.asha import rungs
+from search.scheduling.rungs import rungs
 from search.study.attributes import DECISIONS, REASON
 from search.study.evaluation_record import EvaluationRecord, read, test_images
 from search.study.names import BASELINES

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from models.history import EpochFigures
-from search.scheduling.asha import ObservedState, ObservedTrial
+from search.scheduling.chooser import ObservedState, ObservedTrial
 from search.study.attributes import DUPLICATE, MEMORY_HAD, OWN_FAULT, RETRY_OF, UNFIT
 from storage.tables import Records
 

@@ -17,7 +17,7 @@ from models.history import EpochFigures
 from search.console.text import plural
 from search.intervals import most_of_share
 from search.protocol import Done, Failed, Job
-from search.scheduling.samplers import trial_seed
+from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
 from search.study.provenance import document
 from search.study.trials import best_trial, lowest, run_name, sample_of_pruned, seed_number

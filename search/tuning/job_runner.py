@@ -79,7 +79,8 @@ class JobRunner:
                 break
             for slot, message in self._loop.hear():
                 self._handle(slot, message, ended)
-            self._loop.look_after()
+            for slot, reason in self._loop.look_after().items():
+                self._backend.kill(slot, reason)
             self._every_turn()
         if self._trouble:
             raise TrainingFailedError(self._trouble)

@@ -14,7 +14,7 @@ from data.catalog import located
 from data.dataset import Dataset
 from search.errors import SettingsError
 from search.interruption import Interruption
-from search.scheduling import samplers
+from search.scheduling import pruners
 from search.scheduling.prior import prior_of
 from search.settings import Settings, is_code, is_own
 from search.spaces import probe
@@ -78,11 +78,11 @@ def search(
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     workers = slots(settings.workers, largest)
     check_room(workers, smallest)
-    with StudyLease(place.storage.engine, name) as lease:
+    with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         study, new = create_or_check(place.storage, name, made, made_by(settings, data, space))
         if not study.get_trials(deepcopy=False):
             _prepare(study, space, settings)
-        study.pruner = samplers.make_pruner(settings.pruner, settings.epochs)
+        study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
         plan = Plan(
             trials=settings.trials_wanted,
             seed=settings.seed,
@@ -109,7 +109,7 @@ def search(
             remarks.append(
                 "no bfloat16 instructions on this machine: --precision float32 is faster"
             )
-        with Session.open(place, name, workers, lease) as session:
+        with Session.open(place, name, workers, lease, interruption) as session:
             for remark in remarks:
                 session.display.say(remark)
             tuner = Tuner(
@@ -125,7 +125,7 @@ def search(
             with threadpool_limits(1):
                 outcome = tuner.run()
             audited: list[Audited] | None = None
-            if settings.audit and outcome.may_audit:
+            if settings.audit and outcome.may_audit and not interruption.asked:
                 audited = audit(
                     study,
                     space,

@@ -1,7 +1,7 @@
 """The resources of work on a study: acquired at its start, released at its end."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from search.console.display import Display, make_display
@@ -40,6 +40,7 @@ class Session:
         study: str,
         slots: Sequence[Slot],
         lease: StudyLease,
+        interruption: Interruption | None = None,
         *,
         aside: bool = False,
     ) -> Iterator["Session"]:
@@ -49,12 +50,13 @@ class Session:
             place: Database, tables and files.
             study: Name of the study.
             slots: Processor threads and GPU of each worker.
+            interruption: What has taken signals over; None to do so here.
             lease: The study's lease, held by the caller.
             aside: Whether to display on standard error, because standard output has results.
         """
         with (
-            Interruption() as interruption,
+            nullcontext(interruption) if interruption else Interruption() as asked,
             LocalBackend(list(slots), place.layout.logs(study)) as backend,
             make_display(aside=aside) as display,
         ):
-            yield cls(place, study, backend, display, interruption, lease.renew)
+            yield cls(place, study, backend, display, asked, lease.renew)

@@ -21,12 +21,13 @@ from models.spec import (
 from search.console.text import plural
 from search.protocol import Done, EpochDone, Failed, Job, Message, Paused, Resumed, Stopped
 from search.scheduling import events, instructions
-from search.scheduling import samplers as scheduler
-from search.scheduling.asha import ObservedTrial
+from search.scheduling.chooser import ObservedTrial
 from search.scheduling.events import Event
 from search.scheduling.instructions import Instruction
 from search.scheduling.limits import Limits, Stored
+from search.scheduling.samplers import make_chooser
 from search.scheduling.search_state import SearchState
+from search.scheduling.seeds import training_seed, trial_seed
 from search.spaces.builtin import Space
 from search.spaces.room import check_fits
 from search.spaces.unit_cube import Params
@@ -69,7 +70,7 @@ class Tuner:
         self._study = study
         # Configurations are drawn before their trials exist, and with this sampler a handle
         # on a trial draws nothing.
-        self._study.sampler = RandomSampler(seed=scheduler.training_seed(plan.seed))
+        self._study.sampler = RandomSampler(seed=training_seed(plan.seed))
         self._space = space
         self._data = data
         self._plan = plan
@@ -94,7 +95,8 @@ class Tuner:
         while self._running:
             for slot, message in self._loop.hear():
                 self._hear(slot, message)
-            self._loop.look_after()
+            for slot, reason in self._loop.look_after().items():
+                self._tell(events.WorkerHung(self._now(), slot, reason))
             self._tell(events.Tick(self._now()))
             self._display.overall(messages.overall(self._state, self._plan))
         self._carry_out(self._state.end())
@@ -139,7 +141,7 @@ class Tuner:
         plan = self._plan
         trials = self._book.adopt()
         pausing = plan.pruner == "promote"
-        chooser = scheduler.make_chooser(
+        chooser = make_chooser(
             plan.sampler,
             self._space.distributions(),
             self._space.epochs,
@@ -167,8 +169,6 @@ class Tuner:
         )
         slots = range(self._session.backend.slots)
         self._state = SearchState(chooser, limits, stored, slots, self._fault)
-        if self._session.interruption.asked:
-            self._state.handle(events.StopRequested(0.0))
         self._carry_out(self._state.begin())
         self._retry(trials)
 
@@ -267,10 +267,14 @@ class Tuner:
         return events.JobDone(now, slot)
 
     def _tell(self, event: Event) -> None:
-        """Pass an event to the search state, and execute its instructions."""
+        """Pass an event to the state, and execute its instructions."""
+        self._carry_out(self._ask(event))
+
+    def _ask(self, event: Event) -> Sequence[Instruction]:
+        """Pass an event to the state, after a request to stop if there is one."""
         if self._session.interruption.asked:
             self._state.handle(events.StopRequested(event.at))
-        self._carry_out(self._state.handle(event))
+        return self._state.handle(event)
 
     # Instructions to actions.
 
@@ -291,6 +295,7 @@ class Tuner:
                 return self._has_begun(wanted.slot, book.take_waiting())
             case instructions.StartJob():
                 self._start_job(wanted)
+                return self._ask(events.Tick(self._now()))
             case instructions.Answer():
                 self._session.backend.answer(wanted.slot, wanted.verdict)
             case instructions.KillWorker():
@@ -304,11 +309,13 @@ class Tuner:
             case instructions.NoteMemory():
                 book.memory = wanted.memory
             case instructions.RefuseDuplicate():
-                book.refuse_duplicate(self._begun.pop(wanted.number), wanted.first)
+                book.refuse_duplicate(self._handle(wanted.number), wanted.first)
+                return self._ask(events.Tick(self._now()))
             case instructions.RefuseUnfit():
                 book.refuse_unfit(self._handle(wanted.number), wanted.reason)
                 self._display.say(f"trial {wanted.number}: not trained: {wanted.reason}")
                 self._session.renew()  # many trials may be refused before the next turn
+                return self._ask(events.Tick(self._now()))
             case instructions.ReleaseSlot():
                 live = self._running.pop(wanted.slot)
                 if wanted.paused:
@@ -323,7 +330,7 @@ class Tuner:
     def _has_begun(self, slot: int, trial: optuna.Trial) -> Sequence[Instruction]:
         self._begun[trial.number] = trial
         params = self._space.suggest(trial)
-        return self._state.handle(events.TrialBegun(self._now(), slot, trial.number, params))
+        return self._ask(events.TrialBegun(self._now(), slot, trial.number, params))
 
     def _handle(self, number: int) -> optuna.Trial:
         return self._begun.pop(number, None) or self._book.handle(number)
@@ -336,7 +343,7 @@ class Tuner:
         params = self._space.suggest(trial)
         model, training = self._space.specs(params)
         parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
-        seed = scheduler.trial_seed(self._plan.seed, seed_number(trial))
+        seed = trial_seed(self._plan.seed, seed_number(trial))
         live = LiveTrial(trial, params, model, training, seed, parameters)
         write_atomically(self._book.paths(live).spec, document(model, training, seed, self._data))
         return live
@@ -377,6 +384,7 @@ class Tuner:
         elif wanted.mark:
             self._book.unfit(live, self._plan.memory if wanted.mark == "memory" else None)
         self._book.end(live, STATES[wanted.state], "" if wanted.state == "complete" else reason)
+        self._session.renew()  # many trials may end before the next turn
         for observer in self._observers:
             observer.trial_ended(self._study)
         if wanted.slot is not None:

@@ -39,16 +39,21 @@ class WorkerLoop:
         self.busy.discard(slot)
         self.watchdog.ended(slot)
 
-    def look_after(self) -> None:
-        """Kill workers that hang, or all if the user does not want to wait; renew the lease."""
+    def look_after(self) -> dict[int, str]:
+        """Kill all workers if the user does not want to wait; renew the lease.
+
+        Returns:
+            Slots whose workers hang, with the reason; the caller kills them.
+        """
         if self._session.interruption.now and not self._killed:
             self._killed = True
             for slot in self.busy:
                 self._session.backend.kill(slot, "stopped by the user")
-        for slot, reason in self.watchdog.hung().items():
+        hung = dict(self.watchdog.hung())
+        for slot in hung:
             self.watchdog.ended(slot)
-            self._session.backend.kill(slot, reason)
         self._session.renew()
+        return hung
 
 
 def longest(history: Sequence[EpochFigures]) -> float:

@@ -178,9 +178,7 @@ def _train(job: Job, channel: Channel) -> End:
     def built(network: keras.Model, own: Mapping[str, Any] | None) -> None:
         count = network.count_params()
         if count > (job.max_parameters or count):
-            raise TooLargeError(
-                f"{count:,} parameters, more than the limit of {job.max_parameters:,}"
-            )
+            raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
         pruning.built(network, own)
 
     try:

@@ -169,7 +169,7 @@ def test_every_command_with_json_is_tried() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     with_json = {n for n, c in commands.items() if any("--json" in p.opts for p in c.params)}
     here = {"leaderboard", "studies", "data", "claims", "retrain-best", "baseline"}
-    # predict is tried in test_search_predict.py; replay needs curves to replay.
+    # predict is tried in test_predict.py; replay needs curves to replay.
     assert with_json == {*here, "predict", "replay"}
 
 

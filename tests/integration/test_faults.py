@@ -1,6 +1,7 @@
 """Faults, caused for real: each has one line, loses nothing, and the same command goes on.
 
-Worker deaths, Ctrl-C and killed tuners are in test_search_cli.py and test_search_local.py, faults
+Worker deaths, Ctrl-C and killed tuners are in test_cli_commands.py and
+test_workers_local_backend.py, faults
 of the database alone in test_storage_*.py, damaged checkpoints in test_models_training.py.
 """
 

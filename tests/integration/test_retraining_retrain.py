@@ -15,7 +15,7 @@ from scipy import stats
 from search.errors import NothingToTrainError
 from search.intervals import of_difference_of_means
 from search.retraining import comparison, retrain
-from search.scheduling.samplers import trial_seed
+from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Documents
 from storage.study import MADE_WITH
 from storage.tables import ModelRow

@@ -445,6 +445,7 @@ def test_a_folder_that_may_not_be_entered(open_to_all: Path, *, write: bool) -> 
     closed.mkdir(0o000)
     with without_privileges():
         message = refusal(closed / "treino.db", write=write)
+    closed.chmod(0o700)  # else an ordinary user could not remove it
     assert "Permission denied" in message or "cannot be opened" in message
 
 

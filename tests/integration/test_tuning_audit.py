@@ -75,7 +75,7 @@ def test_an_audit_goes_on_from_where_a_trial_was_left(tmp_path: Path) -> None:
         run = f"audit-{audited.trial:05d}"
         epochs = [line for line in log.splitlines() if line.startswith(f"{run}: epoch")]
         assert f"{run}: epoch 1" not in epochs
-        assert f"{run}: epoch 6 is safe" in epochs
+        assert f"{run}: epoch 6 is saved" in epochs
         spec = json.loads((tmp_path / f"var/images/runs/{run}/spec.json").read_text())
         assert spec["training"]["epochs"] == 6
         assert not list((tmp_path / f"var/images/runs/{run}").glob("checkpoint*"))

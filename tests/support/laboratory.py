@@ -14,7 +14,7 @@ from search.console.display import Display, Overall
 from search.interruption import Interruption
 from search.protocol import Job
 from search.scheduling.prior import Prior
-from search.scheduling.samplers import make_pruner
+from search.scheduling.pruners import make_pruner
 from search.spaces.builtin import Space
 from search.study.workspace import Workspace
 from search.tuning.plan import Outcome, Plan

@@ -10,8 +10,8 @@ from search.replay import simulation, strategies
 from search.replay.comparison import Result
 from search.replay.peers import GROUPS
 from search.scheduling import curves, samplers
-from search.scheduling.asha import STARTUP
 from search.scheduling.curves import LEAST
+from search.scheduling.rungs import STARTUP
 from tests.support.recorded import EPOCHS, curve, made
 
 ROW = {"strategy": "random", "code": "optuna-5", "task": "3945", "seed": 0, "workers": 1}

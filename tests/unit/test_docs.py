@@ -203,7 +203,7 @@ def test_every_exit_code_in_the_guide_is_given(
     monkeypatch.chdir(tmp_path)
     told = re.search(r"Exit codes: (.*?)\.\n", GUIDE["commands.md"], re.DOTALL)
     assert told is not None
-    # These after real signals: tests/integration/test_cli_commands.py, test_search_interruption.py.
+    # These after real signals: tests/integration/test_cli_commands.py, test_interruption.py.
     signals = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
     ended = [128 + each for each in signals]
     assert [int(code) for code in re.findall(r"\d+", told[1])] == [0, 1, 2, *ended]

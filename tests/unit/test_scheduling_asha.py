@@ -12,12 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from search.scheduling.asha import (
+from search.scheduling.chooser import Chooser, NextTraining, ObservedState, ObservedTrial
+from search.scheduling.rungs import (
     ETA,
-    Chooser,
-    NextTraining,
-    ObservedState,
-    ObservedTrial,
     epochs_to_come,
     next_rung,
     promotable,

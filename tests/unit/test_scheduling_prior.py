@@ -10,7 +10,7 @@ from scipy.special import ndtr
 
 from search.errors import SettingsError, TreinoError
 from search.scheduling import curves
-from search.scheduling.asha import NextTraining, ObservedTrial
+from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.freeze_thaw import FreezeThaw
 from search.scheduling.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
 from search.spaces.builtin import Documents, Extended

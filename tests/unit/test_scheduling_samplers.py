@@ -4,7 +4,9 @@ import numpy as np
 import optuna
 import pytest
 
-from search.scheduling.samplers import make_pruner, make_sampler, training_seed, trial_seed
+from search.scheduling.pruners import make_pruner
+from search.scheduling.samplers import make_sampler
+from search.scheduling.seeds import training_seed, trial_seed
 from search.settings import PRUNERS, SAMPLERS
 from search.spaces.builtin import Documents
 

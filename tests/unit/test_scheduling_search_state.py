@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 from search.protocol import PATIENCE, Verdict
 from search.scheduling import events
 from search.scheduling import instructions as do
-from search.scheduling.asha import AsyncHalving, ObservedTrial
+from search.scheduling.asha import AsyncHalving
+from search.scheduling.chooser import ObservedTrial
 from search.scheduling.failures import HOPELESS
 from search.scheduling.instructions import Instruction
 from search.scheduling.limits import Limits, Stored
@@ -111,6 +112,7 @@ class Searches(RuleBasedStateMachine):
                     assert each.number not in self.jobs.values()
                     assert each.number not in self.store.ended
                     self.jobs[each.slot] = each.number
+                    self.hear(events.Tick(self.now))
                 case do.Answer():
                     self.answers[each.slot] = each.verdict
                 case do.NotePruned():
@@ -121,11 +123,13 @@ class Searches(RuleBasedStateMachine):
                     assert each.first < each.number
                     self.store.duplicates.add(each.number)
                     self.finish(each.number, "failed")
+                    self.hear(events.Tick(self.now))
                 case do.RefuseUnfit():
                     self.store.trials[each.number] = self.store.trials[each.number].after(
                         float("inf")
                     )
                     self.finish(each.number, "pruned")
+                    self.hear(events.Tick(self.now))
                 case do.ReleaseSlot():
                     self.free(each.slot)
                 case do.FinishTrial():
@@ -276,6 +280,11 @@ def next_of(
     for slot in others:
         state.handle(events.SlotAdded(0.0, slot))
     wanted = state.handle(events.Tick(0.0))
+    while wanted and isinstance(wanted[-1], do.StartJob):
+        more = state.handle(events.Tick(0.0))
+        if not more:
+            break
+        wanted += more
     resumed = {each.number for each in wanted if isinstance(each, do.StartJob)}
     begun = [
         each.params if isinstance(each, do.BeginTrial) else "enqueued"
@@ -295,11 +304,11 @@ def started(limits: Limits, slots: int = 1, **stored: object) -> SearchState:
         AsyncHalving(EPOCHS, propose), limits, Stored(**stored), range(slots), fault
     )
     number = len(state.trials)
-    wanted = state.handle(events.Tick(0.0))
-    while wanted and isinstance(wanted[-1], do.BeginTrial):
-        begin = wanted[-1]
-        wanted = state.handle(events.TrialBegun(0.0, begin.slot, number, begin.params))
-        number += 1
+    while wanted := state.handle(events.Tick(0.0)):
+        if isinstance(wanted[-1], do.BeginTrial):
+            begin = wanted[-1]
+            state.handle(events.TrialBegun(0.0, begin.slot, number, begin.params))
+            number += 1
     return state
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from search.replay.simulation import Maker, ReplayJob, Strategy, Task
 from search.replay.strategies import Promoting
-from search.scheduling.asha import ETA
+from search.scheduling.rungs import ETA
 from search.scheduling.samplers import make_chooser
 from search.spaces.unit_cube import UnitCube
 

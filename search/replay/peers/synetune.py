@@ -20,7 +20,7 @@ from optuna.distributions import (
 )
 
 from search.replay.simulation import Maker, ReplayJob, Strategy, Task
-from search.scheduling.samplers import trial_seed
+from search.scheduling.seeds import trial_seed
 
 
 class Scheduler:
