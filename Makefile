@@ -81,7 +81,7 @@ test-unit: $(BIN)/installed-dev ## Run the tests of pure code, in under a minute
 	@$(BIN)/python -m pytest tests/unit $(BESIDE) $(call given,ARGS)
 
 .PHONY: stress
-stress: $(BIN)/installed-dev ## Run the stress tests: time, memory, a search under fire
+stress: $(BIN)/installed-dev ## Run the stress tests: time, memory, a search whose processes are killed
 	@$(BIN)/python -m pytest tests/stress $(call given,ARGS)
 
 .PHONY: lint

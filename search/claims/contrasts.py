@@ -4,13 +4,12 @@ An arm sets that one thing in a configuration and keeps the rest.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from search.spaces.builtin import Documents
-
-Params = Mapping[str, Any]
+from search.spaces.unit_cube import Params
 
 ORDER = "train_order"  # a study setting, here one more thing that can differ
 LEAST_L2 = 1e-5  # weaker penalties count as none

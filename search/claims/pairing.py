@@ -19,11 +19,11 @@ from models.history import EpochFigures, best_epoch
 from models.spec import count_parameters
 from search.claims import contrasts as arms
 from search.claims.catalog import CLAIMS, Claim
-from search.claims.contrasts import Params
 from search.claims.verdicts import MOST_PAIRS, Key, StudyView, Training, judge, key
 from search.intervals import FEWEST_PAIRS
 from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
+from search.spaces.unit_cube import Params
 from search.study.provenance import document
 from search.study.training_order import TrainingOrder
 from search.study.trials import best_trial, counted, run_name

@@ -20,7 +20,6 @@ import numpy as np
 
 from search.claims import contrasts as arms
 from search.claims.catalog import CLAIMS, Claim, EpochLike
-from search.claims.contrasts import Params
 from search.intervals import (
     FEWEST_PAIRS,
     LOOKS,
@@ -29,6 +28,7 @@ from search.intervals import (
     of_regression,
     pairs_needed,
 )
+from search.spaces.unit_cube import Params
 
 MOST_PAIRS = FEWEST_PAIRS + 2 * (LOOKS - 1)
 HOPELESS = 10 * MOST_PAIRS  # if that many pairs are needed, no more are trained

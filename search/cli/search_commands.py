@@ -41,13 +41,10 @@ def search(settings: Settings) -> None:
     data = load_images(settings).dataset
     from search.reports import dashboard_notes
     from search.study.workspace import Workspace
-    from search.tuning import audit, messages
-    from search.tuning import run as launch
+    from search.tuning import audit, messages, run
 
     with Workspace.open(settings, write=True) as place:
-        searched = launch.search(
-            place, settings, data, observers=[dashboard_notes.DashboardNotes()]
-        )
+        searched = run.search(place, settings, data, observers=[dashboard_notes.DashboardNotes()])
         interrupted = searched.interruption.asked
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=interrupted):
@@ -83,8 +80,7 @@ def record(
     from search.scheduling import curves
     from search.study import recorded_curves
     from search.study.workspace import Workspace
-    from search.tuning import messages
-    from search.tuning import run as launch
+    from search.tuning import messages, run
 
     settings = replace(
         settings,
@@ -96,7 +92,7 @@ def record(
         keep=0,
     )
     with Workspace.open(settings, write=True) as place:
-        searched = launch.search(
+        searched = run.search(
             place, settings, data, ending="-curves", observers=[dashboard_notes.DashboardNotes()]
         )
         recorded = recorded_curves.of_study(searched.study, place.records)

@@ -7,7 +7,6 @@ Every ``suggest_*`` call of treino is in this package. To extend a space, add a 
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -35,14 +34,12 @@ from models.spec import (
     estimate_memory,
 )
 from search.errors import SettingsError
-from search.spaces.unit_cube import UnitCube
+from search.spaces.unit_cube import Params, UnitCube
 
 FIRST_FILTERS = 32  # of the documents' first convolution; each further one doubles them
 DENSE_UNITS = 512  # in every network of the documents
 SAMPLE = 500  # configurations to estimate the size of a space's networks
 SGD_RATE = 50  # ratio of SGD's learning rate to Adam's, which normalises its steps
-
-Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from pydantic import ValidationError
 
 from models.spec import SpecError, count_parameters
 from search.errors import SettingsError
-from search.spaces.builtin import Params, Space
+from search.spaces.builtin import Space
+from search.spaces.unit_cube import Params
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from models.own_trial import RANGES, Choice, Range, Real
 from models.spec import OwnSpec, TrainingSpec
 from search.errors import SettingsError
-from search.spaces.builtin import Params, Space
+from search.spaces.builtin import Space
+from search.spaces.unit_cube import Params
 
 OF_TRAINING = ("batch_size", "learning_rate")  # parameters that training also uses
 
