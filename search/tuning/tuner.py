@@ -169,8 +169,8 @@ class Tuner:
         )
         slots = range(self._session.backend.slots)
         self._state = SearchState(chooser, limits, stored, slots, self._fault)
+        self._retry(trials)  # first: what begins a search may fill slots
         self._carry_out(self._state.begin())
-        self._retry(trials)
 
     def _whole(self, trial: ObservedTrial) -> ObservedTrial:
         """A trial with its whole configuration, even if a tuner died while drawing it."""

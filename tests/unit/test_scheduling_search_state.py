@@ -390,3 +390,13 @@ def test_an_interrupted_search_prunes_what_it_would_have_pruned(
     state.handle(events.StopRequested(1.0))
     *_, answer = state.handle(events.EpochEnded(1.0, 0, 1, 1.0, 1.0, last, prune))
     assert answer == do.Answer(0, verdict)
+
+
+def test_a_duplicate_that_a_tuner_died_with_is_refused_and_not_trained() -> None:
+    first = ObservedTrial(0, {"x": 0}, (1.0,), "over")
+    again = ObservedTrial(1, {"x": 0}, (), "running")
+    stored = Stored([first, again])
+    limits = Limits(EPOCHS, pausing=False, trials=1)
+    state = SearchState(AsyncHalving(EPOCHS, propose), limits, stored, [0])
+    assert state.begin() == [do.RefuseDuplicate(1, 0)]
+    assert state.handle(events.Tick(0.0)) == []
