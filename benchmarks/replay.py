@@ -106,8 +106,8 @@ def _reached(module: ModuleType) -> tuple[ModuleType, ...]:
         name = left.pop()
         if name not in found:
             found[name] = sys.modules[name]
-            homes = {getattr(thing, "__module__", None) for thing in vars(found[name]).values()}
-            left += [home for home in homes if str(home).startswith("search.")]
+            homes = {str(getattr(one, "__module__", "")) for one in vars(found[name]).values()}
+            left += [home for home in homes if home.startswith("search.")]
     return tuple(found[name] for name in sorted(found))
 
 

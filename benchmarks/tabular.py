@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from optuna.distributions import distribution_to_json
@@ -49,7 +50,8 @@ SEARCHES = (
 
 def nearest(known: Array, curves: Array, asked: Array) -> Array:
     """The curve of the nearest recorded configuration."""
-    return curves[_distances(known, asked).argmin(axis=1)]
+    found: Array = curves[_distances(known, asked).argmin(axis=1)]
+    return found
 
 
 def neighbours(known: Array, curves: Array, asked: Array) -> Array:
@@ -58,7 +60,8 @@ def neighbours(known: Array, curves: Array, asked: Array) -> Array:
     near = np.argsort(distances, axis=1)[:, :NEIGHBOURS]
     weights = 1 / (np.take_along_axis(distances, near, axis=1) + 1e-9)
     weights /= weights.sum(axis=1, keepdims=True)
-    return (weights[..., None] * curves[near]).sum(axis=1)
+    mean: Array = (weights[..., None] * curves[near]).sum(axis=1)
+    return mean
 
 
 def forest_mean(known: Array, curves: Array, asked: Array) -> Array:
@@ -106,7 +109,7 @@ class Once(TabularTask):
 
     def curves(self) -> Callable[[Params], Array]:
         """The most similar one's that is still there."""
-        given: dict[frozenset, int] = {}
+        given: dict[frozenset[tuple[str, Any]], int] = {}
 
         def curve(params: Params) -> Array:
             key = frozenset(params.items())
@@ -115,7 +118,8 @@ class Once(TabularTask):
                 if len(given) < len(self._table):
                     likeness[list(given.values())] = -1
                 given[key] = int(likeness.argmax())
-            return self._table[given[key]]
+            found: Array = self._table[given[key]]
+            return found
 
         return curve
 
@@ -166,7 +170,7 @@ def main(folder: Path) -> None:
     searched(folder)
 
 
-def _drawn(task: LCBenchTask, count: int, seed: int) -> tuple[list[dict], Array, Array]:
+def _drawn(task: LCBenchTask, count: int, seed: int) -> tuple[list[dict[str, Any]], Array, Array]:
     """Random configurations, their features (count, features) and curves (count, epochs)."""
     coordinates = UnitCube(task.distributions)
     points = coordinates.uniform(count, np.random.default_rng(seed))
@@ -175,7 +179,7 @@ def _drawn(task: LCBenchTask, count: int, seed: int) -> tuple[list[dict], Array,
     return configurations, coordinates.features(points), curves
 
 
-def _recorded(task: LCBenchTask, configurations: list[dict], curves: Array) -> Curves:
+def _recorded(task: LCBenchTask, configurations: list[dict[str, Any]], curves: Array) -> Curves:
     return Curves(
         data=task.name,
         space="LCBench",

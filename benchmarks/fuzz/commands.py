@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 from benchmarks.fuzz.support import argument, check_message, damage, damaged, examples
@@ -159,7 +159,7 @@ def _make_study(folder: Path) -> None:
     }
     by = {"data": "none", "decoded": "none", "image_size": "32", "classes": '["a", "b"]'}
     study, _ = create_or_check(storage, STUDY, made, by)
-    distributions = {"rate": FloatDistribution(0, 1)}
+    distributions: dict[str, BaseDistribution] = {"rate": FloatDistribution(0, 1)}
     study.add_trial(create_trial(value=1.0, params={"rate": 0.5}, distributions=distributions))
     storage.engine.dispose()
 
