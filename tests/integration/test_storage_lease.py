@@ -1,4 +1,4 @@
-"""The lease between real processes; `test_storage_databases` has the rest."""
+"""The lease between real processes; `test_storage_databases_lease` has the rest."""
 
 import os
 import shutil

@@ -1,0 +1,40 @@
+"""What tests of databases share; their fixtures are in `database_fixtures`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.storages import RDBStorage
+from sqlalchemy import create_engine, text
+
+from storage.engine import open_storage
+
+FIGURES = {
+    "epoch": 1,
+    "loss": 2.0,
+    "accuracy": 0.25,
+    "val_loss": 1.5,
+    "val_accuracy": 0.5,
+    "penalised_loss": 2.5,
+    "penalised_val_loss": 1.75,
+    "learning_rate": 0.001,
+    "seconds": 12.0,
+}
+MADE_WITH = {"data": "cifar10 5f1e", "monitor": "val_loss", "epochs": "30"}
+
+
+def server_database(host: str, name: str) -> str:
+    engine = create_engine(f"postgresql+psycopg://treino@/postgres?host={host}")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"postgresql://treino@/{name}?host={host}"
+
+
+@contextmanager
+def opened(url: str, *, write: bool = True) -> Iterator[RDBStorage]:
+    storage = open_storage(url, write=write)
+    try:
+        yield storage
+    finally:
+        storage.engine.dispose()
