@@ -208,8 +208,8 @@ def test_a_trial_keeps_what_the_documents_kept_of_theirs(place: Place) -> None:
 
 def test_a_tuner_is_alone_until_it_is_interrupted_or_its_study_taken_over(fresh: Place) -> None:
     # Of so many epochs that it is at work whenever it is disturbed.
-    arguments = (*SMALL, "--trials", "1", "--epochs", "1000", "--no-early-stopping")
-    arguments += ("--workers", "1", "--pruner", "none")
+    arguments = [*SMALL, "--trials", "1", "--epochs", "1000", "--no-early-stopping"]
+    arguments += ["--workers", "1", "--pruner", "none"]
     first = fresh.start("search", "--data", "images", *arguments)
     read_until(first, ": epoch 2/1000")
     said = fresh.search(*arguments, code=1)

@@ -72,6 +72,11 @@ def has(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return np.abs(picture - np.array(colour)).max(axis=-1) <= 12
 
 
+def columns(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Which columns have pixels of that colour, shape (width,)."""
+    return np.asarray(has(picture, colour).any(axis=0))
+
+
 def curves(history: Sequence[EpochFigures], path: Path) -> np.ndarray:
     """The drawn curves without title and legend: only the panels and their axes."""
     draw_curves(history, path, "")
@@ -99,16 +104,16 @@ def test_a_figure_that_is_not_finite_is_a_gap(tmp_path: Path) -> None:
 
     history = [epoch(number, val_loss=lost.get(number, 1.2)) for number in range(1, 12)]
     loss = curves(history, path)[:, :500]
-    validation = has(loss[lines], VALIDATION).any(axis=0)
+    validation = columns(loss[lines], VALIDATION)
     assert validation[: gap.start].any()
     assert validation[gap.stop :].any()
     assert not validation[gap].any()
-    assert has(loss[lines], TRAINING).any(axis=0)[gap].all()
+    assert columns(loss[lines], TRAINING)[gap].all()
     assert has(loss[crosses], VALIDATION)[:, gap].any()
     assert not has(loss[crosses], TRAINING).any()
 
     whole = curves([epoch(number) for number in range(1, 12)], path)[:, :500]
-    assert has(whole[lines], VALIDATION).any(axis=0)[gap].all()
+    assert columns(whole[lines], VALIDATION)[gap].all()
     assert not has(whole[crosses], VALIDATION).any()
 
 

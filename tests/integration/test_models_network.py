@@ -58,10 +58,10 @@ def test_a_bfloat16_network_has_float32_weights_and_almost_the_same_answers(
     assert half.get_layer("conv_1b").compute_dtype == "bfloat16"
     full.set_weights(half.get_weights())
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
-    answers = [keras.ops.convert_to_numpy(network(images)) for network in (half, full)]
-    assert answers[0].dtype == np.float32
-    assert not np.array_equal(*answers)
-    np.testing.assert_allclose(*answers, atol=0.02)
+    one, other = (keras.ops.convert_to_numpy(network(images)) for network in (half, full))
+    assert one.dtype == np.float32
+    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(one, other, atol=0.02)
 
 
 def test_a_fused_network_trains_as_one_of_stock_layers() -> None:
@@ -81,8 +81,8 @@ def test_a_fused_network_trains_as_one_of_stock_layers() -> None:
         network.fit(images, labels, epochs=3, batch_size=16, shuffle=False, verbose=0)
     for one, other in zip(fused.weights, stock.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=2e-3, atol=1e-4)
-    answers = [keras.ops.convert_to_numpy(network(images)) for network in (fused, stock)]
-    np.testing.assert_allclose(*answers, atol=1e-3)
+    answer, expected = (keras.ops.convert_to_numpy(network(images)) for network in (fused, stock))
+    np.testing.assert_allclose(answer, expected, atol=1e-3)
 
 
 def test_run_10_is_built_layer_by_layer_as_the_documents_have_it() -> None:

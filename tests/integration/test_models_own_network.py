@@ -197,7 +197,7 @@ def test_whether_a_network_scales_its_images_is_seen() -> None:
 
 
 def test_a_network_that_nobody_could_load_again_is_refused() -> None:
-    class Own(layers.Layer):  # type: ignore[misc]
+    class Own(layers.Layer):
         def call(self, inputs: Any) -> Any:
             return inputs
 
@@ -268,8 +268,8 @@ def test_the_digest_is_that_of_the_file_and_of_what_it_imports_beside_it(tmp_pat
         digests.append(written(tmp_path / folder, f"import {name}\n{SOFTMAX}").digest)
     assert len(set(digests)) == 3  # other names, other content
     same = [tmp_path / "d", tmp_path / "e"]
-    for folder in same:
-        folder.mkdir()
+    for place in same:
+        place.mkdir()
     assert written(same[0], SOFTMAX).digest == written(same[1], SOFTMAX).digest
 
 
@@ -280,7 +280,7 @@ def test_other_code_than_the_studys_is_not_run(tmp_path: Path) -> None:
         build(other, SHAPE, 3)
 
 
-class Break(keras.callbacks.Callback):  # type: ignore[misc]
+class Break(keras.callbacks.Callback):
     """Breaks a training off after an epoch."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -37,7 +37,7 @@ def written(
     return OwnSpec(code=code.reference, digest=code.digest, params={})
 
 
-class Copy(keras.callbacks.Callback):  # type: ignore[misc]
+class Copy(keras.callbacks.Callback):
     """Copies the checkpoint after the first epoch: what a training broken off there leaves."""
 
     def __init__(self, checkpoint: Path, to: Path) -> None:
@@ -100,7 +100,7 @@ class Case:
     resumed: Training
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+@pytest.fixture(scope="module", params=[*CASES.values()], ids=[*CASES])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     """A training that ran through, and one that went on where it was after an epoch."""
     folder = tmp_path_factory.mktemp("case")

@@ -8,6 +8,7 @@ finished study of the built-in space that kept no checkpoint.
 
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 from wsgiref.util import setup_testing_defaults
@@ -93,7 +94,12 @@ def test_the_dashboard_shows_it(place: Place) -> None:
         environ: dict[str, object] = {"PATH_INFO": path}
         setup_testing_defaults(environ)
         environ["HTTP_HOST"] = "127.0.0.1"
-        answer = app(environ, lambda status, *_: told.append(status))
+
+        def start(status: str, *_: object) -> Callable[[bytes], object]:
+            told.append(status)
+            return lambda _body: None
+
+        answer = app(environ, start)
         body = b"".join(answer)
         if isinstance(answer, Closing):
             answer.close()  # as a server does

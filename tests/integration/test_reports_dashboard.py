@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -276,7 +277,14 @@ def test_beyond_this_machine_only_those_with_the_token_get_in() -> None:
         environ |= {"PATH_INFO": path, "QUERY_STRING": query, "HTTP_COOKIE": cookie}
         environ |= {"HTTP_HOST": "localhost", "HTTP_ACCEPT_ENCODING": "gzip"}
         heard: list[tuple[str, dict[str, str]]] = []
-        list(guarded(environ, lambda line, headers, *_: heard.append((line, dict(headers)))))
+
+        def start(
+            line: str, headers: list[tuple[str, str]], *_: object
+        ) -> Callable[[bytes], object]:
+            heard.append((line, dict(headers)))
+            return lambda _body: None
+
+        list(guarded(environ, start))
         return heard[0]
 
     for path in ("/api/studies", "/api/studies?token=", "/api/studies?token=secret", "/dashboard"):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from search.figures.plots import draw_curves
-from search.reports import dashboard_notes, report
+from search.reports import dashboard_notes
 from search.settings import Settings
+from search.study.snapshot import look
 from search.study.workspace import Workspace
 from tests.support import studies
 from tests.support.dashboards import Made, browser, requested, serving
@@ -30,7 +31,9 @@ def test_the_study_carries_note_and_figures_for_the_dashboard(place: Workspace) 
     assert "none yet" in get_note(study)
     studies.add(place, study, space, [COMPLETE] * 2 + [PRUNED] * 3)
     dashboard_notes.finish(place, study)
-    assert f"trial {report.look(place, study).best.number}" in get_note(study)
+    best = look(place, study).best
+    assert best is not None
+    assert f"trial {best.number}" in get_note(study)
     assert "5 trials (2 complete, 3 pruned)" in get_note(study)
     assert "treino search --data cifar10 --study noted" in get_note(study)
     before = study._storage.get_study_system_attrs(study._study_id)

@@ -96,7 +96,7 @@ def test_the_interval_is_welchs(seed: int) -> None:
     freedom = (va + vb) ** 2 / (va**2 / 3 + vb**2 / 2)
     half = stats.t.ppf(0.975, freedom) * math.sqrt(va + vb)
     low, high = a.mean() - b.mean() - half, a.mean() - b.mean() + half
-    assert of_difference_of_means(a, b) == pytest.approx((low, high))
+    assert of_difference_of_means(a.tolist(), b.tolist()) == pytest.approx((low, high))
     assert of_difference_of_means([1.0, 1.0], [0.5, 0.5]) == (0.5, 0.5)
     assert of_difference_of_means([1.0], [0.5, 0.6]) is None
 

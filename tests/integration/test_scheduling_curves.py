@@ -156,7 +156,7 @@ def test_who_has_the_luck_of_a_diverged_one_diverges() -> None:
             val_accuracy=curve.val_accuracy[:2],
             diverged=True,
         )
-        if curve.params["rate"] > 3e-3
+        if float(curve.params["rate"]) > 3e-3
         else curve
         for curve in TABLE.configurations
     )
@@ -225,8 +225,8 @@ def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
 
 def test_a_recording_broken_off_and_continued_ends_in_the_same_file(tmp_path: Path) -> None:
     place = small_place(tmp_path)
-    arguments = ("record", "--data", "images", "--images", "30", *SMALL)
-    arguments += ("--configurations", "2", "--epochs", "3", "--workers", "1")
+    arguments = ["record", "--data", "images", "--images", "30", *SMALL]
+    arguments += ["--configurations", "2", "--epochs", "3", "--workers", "1"]
     out = place.run(*arguments, once="trial 1: epoch 1/3", then=interrupt, code=INTERRUPTED)
     assert "1 of 2 configurations recorded in var/images-curves/curves.json" in out
     place.run(*arguments)

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from data import catalog
 from models.own_network import load
-from models.own_trial import Choice, Real, Whole
+from models.own_trial import Choice, Real, Value, Whole
 from models.spec import OwnSpec, TrainingSpec
 from search.errors import SettingsError
 from search.protocol import Done, Failed, Job, Resumed, Verdict
@@ -58,8 +58,8 @@ def build_model(hp):
 def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Path) -> None:
     image_folder(tmp_path / "images", each=20)
     (tmp_path / "tutorial.py").write_text(TUTORIAL)
-    arguments = ("search", "--data", "images", "--space", "tutorial.py:build_model")
-    arguments += ("--trials", "2", "--epochs", "1", "--workers", "1", "--image-size", "8")
+    arguments = ["search", "--data", "images", "--space", "tutorial.py:build_model"]
+    arguments += ["--trials", "2", "--epochs", "1", "--workers", "1", "--image-size", "8"]
     out = Place(tmp_path).run(*arguments)
     assert "tutorial.py:build_model: num_layers, units_0, activation, dropout, lr" in out
     assert "seem to scale" not in out
@@ -152,7 +152,7 @@ def test_the_space_is_what_the_function_asks_for() -> None:
         "batch_size": CategoricalDistribution((16, 32)),
     }
     study = optuna.create_study()
-    params = {"n": 16, "kind": None, "learning_rate": 0.01, "batch_size": 16}
+    params: dict[str, Value] = {"n": 16, "kind": None, "learning_rate": 0.01, "batch_size": 16}
     study.enqueue_trial(params)
     assert space.suggest(study.ask()) == params
     model, training = space.specs(params)
@@ -190,7 +190,8 @@ def test_what_a_worker_finds_wrong_is_told_by_whose_fault_it_is(tmp_path: Path) 
     folder = image_folder(tmp_path / "images", each=20, side=16)
     data = catalog.load(str(folder), image_size=16, cache=tmp_path / "cache").dataset
     reference = f"{EXAMPLE}:build"
-    params = {"batch_size": 64, "learning_rate": 0.01, "filters": 8, "blocks": 1, "dropout": False}
+    params: dict[str, Value] = {"batch_size": 64, "learning_rate": 0.01, "filters": 8}
+    params |= {"blocks": 1, "dropout": False}
     spec = OwnSpec(code=reference, digest=load(reference).digest, params=params)
     job = Job(
         run="trial",

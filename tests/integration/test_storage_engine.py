@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -28,7 +29,7 @@ ROOT = Path(storage.engine.__file__).parents[1]
 
 
 @contextmanager
-def opened(url: object, **options: object) -> Iterator[RDBStorage]:
+def opened(url: object, **options: Any) -> Iterator[RDBStorage]:
     storage = open_storage(str(url), **options)
     try:
         yield storage

@@ -254,7 +254,7 @@ def test_a_disk_that_fills_up_at_the_last_moment_loses_nothing(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr(*((Path, call) if call == "replace" else (os, call)), fail)
+        patched.setattr(Path if call == "replace" else os, call, fail)
         with pytest.raises(StorageError, match=f"cannot write .*file: {os.strerror(number)}"):
             write_atomically(tmp_path / "file", "new")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]

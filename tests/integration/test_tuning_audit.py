@@ -47,8 +47,9 @@ def test_what_is_said(after: tuple[float, ...], said: str) -> None:
     assert lines[0].startswith(f"audit: {said}")
     assert len(lines) == 1 + len(after)
     # Clopper and Pearson: 1 - 0.05^(1/3) for none of three.
-    expected = {0: "at most 63 %", 1: "at most 86 %"}.get(sum(a < 0.5 for a in after))
-    assert (expected if len(after) == 3 else "at most 100 %") in lines[0].replace("%", " %", 1)
+    expected = {0: "at most 63 %", 1: "at most 86 %"}
+    bound = expected[sum(a < 0.5 for a in after)] if len(after) == 3 else "at most 100 %"
+    assert bound in lines[0].replace("%", " %", 1)
 
 
 def test_a_search_that_pruned_nothing_has_nothing_to_audit() -> None:

@@ -159,8 +159,9 @@ def test_what_the_users_code_always_fails_with_does_not_keep_a_search_from_going
 ) -> None:
     def curve(job: Job) -> Sequence[EpochFigures | Failed]:
         assert isinstance(job.model, OwnSpec)
-        width = dict(job.model.params)["last_filters"]
-        level = dict(job.model.params)["learning_rate"]
+        width = job.model.params["last_filters"]
+        level = job.model.params["learning_rate"]
+        assert isinstance(level, float)
         good = [figures(epoch, level + 1 / epoch) for epoch in range(1, 5)]
         return [NO_DRIVER] * 4 if width == 512 else good
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -128,7 +129,7 @@ def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
     lab.space = Documents(20, 32)
     lab.prior = prior_of("auto", lab.space.distributions())
     other = replace(lab, var=tmp_path / "var undisturbed")
-    search = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
+    search: dict[str, Any] = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
     other.search(bowl, **search)
     decisions = [d for trial in other.trials for d in trial.user_attrs.get("decisions", [])]
     assert (
@@ -298,7 +299,7 @@ def test_a_trial_that_gets_on_between_deaths_is_not_failed(lab: Lab) -> None:
     ],
 )
 def test_a_broken_trial_has_a_state_and_a_reason_and_the_search_goes_on(
-    lab: Lab, kind: str, state: TrialState
+    lab: Lab, kind: Literal["diverged", "memory", "error"], state: TrialState
 ) -> None:
     def curve(job: Job) -> Sequence[EpochFigures | Failed]:
         return [Failed(kind, "because")] * 4 if job.run == "trial-00001" else bowl(job)

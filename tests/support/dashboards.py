@@ -107,7 +107,8 @@ def browser(folder: Path) -> "Iterator[webdriver.Chrome]":
 
 def requested(chrome: "webdriver.Chrome") -> set[str]:
     """What its pages have asked for since this was last asked, but for what came with them."""
-    logged = (json.loads(entry["message"])["message"] for entry in chrome.get_log("performance"))
+    entries = chrome.get_log("performance")  # type: ignore[no-untyped-call]
+    logged = (json.loads(entry["message"])["message"] for entry in entries)
     urls = {
         message["params"]["request"]["url"]
         for message in logged

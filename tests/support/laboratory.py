@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event
 
 from data.dataset import Dataset
 from models.history import EpochFigures
+from models.spec import ModelSpec
 from search.console.display import Display, Overall
 from search.interruption import Interruption
 from search.protocol import Job
@@ -152,6 +153,7 @@ def figures(epoch: int, val_loss: float) -> EpochFigures:
 
 def bowl(job: Job) -> Sequence[EpochFigures]:
     """A curve that is best in the middle and depends on the configuration."""
+    assert isinstance(job.model, ModelSpec)
     level = job.training.learning_rate * 100 + job.model.dense.dropout
     return [figures(e, level + abs(e - 3) / 10) for e in range(1, job.training.epochs + 1)]
 

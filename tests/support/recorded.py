@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 from optuna.distributions import (
@@ -37,7 +38,7 @@ def made(configurations: tuple[Curve, ...]) -> Curves:
     )
 
 
-def params(seed: int) -> dict[str, object]:
+def params(seed: int) -> dict[str, Any]:
     coordinates = UnitCube(RANGES)
     return coordinates.params(coordinates.uniform(1, np.random.default_rng(seed))[0])
 

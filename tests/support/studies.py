@@ -147,6 +147,7 @@ def settle(place: Workspace, study: optuna.Study, pairs: int) -> None:
             figures = (seen.val_loss, seen.accuracy, seen.val_loss, seen.val_accuracy)
             row = EpochFigures(epoch, *figures, seen.val_loss, seen.val_loss, 1e-3, 2.5)
             place.records.record_epoch(study.study_name, training.name, row.to_dict())
+        assert training.seed is not None
         made = model_row(study.study_name, training.name, KIND, training.name, 0.7, dataset())
         spec = json.dumps({"params": dict(training.params)})
         place.records.record_model(replace(made, spec=spec, seed=training.seed))

@@ -10,6 +10,7 @@ from search.replay import simulation, strategies
 from search.replay.comparison import Result
 from search.replay.peers import GROUPS
 from search.scheduling import curves, samplers
+from search.scheduling.chooser import NextTraining
 from search.scheduling.curves import LEAST
 from search.scheduling.rungs import STARTUP
 from tests.support.recorded import EPOCHS, curve, made
@@ -60,9 +61,7 @@ def test_a_strategys_code_is_its_own_and_that_of_the_replay(
     assert codes() == before
     assert before["kerastuner-hyperband"].startswith("keras-tuner-")
     with monkeypatch.context() as patched:
-        patched.setattr(
-            strategies, "Promoting", decisions.NextTraining
-        )  # the code of another class
+        patched.setattr(strategies, "Promoting", NextTraining)  # the code of another class
         after = codes()
     assert {name for name in before if after[name] != before[name]} == {
         name for name in before if name.startswith(("default", "promote", "one-", "three-"))

@@ -63,9 +63,9 @@ def test_the_documents_folders_keep_their_parts(tmp_path: Path) -> None:
     for seed, folder in enumerate(("train/train1", "train/train2", "validation", "test")):
         made = pictures(12 * (seed + 1), seed)
         for number, (image, label) in enumerate(zip(made.images, made.labels, strict=True)):
-            place = tmp_path / "images" / folder / ("dark", "grey", "light")[label]
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(place / f"{number}.png")
+            kept = tmp_path / "images" / folder / ("dark", "grey", "light")[label]
+            kept.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(kept / f"{number}.png")
     place = str(tmp_path / "images")
     whole = load(place, image_size=8, cache=tmp_path / "cache").dataset
     part = load(place, image_size=8, cache=tmp_path / "cache", images=18).dataset

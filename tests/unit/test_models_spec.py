@@ -1,5 +1,7 @@
 """Specs: what they refuse, how they travel, and what they say of a network without Keras."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +99,9 @@ def test_run_10_takes_the_operations_that_its_layers_add_up_to() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle"])
-def test_a_schedule_rises_to_its_rate_and_falls_to_nothing(schedule: str, steps: int) -> None:
+def test_a_schedule_rises_to_its_rate_and_falls_to_nothing(
+    schedule: Literal["constant", "cosine", "one-cycle"], steps: int
+) -> None:
     spec = TrainingSpec(learning_rate=0.5, schedule=schedule)
     rates = [learning_rate_at(spec, step, steps) for step in range(steps + 1)]
     top = rates.index(max(rates))

@@ -33,7 +33,7 @@ def test_the_gradient_is_that_of_the_value(seed: int) -> None:
         lambda s: model._improbability(s, where, losses)[1],
         scales,
     )
-    size = np.linalg.norm(model._improbability(scales, where, losses)[1])
+    size = float(np.linalg.norm(model._improbability(scales, where, losses)[1]))
     assert off < 1e-4 * max(1.0, size)
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -19,7 +20,7 @@ from search.protocol import PATIENCE, Verdict
 from search.scheduling import events
 from search.scheduling import instructions as do
 from search.scheduling.asha import AsyncHalving
-from search.scheduling.chooser import ObservedTrial
+from search.scheduling.chooser import ObservedState, ObservedTrial
 from search.scheduling.failures import HOPELESS
 from search.scheduling.instructions import Instruction
 from search.scheduling.limits import Limits, Stored
@@ -60,7 +61,9 @@ class Store:
             if number in self.duplicates:
                 continue
             waits = len(trial.losses) in self.limits.rungs[:-1]
-            now = "over" if number in self.ended else "paused" if waits else "running"
+            now: ObservedState = (
+                "over" if number in self.ended else "paused" if waits else "running"
+            )
             trials.append(replace(trial, state=now))
         stored = Stored(trials, len(self.waiting), sorted(self.pruned), self.deaths, self.reported)
         return SearchState(AsyncHalving(EPOCHS, propose), self.limits, stored, slots, fault)
@@ -273,7 +276,7 @@ class Searches(RuleBasedStateMachine):
 
 def next_of(
     state: SearchState, slots: Sequence[int], others: Sequence[int]
-) -> tuple[set[int], list[object]]:
+) -> tuple[set[int], list[Params | str]]:
     """What a state would have done on fresh slots: the trials resumed, and what comes after."""
     for slot in slots:
         state.handle(events.SlotRemoved(0.0, slot))
@@ -298,7 +301,7 @@ TestSearches = Searches.TestCase
 TestSearches.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def started(limits: Limits, slots: int = 1, **stored: object) -> SearchState:
+def started(limits: Limits, slots: int = 1, **stored: Any) -> SearchState:
     """A state whose first trial, or trials, are in their slots."""
     state = SearchState(
         AsyncHalving(EPOCHS, propose), limits, Stored(**stored), range(slots), fault

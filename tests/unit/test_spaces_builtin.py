@@ -41,7 +41,7 @@ def test_run_10_is_in_the_space_exactly(space: Space) -> None:
         (5, 512, [32, 64, 128, 256, 512]),
     ],
 )
-def test_filters_double_up_to_those_of_the_last(blocks: int, last: int, filters: list) -> None:
+def test_filters_double_up_to_those_of_the_last(blocks: int, last: int, filters: list[int]) -> None:
     params = {**(SPACE.of_documented_run() or {}), "blocks": blocks, "last_filters": last}
     assert [block.filters for block in SPACE.specs(params)[0].blocks] == filters
 
