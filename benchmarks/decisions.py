@@ -17,13 +17,14 @@ from search.scheduling.prior import prior_of
 from search.scheduling.rungs import ETA, next_rung, rungs
 from search.scheduling.samplers import make_chooser
 from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
 from search.spaces.unit_cube import UnitCube
 
 TRIALS = (100, 2000)
 EPOCHS = 100
 DECISIONS = 30
 LIMIT = 0.05  # seconds
-DISTRIBUTIONS = Documents(epochs=EPOCHS, image_side=32).distributions()
+DISTRIBUTIONS = Documents(TrainingDefaults(epochs=EPOCHS), 32).distributions()
 COORDINATES = UnitCube(DISTRIBUTIONS)
 STEPS = rungs(EPOCHS)
 

@@ -1,8 +1,4 @@
-"""Open and list Optuna studies, with what they were made with.
-
-Trials with other data, another space or another number of epochs cannot be compared. So a study
-stores what it was made with and refuses anything else.
-"""
+"""Create, open and list Optuna studies."""
 
 import sys
 import unicodedata
@@ -10,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -20,17 +17,6 @@ from storage.engine import explained, masked
 from storage.errors import StorageError
 from storage.files import checked_name
 from storage.tables import Records
-
-MADE_WITH = "made_with"
-"""The study's user attribute with what its trials have in common."""
-
-MADE_BY = "made_by"
-"""The user attribute with versions and the like at the study's creation; informative."""
-
-CONTINUED_BY = "continued_by"
-"""The user attribute with the list of such values at later openings."""
-
-_SHOWN = 80
 
 # Optuna's summary call loads every trial in full, which takes seconds for a long study.
 _TRIALS = table(
@@ -58,73 +44,19 @@ class StudySummaryRow:
         name: Its name.
         trials: Number of trials by state name; states without trials are left out.
         best_value: The lowest value of a complete trial, if there is one.
-        made_with: What it was made with; empty if treino did not make it.
+        attributes: Its user attributes.
         started: When its first trial started, if one did.
     """
 
     name: str
     trials: Mapping[str, int]
     best_value: float | None
-    made_with: Mapping[str, str]
+    attributes: Mapping[str, Any]
     started: datetime | None
 
 
-@dataclass(frozen=True)
-class MadeStudy:
-    """What an existing study was made with.
-
-    Attributes:
-        made_with: What its trials have in common; empty if treino did not make it.
-        places: Paths of its images, one for each path it was opened with.
-        empty: Whether its creation was interrupted: it has neither ``made_with`` nor trials.
-        derived: Whether its name is known to be derived from such a path, not given.
-    """
-
-    made_with: Mapping[str, str]
-    places: tuple[str, ...]
-    empty: bool
-    derived: bool = False
-
-    def comparable_with(self, made_with: Mapping[str, str]) -> bool:
-        """Whether trials made with ``made_with`` are comparable with its own."""
-        return bool(self.made_with) and not _differing(self.made_with, made_with)
-
-
-def made_studies(storage: RDBStorage) -> dict[str, MadeStudy]:
-    """The studies in ``storage`` by name, in order of creation."""
-    studies = {}
-    with explained(storage.url):
-        for name in _names(storage):
-            study_id = storage.get_study_id_from_name(name)
-            attributes = storage.get_study_user_attrs(study_id)
-            made_with = attributes.get(MADE_WITH, {})
-            empty = not made_with and storage.get_n_trials(study_id) == 0
-            continued = attributes.get(CONTINUED_BY, [])
-            made_by = [
-                attributes.get(MADE_BY, {}),
-                *(continued if isinstance(continued, list) else []),
-            ]
-            # Studies of other programs may have attributes with these names.
-            made_by = [by for by in made_by if isinstance(by, dict)]
-            studies[name] = MadeStudy(
-                made_with=made_with if isinstance(made_with, dict) else {},
-                places=tuple(str(by["data"]) for by in made_by if by.get("data")),
-                derived=any(by.get("named") == "derived" for by in made_by),
-                empty=empty,
-            )
-    return studies
-
-
-def fingerprint_of(made_with: Mapping[str, str]) -> str:
-    """The fingerprint of the images of a study; the name before it is for display."""
-    return str(made_with.get("data", "")).rpartition(" ")[2]
-
-
-def create_or_check(
-    storage: RDBStorage,
-    name: str,
-    made_with: Mapping[str, str],
-    informative: Mapping[str, str] | None = None,
+def open_or_create(
+    storage: RDBStorage, name: str, attributes: Mapping[str, Any]
 ) -> tuple[optuna.Study, bool]:
     """Open the study ``name``, or create it, minimizing one value.
 
@@ -134,22 +66,19 @@ def create_or_check(
     Args:
         storage: Opened for writing.
         name: Name of the study.
-        made_with: What makes its trials comparable, by display label: data, space, monitor.
-        informative: What may differ between openings: versions, the git SHA. Stored with the
-            study whenever it differs.
+        attributes: User attributes of a new study, written in this order.
 
     Returns:
-        The study, and whether it was created. A study without trials and without ``made_with``, as
-        an interrupted creation leaves it, counts as created now.
+        The study, and whether it was created. A study without trials and without the last of the
+        attributes, as an interrupted creation leaves it, counts as created now.
 
     Raises:
-        StorageError: It was made with something else, or not by treino, or the name is invalid.
+        StorageError: It does not minimize one value, or the name is invalid.
     """
     checked_name(name)
-    informative = dict(informative or {})
+    last = list(attributes)[-1]
     with explained(storage.url):
-        new = name not in _names(storage)
-        if new:
+        if name not in _names(storage):
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
         else:
             study = optuna.load_study(study_name=name, storage=storage)
@@ -158,17 +87,12 @@ def create_or_check(
                     f"study {name!r} does not minimize one value, as treino's do; "
                     "name another STUDY="
                 )
-            new = MADE_WITH not in study.user_attrs and not study.get_trials(deepcopy=False)
-        if new:
-            Records(storage.engine).forget(name)
-            study.set_user_attr(MADE_WITH, dict(made_with))
-            study.set_user_attr(MADE_BY, informative)
-        else:
-            _check(name, study.user_attrs.get(MADE_WITH), made_with)
-            past = study.user_attrs.get(CONTINUED_BY, [])
-            if informative and informative not in (study.user_attrs.get(MADE_BY), *past):
-                study.set_user_attr(CONTINUED_BY, [*past, informative])
-    return study, new
+            if last in study.user_attrs or study.get_trials(deepcopy=False):
+                return study, False
+        Records(storage.engine).forget(name)
+        for attribute, value in attributes.items():
+            study.set_user_attr(attribute, value)
+    return study, True
 
 
 def spelling(storage: RDBStorage, name: str) -> str:
@@ -223,7 +147,7 @@ def summaries(storage: RDBStorage) -> list[StudySummaryRow]:
                 name=name,
                 trials=trials[study_id],
                 best_value=_best_value(storage, study_id),
-                made_with=storage.get_study_user_attrs(study_id).get(MADE_WITH, {}),
+                attributes=storage.get_study_user_attrs(study_id),
                 started=min(starts[study_id], default=None),
             )
             for name, study_id in ids.items()
@@ -251,41 +175,3 @@ def _best_value(storage: RDBStorage, study_id: int) -> float | None:
         return storage.get_best_trial(study_id).value
     except (ValueError, RuntimeError):  # no complete trial, or several objectives
         return None
-
-
-def _check(name: str, before: object, now: Mapping[str, str]) -> None:
-    if not isinstance(before, dict):
-        raise StorageError(
-            f"study {name!r} was not made by treino (it has no {MADE_WITH!r}); name another STUDY="
-        )
-    differing = _differing(before, now)
-    if differing:
-        raise StorageError(
-            f"study {name!r} was made with {'; '.join(differing)}: its trials would not be "
-            "comparable; name another STUDY=, or use the old values"
-        )
-
-
-def _differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The differing labels with both values; the name of the images is ignored."""
-    return [
-        f"{label} {_excerpts(before.get(label, '(none)'), now.get(label, '(none)'))}"
-        for label in sorted(before.keys() | now.keys())
-        if before.get(label) != now.get(label)
-        and (label != "data" or fingerprint_of(before) != fingerprint_of(now))
-    ]
-
-
-def _excerpts(before: str, now: str) -> str:
-    """Both values, long ones shortened to where they start to differ."""
-    same = next(
-        (i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b),
-        min(len(before), len(now)),
-    )
-    start = max(0, same - 20) if max(len(before), len(now)) > _SHOWN else 0
-    return ", not ".join(_excerpt(value, start) for value in (before, now))
-
-
-def _excerpt(value: str, start: int) -> str:
-    end = start + _SHOWN
-    return f"{'…' if start else ''}{value[start:end]}{'…' if value[end:] else ''}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import models  # noqa: F401 - before a test loads TensorFlow: it says how
+from search.spaces.training_defaults import TrainingDefaults
 
 if TYPE_CHECKING:
     from tests.support.laboratory import Lab
@@ -73,4 +74,6 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Lab":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     monkeypatch.setattr(plots, "draw_curves", blank_picture)
     choice = load(str(image_folder(tmp_path / "images")), image_size=32)
-    return Lab(choice.dataset, tmp_path / "var", Documents(EPOCHS, 32), Said())
+    return Lab(
+        choice.dataset, tmp_path / "var", Documents(TrainingDefaults(epochs=EPOCHS), 32), Said()
+    )

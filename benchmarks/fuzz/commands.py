@@ -25,10 +25,12 @@ from search.scheduling.curves import read
 from search.settings import Settings, flag_of, variable_of
 from search.spaces.builtin import SPACES, make_space
 from search.spaces.custom_ranges import OwnRanges
+from search.spaces.training_defaults import TrainingDefaults
+from search.study.opening import Opening, open_study
+from search.study.recipe import ImagesRecord, StudyRecipe
 from search.workers import cgroups
 from search.workers.hardware import gpus
 from storage.engine import open_storage
-from storage.study import create_or_check
 
 STUDY = "kept"
 _LISTINGS = (["studies"], ["leaderboard"], ["studies", "--json"], ["leaderboard", "--json"])
@@ -122,7 +124,7 @@ def fuzz_files(number: int, folder: Path) -> None:
     """Files that a setting names: ranges of one's own in TOML, recorded curves."""
     space = Path("examples/space.toml").read_bytes()
     recorded = Path("search/scheduling/prior.json").read_bytes()[:3000]
-    bases = {name: make_space(name, epochs=20, image_side=32) for name in SPACES}
+    bases = {name: make_space(name, TrainingDefaults(epochs=20), 32) for name in SPACES}
     path = folder / "a file"
 
     @examples(number)
@@ -149,16 +151,21 @@ def fuzz_files(number: int, folder: Path) -> None:
 
 def _make_study(folder: Path) -> None:
     storage = open_storage(str(folder / "var/treino.db"), write=True)
-    space = make_space("documents", epochs=2, image_side=32)
-    made = {
-        "data": "x 1",
-        "space": space.describe(),
-        "epochs": "2",
-        "monitor": "val_loss",
-        "seed": "0",
-    }
-    by = {"data": "none", "decoded": "none", "image_size": "32", "classes": '["a", "b"]'}
-    study, _ = create_or_check(storage, STUDY, made, by)
+    space = make_space("documents", TrainingDefaults(epochs=2), 32)
+    images = ImagesRecord(name="x", fingerprint="1", side=32, classes=("a", "b"))
+    recipe = StudyRecipe(
+        images=images, space=space.record(), training=space.training, monitor="val_loss", seed=0
+    )
+    opening = Opening(
+        data="none",
+        name_derived=False,
+        decoded="none",
+        skip_bad_images=False,
+        images=None,
+        settings={},
+        versions={},
+    )
+    study, _ = open_study(storage, STUDY, recipe, opening)
     distributions: dict[str, BaseDistribution] = {"rate": FloatDistribution(0, 1)}
     study.add_trial(create_trial(value=1.0, params={"rate": 0.5}, distributions=distributions))
     storage.engine.dispose()

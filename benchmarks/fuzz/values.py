@@ -18,7 +18,7 @@ from search.settings import FILE, Settings
 from storage.engine import database_url, open_storage
 from storage.errors import StorageError
 from storage.files import Layout
-from storage.study import create_or_check
+from storage.study import open_or_create
 
 _toml = st.recursive(
     st.one_of(word, st.integers(), st.floats(), st.booleans()).map(repr),
@@ -119,7 +119,7 @@ def fuzz_checkpoints(number: int, folder: Path) -> None:
 def fuzz_databases(number: int, folder: Path) -> None:
     """Databases cut short and damaged, and URLs and names of any kind."""
     storage = open_storage(database_url(str(folder / "whole.db")), write=True)
-    create_or_check(storage, "study", {"data": "x"})
+    open_or_create(storage, "study", {"data": "x"})
     storage.engine.dispose()
     whole = (folder / "whole.db").read_bytes()
 

@@ -19,6 +19,7 @@ from search.errors import NothingToTrainError
 from search.protocol import PATIENCE, Done, Failed, Job
 from search.spaces.builtin import Space
 from search.spaces.room import check_fits
+from search.study.recipe import recipe_of
 from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
 from search.tuning.job_runner import JobRunner, TrainingTask
@@ -26,7 +27,6 @@ from search.tuning.session import Session
 from search.workers.hardware import check_room, memory, slots
 from storage.files import Layout, write_atomically
 from storage.lease import StudyLease
-from storage.study import MADE_WITH
 from storage.tables import Records
 
 
@@ -92,7 +92,7 @@ class PairCollector:
                 "pairs around: resume the search first (make search)"
             )
         self._view = pairs.view_of(self.study, self._records)
-        self._seed = int(self.study.user_attrs[MADE_WITH]["seed"])
+        self._seed = recipe_of(self.study).seed
         self.session.display.say(self._plan())
         JobRunner(self.session).train(self.supply, self.ended)
 

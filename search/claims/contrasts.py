@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
 from search.spaces.unit_cube import Params
 
 ORDER = "train_order"  # a study setting, here one more thing that can differ
@@ -17,7 +18,7 @@ STRONG_L2 = 1e-2  # stronger ones are not comparable with the report's 0.001
 NO_L2 = 1e-8  # the weakest penalty of the space
 FEWEST_DROPPED = 0.1  # lower dropout rates count as none
 
-_run_10 = Documents(epochs=1, image_side=32).of_documented_run()
+_run_10 = Documents(TrainingDefaults(epochs=1), 32).of_documented_run()
 assert _run_10 is not None
 RUN_10: Params = _run_10
 """The documents' run 10 as a configuration."""

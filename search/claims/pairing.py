@@ -24,10 +24,11 @@ from search.intervals import FEWEST_PAIRS
 from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
 from search.spaces.unit_cube import Params
+from search.study.opening import Opening
 from search.study.provenance import document
+from search.study.recipe import recipe_of
 from search.study.training_order import TrainingOrder
 from search.study.trials import best_trial, counted, run_name
-from storage.study import MADE_BY, MADE_WITH
 from storage.tables import ModelRow, Records
 
 KIND: Literal["pair"] = "pair"
@@ -85,7 +86,7 @@ def view_of(study: optuna.Study, records: Records) -> StudyView:
 
     Failed trials are left out: FAIL is for faults that are not the configuration's.
     """
-    made_with = study.user_attrs[MADE_WITH]
+    recipe = recipe_of(study)
     epochs = records.epochs_of_study(study.study_name)
     trials = [
         Training(
@@ -110,10 +111,10 @@ def view_of(study: optuna.Study, records: Records) -> StudyView:
     ]
     return StudyView(
         name=study.study_name,
-        epochs=int(made_with["epochs"]),
+        epochs=recipe.training.epochs,
         trials=trials,
         pairs=pairs,
-        order=_order(study),
+        order=recipe.training.train_order,
         folders=_folders(study),
     )
 
@@ -123,7 +124,7 @@ def anchors_of(study: optuna.Study, space: Space, records: Records) -> list[Anch
 
     The best trial stays the one at the time of the first pair.
     """
-    order = {arms.ORDER: _order(study)}
+    order = {arms.ORDER: space.training.train_order}
     found = []
     if space.contains(arms.RUN_10):
         found.append(Anchor("run 10", {**arms.RUN_10, **order}))
@@ -258,15 +259,11 @@ def works_of(
             yield PairTraining(f"{anchor.name}{what}, pair {pair}", params, pair_seed, anchor.trial)
 
 
-def _order(study: optuna.Study) -> str:
-    text: str = study.user_attrs[MADE_WITH]["space"]
-    return text.partition(":")[0].rpartition(" ")[2]
-
-
 def _folders(study: optuna.Study) -> int | None:
     """Number of folders of the training images; None if they are not in the cache."""
+    first = Opening.all_stored_in(study.user_attrs)[0]
     try:
-        return len(Dataset.open(Path(study.user_attrs[MADE_BY]["decoded"])).train.parts)
+        return len(Dataset.open(Path(first.decoded)).train.parts)
     except DataError:
         return None
 

@@ -80,7 +80,8 @@ def retrain_best(
     from search.reports import dashboard_notes
     from search.retraining import comparison, retrain
     from search.retraining.delivery import workshop
-    from search.study.workspace import Workspace, data_of, is_of_cifar10, space_of
+    from search.study.recipe import recipe_of
+    from search.study.workspace import Workspace, data_of, space_of
     from search.tuning import messages
     from search.workers.hardware import slots
 
@@ -101,7 +102,7 @@ def retrain_best(
         best = place.layout.best(study.study_name)
         if report is not None:
             dashboard_notes.attach_unless_searched(place, study)
-        images, cifar10 = len(data.test.labels), is_of_cifar10(study)
+        images, cifar10 = len(data.test.labels), recipe_of(study).images.of_cifar10
     if report is not None and as_json:
         print_json(
             messages.as_values(report.model, images)

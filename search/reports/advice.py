@@ -100,7 +100,7 @@ def _handing_over(snapshot: Snapshot) -> Iterator[Advice]:
             retrain,
         )
     if snapshot.cifar10 and snapshot.baseline is None:
-        data = snapshot.made_by[0]["data"]
+        data = snapshot.openings[-1].data
         yield Advice(
             "Train the documents' run 10 on the same images, for a fair comparison:",
             f"make baseline RUN=run-10 DATA={shlex.quote(data)}",

@@ -20,6 +20,8 @@ from optuna.trial import TrialState
 from search.figures import plots
 from search.reports.chart_parts import COLOURS
 from search.reports.reproduce import search_command
+from search.study.opening import Opening
+from search.study.recipe import StudyRecipe
 from search.study.snapshot import STATES, Snapshot, TrialView, look
 from search.study.trials import best_trial, counted, lowest
 from search.study.workspace import Workspace
@@ -27,7 +29,6 @@ from search.tuning.observers import Observer
 from storage.errors import StorageError
 from storage.files import Layout, replacing
 from storage.lease import LeaseHeld, StudyLease
-from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH
 
 MOST = 300  # most trials in a figure: figures are stored in the study, in small pieces
 NOTE_EVERY = 10.0  # least seconds between two notes: each reads the whole study
@@ -67,9 +68,8 @@ def note(study: optuna.Study) -> None:
 def note_text(study: optuna.Study) -> str | None:
     """The note, in Markdown; None if the study does not store how it was made."""
     attributes = study.user_attrs
-    by = attributes.get(CONTINUED_BY, [attributes.get(MADE_BY)])[-1]
-    with_ = attributes.get(MADE_WITH)
-    if not by or not with_ or "space" not in with_:
+    recipe, openings = StudyRecipe.stored_in(attributes), Opening.all_stored_in(attributes)
+    if recipe is None or not openings:
         return None
     trials = counted(study.get_trials(deepcopy=False))
     names = {
@@ -87,11 +87,11 @@ def note_text(study: optuna.Study) -> str | None:
         value = lowest(best)
         epoch = min(e for e, v in best.intermediate_values.items() if v == value)
         found = (
-            f"trial {best.number}, {with_['monitor']} {value:.4f} at epoch {epoch} of "
+            f"trial {best.number}, {recipe.monitor} {value:.4f} at epoch {epoch} of "
             f"{len(best.intermediate_values)}."
         )
     # A code block needs no escaping, only a fence longer than any in its text.
-    command = search_command(study.study_name, with_, by)
+    command = search_command(study.study_name, recipe, openings[-1])
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", command))]))
     lines = [
         f"**Best so far:** {found}",

@@ -12,9 +12,8 @@ from models.documented import DOCUMENTED
 from search.console.terminal import printable
 from search.intervals import of_share
 from search.study.evaluation_record import test_images
-from search.study.workspace import is_of_cifar10
+from search.study.recipe import recipe_of
 from storage.files import Layout
-from storage.study import MADE_WITH
 from storage.tables import ModelRow, Records
 
 
@@ -61,16 +60,16 @@ def rows(
     models = [model for model in records.models() if model.kind != "pair"]
     found: list[Row] = []
     if study is not None:
-        fingerprint = study.user_attrs[MADE_WITH]["data"].rpartition(" ")[2]
+        images = recipe_of(study).images
         trials = sorted(_trials(study), key=_rank)
         found += trials[:most_trials]
         models = [
             model
             for model in models
             if model.study == study.study_name
-            or (model.kind == "baseline" and model.fingerprint == fingerprint)
+            or (model.kind == "baseline" and model.fingerprint == images.fingerprint)
         ]
-        if is_of_cifar10(study):
+        if images.of_cifar10:
             found += _reported()
     found += [_of_model(model, layout) for model in models]
     return sorted(found, key=_rank)

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from data.dataset import Dataset
 from search.console.terminal import printable
+from search.study.recipe import StudyRecipe
 from storage.study import StudySummaryRow
 
 SPLITS = ("training", "validation", "test")
@@ -47,7 +48,10 @@ def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
         trials = ", ".join(f"{count} {state.lower()}" for state, count in row.trials.items())
         best = "" if row.best_value is None else f"{row.best_value:.4f}"
         started = row.started.astimezone().strftime("%Y-%m-%d %H:%M") if row.started else ""
-        data, epochs = (printable(row.made_with.get(name, "")) for name in ("data", "epochs"))
+        recipe = StudyRecipe.stored_in(row.attributes)
+        data, epochs = (
+            (printable(str(recipe.images)), str(recipe.training.epochs)) if recipe else ("", "")
+        )
         table.add_row(printable(row.name), trials, best, data, epochs, started)
     return table
 

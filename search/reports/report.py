@@ -16,6 +16,7 @@ from search.reports import chart_parts, charts, model_charts, space_charts
 from search.reports import html as page
 from search.reports.advice import advice
 from search.reports.reproduce import retrain_command, search_command
+from search.spaces.records import described
 from search.study.snapshot import STATES, Snapshot, look
 from search.study.workspace import Workspace
 from storage.files import folder_to_write, write_atomically
@@ -166,7 +167,7 @@ def _beside(snapshot: Snapshot) -> Iterator[str]:
             line += f" That is {beside} the documents' {BEST_TEST_ACCURACY}."
         yield line
     if not snapshot.cifar10:
-        data = snapshot.made_with["data"].rpartition(" ")[0]
+        data = snapshot.recipe.images.name
         yield (f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them.")
     if baseline is None:
         yield "The documents' run 10 is not trained on these images yet: run make baseline."
@@ -296,20 +297,20 @@ def _trials(snapshot: Snapshot) -> Iterator[str]:
 
 def _again(snapshot: Snapshot) -> Iterator[str]:
     commands = dict.fromkeys(
-        search_command(snapshot.study, snapshot.made_with, by) for by in snapshot.made_by
+        search_command(snapshot.study, snapshot.recipe, by) for by in snapshot.openings
     )
     if snapshot.retrained is not None:
         epochs = json.loads(snapshot.retrained.spec)["training"]["epochs"]
         commands[retrain_command(snapshot.study, epochs)] = None
-    with_, by = snapshot.made_with, snapshot.made_by[-1]
+    recipe, versions = snapshot.recipe, snapshot.openings[-1].versions
     rows = [
-        ("images", with_["data"].rpartition(" ")[0]),
-        ("fingerprint", with_["data"].rpartition(" ")[2]),
-        ("space", with_["space"]),
+        ("images", recipe.images.name),
+        ("fingerprint", recipe.images.fingerprint),
+        ("space", described(recipe.space)),
         ("classes", ", ".join(snapshot.classes)),
-        *((name, by[name]) for name in _VERSIONS if name in by),
+        *((name, versions[name]) for name in _VERSIONS if name in versions),
     ]
-    earlier = {name: {b.get(name, "") for b in snapshot.made_by} for name in _VERSIONS}
+    earlier = {name: {by.versions.get(name, "") for by in snapshot.openings} for name in _VERSIONS}
     mixed = [name for name, found in earlier.items() if len(found) > 1]
     yield '<section id="again"><h2>Reproduce</h2>'
     yield f"<pre>{text(chr(10).join(commands))}</pre>"

@@ -1,40 +1,41 @@
 """Builds the commands that start, resume or reproduce a study."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from search.study.workspace import HOW_SEARCHED
+from search.study.opening import Opening
+from search.study.recipe import StudyRecipe
 
 _LINE = 60  # characters
 
 
-def search_command(study: str, made_with: Mapping[str, str], made_by: Mapping[str, str]) -> str:
+def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
     """The command of a search, as far as its study stores it.
 
     Args:
         study: Name of the study.
-        made_with: Properties that make its trials comparable.
-        made_by: Settings of the search.
+        recipe: What its trials have in common.
+        opening: One opening of the study.
     """
-    order = made_with["space"].partition(":")[0].rpartition(" ")[2]
     settings = {
-        "data": made_by["data"],
+        "data": opening.data,
         "study": study,
-        "image-size": made_by["image_size"],
-        "images": made_by.get("images") or "None",
-        "epochs": made_with["epochs"],
-        "seed": made_with["seed"],
-        "monitor": made_with["monitor"],
-        "train-order": order,
-        **{name.replace("_", "-"): made_by[name] for name in HOW_SEARCHED if name in made_by},
-        "skip-bad-images": made_by["skip_bad_images"],
+        "image_size": recipe.images.side,
+        "images": opening.images,
+        "epochs": recipe.training.epochs,
+        "seed": recipe.seed,
+        "monitor": recipe.monitor,
+        "train_order": recipe.training.train_order,
+        **opening.settings,
+        "skip_bad_images": opening.skip_bad_images,
     }
     parts = ["treino search"]
     for name, value in settings.items():
-        if value in ("True", "False"):
-            parts.append(f"--{'' if value == 'True' else 'no-'}{name}")
-        elif value != "None":
-            parts.append(f"--{name} {shlex.quote(value)}")
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            parts.append(f"--{'' if value else 'no-'}{flag}")
+        elif value is not None:
+            parts.append(f"--{flag} {shlex.quote(str(value))}")
     return _over_lines(parts)
 
 

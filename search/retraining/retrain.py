@@ -20,11 +20,10 @@ from search.retraining.comparison import Report, compare, verdict
 from search.retraining.delivery import Delivery
 from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
+from search.study.recipe import recipe_of
 from search.study.training_order import TrainingOrder
 from search.study.trials import lowest, seed_number
-from search.study.workspace import is_of_cifar10
 from storage.files import Layout, RunFiles, write_atomically
-from storage.study import MADE_WITH
 from storage.tables import ModelRow
 
 
@@ -81,7 +80,7 @@ def _order(
         title=f"trial {trial.number} retrained" + (f", seed {again + 1}" if again else ""),
         model=model,
         training=training,
-        seed=_seed(int(study.user_attrs[MADE_WITH]["seed"]), seed_number(trial), again),
+        seed=_seed(recipe_of(study).seed, seed_number(trial), again),
         trial=trial.number,
     )
 
@@ -126,7 +125,7 @@ def retrain(
     report = compare([trials[n] for n in numbers if n is not None], rows, failed, failures)
     best = layout.best(study.study_name)
     _hand_over(layout.run(study.study_name, report.model.run), best)
-    page = card(report, verdict(report), data, best, cifar10=is_of_cifar10(study))
+    page = card(report, verdict(report), data, best, cifar10=recipe_of(study).images.of_cifar10)
     write_atomically(best.card, page)
     return report
 

@@ -5,7 +5,6 @@ Every ``suggest_*`` call of treino is in this package. To extend a space, add a 
 ``of_documented_run``.
 """
 
-import json
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
-    distribution_to_json,
 )
 
 from models.documented import DOCUMENTED
@@ -26,14 +24,14 @@ from models.spec import (
     POOL,
     Block,
     Dense,
-    EarlyStopping,
     ModelSpec,
-    ReduceLROnPlateau,
     SpecError,
     TrainingSpec,
     estimate_memory,
 )
 from search.errors import SettingsError
+from search.spaces.records import RangesRecord, SpaceRecord
+from search.spaces.training_defaults import TrainingDefaults
 from search.spaces.unit_cube import Params, UnitCube
 
 FIRST_FILTERS = 32  # of the documents' first convolution; each further one doubles them
@@ -50,22 +48,19 @@ class Space(ABC):
     configurations are the same network trained the same way.
 
     Attributes:
-        epochs: Maximum epochs of a trial.
+        training: The settings that all its trainings have in common.
         image_side: Side of the images in pixels; it limits the number of blocks.
-        train_order: For every trial; see TrainingSpec, also for the following.
-        augment: For every trial.
-        precision: For every trial.
-        early_stopping: Whether a trial ends early once it no longer improves.
     """
 
-    epochs: int
+    training: TrainingDefaults
     image_side: int
-    train_order: str = "together"
-    augment: bool = False
-    precision: str = "float32"
-    early_stopping: bool = True
 
     name: ClassVar[str]
+
+    @property
+    def epochs(self) -> int:
+        """Maximum number of epochs of a trial."""
+        return self.training.epochs
 
     @abstractmethod
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -84,17 +79,9 @@ class Space(ABC):
         documented = self.of_documented_run()
         return [] if documented is None else [("the documents' run 10", documented)]
 
-    def describe(self) -> str:
-        """The space as one line of text; equal spaces have equal texts."""
-        ranges = {
-            name: json.loads(distribution_to_json(distribution))["attributes"]
-            for name, distribution in self.distributions().items()
-        }
-        short = {
-            name: list(a["choices"]) if "choices" in a else [a["low"], a["high"]]
-            for name, a in ranges.items()
-        }
-        return f"{self.name}, {self.train_order}: {json.dumps(short, sort_keys=True)}"
+    def record(self) -> SpaceRecord:
+        """What a study stores of the space; spaces with equal records have the same trials."""
+        return RangesRecord.of(self.name, self.distributions())
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
         """Ask the study's sampler for a configuration."""
@@ -142,18 +129,6 @@ class Space(ABC):
                 needs.append(estimate_memory(model, input_shape, classes, training.batch_size))
         return min(needs, default=0), max(needs, default=0)
 
-    def _training(self, **values: Any) -> TrainingSpec:
-        """A training with those values and the settings shared by all trials."""
-        return TrainingSpec(
-            epochs=self.epochs,
-            early_stopping=EarlyStopping() if self.early_stopping else None,
-            reduce_lr=ReduceLROnPlateau(),
-            train_order="folders" if self.train_order == "folders" else "together",
-            augment=self.augment,
-            precision="bfloat16" if self.precision == "bfloat16" else "float32",
-            **values,
-        )
-
 
 @dataclass(frozen=True)
 class Documents(Space):
@@ -198,7 +173,7 @@ class Documents(Space):
                 l2=params["l2_dense"],
             ),
         )
-        return model, self._training(
+        return model, self.training.spec(
             learning_rate=params["learning_rate"], batch_size=params["batch_size"]
         )
 
@@ -234,7 +209,7 @@ class Extended(Space):
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Every parameter with its range: the documents', batch normalisation in three ways."""
-        known = Documents(self.epochs, self.image_side).distributions()
+        known = Documents(self.training, self.image_side).distributions()
         del known["batch_norm"]
         return {
             **known,
@@ -273,7 +248,7 @@ class Extended(Space):
             ),
         )
         faster = SGD_RATE if params["optimizer"] == "sgd" else 1
-        return model, self._training(
+        return model, self.training.spec(
             optimizer=params["optimizer"],
             learning_rate=params["learning_rate"] * faster,
             weight_decay=params["weight_decay"] / faster,
@@ -284,7 +259,7 @@ class Extended(Space):
 
     def of_documented_run(self) -> dict[str, Any] | None:
         """The documents' run 10 as a configuration; None if the images are too small for it."""
-        known = Documents(self.epochs, self.image_side).of_documented_run()
+        known = Documents(self.training, self.image_side).of_documented_run()
         if known is None:
             return None
         run = DOCUMENTED["run-10"]
@@ -334,16 +309,7 @@ SPACES: dict[str, type[Space]] = {space.name: space for space in (Documents, Ext
 """The built-in spaces by name."""
 
 
-def make_space(
-    name: str,
-    *,
-    epochs: int,
-    image_side: int,
-    train_order: str = "together",
-    augment: bool = False,
-    precision: str = "float32",
-    early_stopping: bool = True,
-) -> Space:
+def make_space(name: str, training: TrainingDefaults, image_side: int) -> Space:
     """A built-in space by its name.
 
     Raises:
@@ -351,7 +317,7 @@ def make_space(
     """
     if name not in SPACES:
         raise SettingsError(f"--space {name!r}: expected {' or '.join(SPACES)}")
-    return SPACES[name](epochs, image_side, train_order, augment, precision, early_stopping)
+    return SPACES[name](training, image_side)
 
 
 def _filters(params: Params, first: int) -> list[int]:

@@ -10,7 +10,7 @@ batch_norm = true                 # one value: fixed, not searched
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,11 @@ class OwnRanges(Space):
                     f"--space {file}: unknown parameter {parameter!r}; expected one of {known}"
                 )
             try:
-                own[parameter] = _range(before[parameter], given)
+                own[parameter] = changed_range(before[parameter], given)
             except ValueError as error:
                 raise SettingsError(f"--space {file}: {parameter}: {error}") from error
         _check(base, own, str(file))
-        common = {field.name: getattr(base, field.name) for field in fields(Space)}
-        return cls(**common, base=base, own=own)
+        return cls(base.training, base.image_side, base=base, own=own)
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -134,8 +133,12 @@ def _ends(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
-def _range(before: BaseDistribution, given: Any) -> BaseDistribution:
+def changed_range(before: BaseDistribution, given: Any) -> BaseDistribution:
     """The range ``before``, changed as ``given`` says.
+
+    Args:
+        before: The range to change.
+        given: A list of choices, a table with low, high or both, or one value.
 
     Raises:
         ValueError: ``given`` is not valid for it.

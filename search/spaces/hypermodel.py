@@ -1,6 +1,5 @@
 """The search space of a user's own function that builds networks."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,11 @@ from optuna.distributions import (
 )
 from pydantic import ValidationError
 
-from models.own_trial import RANGES, Choice, Range, Real
+from models.own_trial import Choice, Range, Real
 from models.spec import OwnSpec, TrainingSpec
 from search.errors import SettingsError
 from search.spaces.builtin import Space
+from search.spaces.records import CodeRecord
 from search.spaces.unit_cube import Params
 
 OF_TRAINING = ("batch_size", "learning_rate")  # parameters that training also uses
@@ -58,26 +58,14 @@ class OwnNetworks(Space):
                         f"--space {self.code}: {name} {value!r}: {fault}"
                     ) from error
 
-    @classmethod
-    def from_text(cls, text: str, code: str, **common: Any) -> "OwnNetworks":
-        """Rebuild a space from the text of ``describe``, with the common settings."""
-        known = json.loads(text.partition(": ")[2])
-        return cls(
-            **common,
-            code=code,
-            digest=known["digest"],
-            ranges=RANGES.validate_json(json.dumps(known["ranges"])),
-        )
-
     def distributions(self) -> dict[str, BaseDistribution]:
         """Every parameter with its range."""
         return {name: _distribution(asked) for name, asked in self.ranges.items()}
 
-    def describe(self) -> str:
-        """The space as one line of text, independent of the file's location."""
-        ranges = RANGES.dump_python(dict(self.ranges), mode="json")
-        known = {"digest": self.digest, "function": self.code.rpartition(":")[2], "ranges": ranges}
-        return f"{self.name}, {self.train_order}: {json.dumps(known, sort_keys=True)}"
+    def record(self) -> CodeRecord:
+        """What a study stores of the space, independent of the file's location."""
+        function = self.code.rpartition(":")[2]
+        return CodeRecord(digest=self.digest, function=function, ranges=dict(self.ranges))
 
     def specs(self, params: Params) -> Any:
         """The input of the user's function, and the training."""
@@ -88,7 +76,7 @@ class OwnNetworks(Space):
         """None: the function is the user's."""
 
     def _of(self, params: Params) -> TrainingSpec:
-        return self._training(**{name: params[name] for name in OF_TRAINING if name in params})
+        return self.training.spec(**{name: params[name] for name in OF_TRAINING if name in params})
 
 
 def _distribution(asked: Range) -> BaseDistribution:

@@ -9,12 +9,17 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from optuna.storages import RDBStorage
+
 from data.catalog import located
+from search.study.opening import Opening
+from search.study.recipe import StudyRecipe
 from storage.errors import StorageError
 from storage.files import checked_name
-from storage.study import MadeStudy, fingerprint_of
+from storage.study import summaries
 
 BASELINES = "baselines"  # the "study" of documented runs, which belong to data and not to a study
 ANY = "images"  # for paths without a usable name
@@ -22,6 +27,43 @@ ANY = "images"  # for paths without a usable name
 _LONGEST = 60  # characters of a derived name
 _NUMBER = re.compile(r"v?\d+(\.\d+)*", re.IGNORECASE)
 _SHORT = 6  # minimum digits of a fingerprint in a name
+
+
+@dataclass(frozen=True)
+class ExistingStudy:
+    """A study in the database.
+
+    Attributes:
+        recipe: What its trials have in common; None if treino did not make it.
+        places: Its images, as named at each of its openings.
+        derived: Whether its name is known to be derived from such a name, not given.
+        empty: Whether its creation was interrupted: it has neither a recipe nor trials.
+    """
+
+    recipe: StudyRecipe | None
+    places: tuple[str, ...] = ()
+    derived: bool = False
+    empty: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of its images; empty if treino did not make it."""
+        return self.recipe.images.fingerprint if self.recipe else ""
+
+
+def existing_studies(storage: RDBStorage) -> dict[str, ExistingStudy]:
+    """The studies in a database by name, in order of creation."""
+    studies = {}
+    for row in summaries(storage):
+        recipe = StudyRecipe.stored_in(row.attributes)
+        openings = Opening.all_stored_in(row.attributes)
+        studies[row.name] = ExistingStudy(
+            recipe=recipe,
+            places=tuple(opening.data for opening in openings),
+            derived=any(opening.name_derived for opening in openings),
+            empty=recipe is None and not row.trials,
+        )
+    return studies
 
 
 def plain_name(data: str, ending: str = "") -> str:
@@ -43,7 +85,7 @@ def plain_name(data: str, ending: str = "") -> str:
 
 
 def derived_name(
-    data: str, made_with: Mapping[str, str], there: Mapping[str, MadeStudy], ending: str = ""
+    data: str, recipe: StudyRecipe, there: Mapping[str, ExistingStudy], ending: str = ""
 ) -> str:
     """The name of the study for a search of ``data``.
 
@@ -51,20 +93,20 @@ def derived_name(
 
     Args:
         data: A data set's name or path, as entered by the user.
-        made_with: What makes the trials of the search comparable.
+        recipe: What the trials of the search have in common.
         there: The existing studies, oldest first.
         ending: Suffix of the name.
     """
-    fingerprint = fingerprint_of(made_with)
+    fingerprint = recipe.images.fingerprint
     names = list(_names(data, fingerprint, ending))
     for name in names:
-        if name in there and _images_of(there[name]) == fingerprint:
+        if name in there and there[name].fingerprint == fingerprint:
             return name
     for name, study in reversed(list(there.items())):
         # The study's name comes from an earlier path. Studies that the user named are not reused.
         paths = study.places
         derived = study.derived or any(name in _names(at, fingerprint, ending) for at in paths)
-        if derived and study.comparable_with(made_with):
+        if derived and study.recipe is not None and not study.recipe.differences(recipe):
             return name
     free = [name for name in names[1:] if name not in there or there[name].empty]
     return free[0] if free else names[-1]
@@ -77,10 +119,6 @@ def _names(data: str, fingerprint: str, ending: str) -> Iterator[str]:
     plain = plain_name(data)
     for digits in range(_SHORT, len(fingerprint) + 1, 2):
         yield f"{plain}-{fingerprint[:digits]}{ending}"
-
-
-def _images_of(study: MadeStudy) -> str:
-    return fingerprint_of(study.made_with) if study.made_with else ""
 
 
 def _cleaned(text: str) -> str:

@@ -1,17 +1,18 @@
 """The learning curves of a study's trials, for replays and priors."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import optuna
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
 from search.scheduling.curves import DIGITS, Curve, Curves
+from search.spaces.records import described
 from search.study.attributes import UNFIT
-from search.study.provenance import versions
+from search.study.opening import Opening
+from search.study.recipe import recipe_of
 from search.study.trials import counted, run_name
-from storage.study import MADE_BY, MADE_WITH
 from storage.tables import EpochRow, Records
 
 
@@ -21,14 +22,14 @@ def of_study(study: optuna.Study, records: Records) -> Curves | None:
     trials = [trial for trial in counted(study.get_trials(deepcopy=False)) if _is_whole(trial)]
     if not trials:
         return None
-    with_: Mapping[str, str] = study.user_attrs[MADE_WITH]
-    by: Mapping[str, str] = study.user_attrs[MADE_BY]
+    recipe = recipe_of(study)
+    trained_by = Opening.all_stored_in(study.user_attrs)[0].versions
     return Curves(
-        data=with_["data"],
-        space=with_["space"],
-        epochs=int(with_["epochs"]),
-        seed=int(with_["seed"]),
-        versions={name: by[name] for name in sorted(versions()) if name in by},
+        data=str(recipe.images),
+        space=described(recipe.space),
+        epochs=recipe.training.epochs,
+        seed=recipe.seed,
+        versions=dict(sorted(trained_by.items())),
         distributions={
             name: json.loads(distribution_to_json(distribution))
             for name, distribution in trials[0].distributions.items()

@@ -1,6 +1,5 @@
 """Read-only snapshot of a study, the source of reports and notes."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from search.scheduling.rungs import rungs
 from search.study.attributes import DECISIONS, REASON
 from search.study.evaluation_record import EvaluationRecord, read, test_images
 from search.study.names import BASELINES
+from search.study.opening import Opening
+from search.study.recipe import StudyRecipe, recipe_of
 from search.study.trials import counted, run_name, seen
-from search.study.workspace import Workspace, is_of_cifar10, space_of
+from search.study.workspace import Workspace, space_of
 from storage import study as studies
 from storage.lease import is_held
 from storage.tables import EpochRow, ModelRow
@@ -92,12 +93,11 @@ class Snapshot:
         study: Name of the study.
         moment: Time of the snapshot.
         searching: Whether a search was running.
-        made_with: What makes the trials comparable.
-        made_by: Settings and versions of the searches, one entry for each change.
+        recipe: What the trials have in common.
+        openings: Settings and versions of the searches, one entry for each change.
         trials: Trials that have begun, without duplicates, in order.
         order: Trial number and epoch of every epoch, in the order they were trained.
         documented: The documents' run 10 as a configuration of the space, if it contains run 10.
-        cifar10: Whether the documents' figures are comparable with the study's.
         retrained: The model that was delivered last, if any.
         retraining: Epochs of that model.
         tested: Test results of that model, if stored.
@@ -108,12 +108,11 @@ class Snapshot:
     study: str
     moment: datetime
     searching: bool
-    made_with: Mapping[str, str]
-    made_by: Sequence[Mapping[str, str]]
+    recipe: StudyRecipe
+    openings: Sequence[Opening]
     trials: tuple[TrialView, ...]
     order: Sequence[tuple[int, int]]
     documented: Mapping[str, Any] | None
-    cifar10: bool
     retrained: ModelRow | None
     retraining: Sequence[EpochRow]
     tested: EvaluationRecord | None
@@ -123,17 +122,22 @@ class Snapshot:
     @property
     def monitor(self) -> str:
         """The figure to minimize."""
-        return self.made_with["monitor"]
+        return self.recipe.monitor
 
     @property
     def epochs(self) -> int:
         """Maximum number of epochs per trial."""
-        return int(self.made_with["epochs"])
+        return self.recipe.training.epochs
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return tuple(json.loads(self.made_by[0]["classes"]))
+        return self.recipe.images.classes
+
+    @property
+    def cifar10(self) -> bool:
+        """Whether the documents' figures are comparable with the study's."""
+        return self.recipe.images.of_cifar10
 
     @cached_property
     def best(self) -> TrialView | None:
@@ -169,27 +173,25 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     Raises:
         StorageError: The database does not answer.
     """
-    name, attributes = study.study_name, study.user_attrs
-    with_: Mapping[str, str] = attributes[studies.MADE_WITH]
-    by = [attributes[studies.MADE_BY], *attributes.get(studies.CONTINUED_BY, [])]
+    name, recipe = study.study_name, recipe_of(study)
     if searching is None:
         searching = is_held(place.storage.engine, name)
     epochs = place.records.epochs_of_study(name)
-    steps = rungs(int(with_["epochs"]))
+    steps = rungs(recipe.training.epochs)
     models = place.records.models()
     # Of several models the delivered one, or the last one if the delivered one is unknown.
     retrains = [m for m in reversed(models) if m.study == name and m.kind == "retrain"]
     delivered = (model for model in retrains if _tested(place, model) is not None)
     retrained = next(delivered, retrains[0] if retrains else None)
     baselines = [m for m in models if m.study == BASELINES and m.run.startswith("run-10-")]
-    fingerprint = with_["data"].rpartition(" ")[2]
-    baseline = next((m for m in reversed(baselines) if m.fingerprint == fingerprint), None)
+    images = recipe.images.fingerprint
+    baseline = next((m for m in reversed(baselines) if m.fingerprint == images), None)
     return Snapshot(
         study=name,
         moment=datetime.now(timezone.utc),
         searching=searching,
-        made_with=with_,
-        made_by=by,
+        recipe=recipe,
+        openings=Opening.all_stored_in(study.user_attrs),
         trials=tuple(
             TrialView(
                 number=trial.number,
@@ -197,7 +199,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
                 params=trial.params,
                 distributions=trial.distributions,
                 history=tuple(epochs.get(run_name(trial.number), ())),
-                monitor=with_["monitor"],
+                monitor=recipe.monitor,
                 reason=str(trial.user_attrs.get(REASON, "")),
                 decisions=tuple(trial.user_attrs.get(DECISIONS, ())),
             )
@@ -205,7 +207,6 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         ),
         order=studies.reports(place.storage, name),
         documented=space_of(study).of_documented_run(),
-        cifar10=is_of_cifar10(study),
         retrained=retrained,
         retraining=() if retrained is None else place.records.epochs(name, retrained.run),
         tested=None if retrained is None else _tested(place, retrained),

@@ -20,10 +20,10 @@ from search.protocol import Done, Failed, Job
 from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
 from search.study.provenance import document
+from search.study.recipe import recipe_of
 from search.study.trials import best_trial, lowest, run_name, sample_of_pruned, seed_number
 from search.tuning.job_runner import JobRunner, TrainingTask
 from storage.files import Layout, replacing, write_atomically
-from storage.study import MADE_WITH
 
 ATTRIBUTE = "audit"  # study attribute with the results
 
@@ -73,7 +73,7 @@ def audit(
     Raises:
         TrainingFailedError: No training can continue.
     """
-    seed = int(study.user_attrs[MADE_WITH]["seed"])
+    seed = recipe_of(study).seed
     drawn = sample_of_pruned(study.get_trials(deepcopy=False), count, seed)
     finished: list[Audited] = []
     trials = {_run(trial): trial for trial in drawn}

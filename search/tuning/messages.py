@@ -17,11 +17,11 @@ from search.scheduling.instructions import FinishTrial
 from search.scheduling.prior import Prior
 from search.scheduling.search_state import SearchState
 from search.study.attributes import MEMORY, REASON
+from search.study.recipe import recipe_of
 from search.study.trials import best_trial, counted, lowest, states
 from search.tuning.plan import Outcome, Plan
 from search.workers.backends.local import Slot
 from storage.files import Layout
-from storage.study import MADE_WITH
 from storage.tables import ModelRow
 
 STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
@@ -59,7 +59,7 @@ def closing(
     study: optuna.Study, outcome: Outcome, layout: Layout, *, interrupted: bool
 ) -> list[str]:
     """What the search did, the best trial, and what to do next: one line each."""
-    monitor = study.user_attrs[MADE_WITH]["monitor"]
+    monitor = recipe_of(study).monitor
     lines = [f"study {study.study_name!r}: {_counted(outcome.states)}"]
     if outcome.epochs:
         lines.append(

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
@@ -21,8 +20,11 @@ from search.spaces import probe
 from search.spaces.builtin import SPACES, Space, make_space
 from search.spaces.custom_ranges import OwnRanges
 from search.spaces.hypermodel import OwnNetworks
+from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import ORIGIN
-from search.study.workspace import Workspace, made_by, made_with, provisional_name
+from search.study.opening import Opening, open_study
+from search.study.recipe import StudyRecipe
+from search.study.workspace import Workspace, provisional_name
 from search.tuning import messages
 from search.tuning.audit import Audited, audit
 from search.tuning.job_runner import JobRunner
@@ -32,7 +34,7 @@ from search.tuning.session import Session
 from search.tuning.tuner import Tuner
 from search.workers.hardware import bfloat16_pays, check_room, few_workers, memory, slots
 from storage.lease import StudyLease
-from storage.study import create_or_check, reports, spelling
+from storage.study import reports, spelling
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def search(
     plain = provisional_name(settings, ending)
     space, remarks = space_of_settings(settings, data, place.layout.logs(plain))
     data = place.as_studied(settings, data)
-    made = made_with(settings, data, space)
-    name = spelling(place.storage, place.study_name(settings, made, ending))
+    recipe = StudyRecipe.of_search(settings, data, space)
+    name = spelling(place.storage, place.study_name(settings, recipe, ending))
     place.layout.make(name)
     by_forecast = settings.sampler == "gp"
     prior = prior_of(settings.prior if by_forecast else "none", space.distributions())
@@ -79,7 +81,8 @@ def search(
     workers = slots(settings.workers, largest)
     check_room(workers, smallest)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
-        study, new = create_or_check(place.storage, name, made, made_by(settings, data, space))
+        opening = Opening.of_search(settings, data, space)
+        study, new = open_study(place.storage, name, recipe, opening)
         if not study.get_trials(deepcopy=False):
             _prepare(study, space, settings)
         study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
@@ -147,14 +150,10 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
     Raises:
         SettingsError: It is the user's own space, and is invalid.
     """
-    common: dict[str, Any] = {
-        "epochs": settings.epochs,
-        "image_side": data.input_shape[0],
-        "train_order": settings.train_order,
-        "augment": settings.augment,
-        "precision": settings.precision,
-        "early_stopping": settings.early_stopping,
-    }
+    training = TrainingDefaults.model_validate(
+        {name: getattr(settings, name) for name in TrainingDefaults.model_fields}
+    )
+    side = data.input_shape[0]
     if is_code(settings.space):
         if settings.precision != "float32":
             raise SettingsError(
@@ -171,12 +170,14 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
                 "add keras.layers.Rescaling(1 / 255)"
             )
         remarks += [f"{settings.space}: {remark}" for remark in probed.remarks]
-        own = OwnNetworks(**common, code=probed.code, digest=probed.digest, ranges=probed.ranges)
+        own = OwnNetworks(
+            training, side, code=probed.code, digest=probed.digest, ranges=probed.ranges
+        )
         return own, remarks
     if is_own(settings.space):
-        bases = {name: make_space(name, **common) for name in SPACES}
+        bases = {name: make_space(name, training, side) for name in SPACES}
         return OwnRanges.read(located(settings.space), bases), []
-    return make_space(settings.space, **common), []
+    return make_space(settings.space, training, side), []
 
 
 def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:

@@ -19,8 +19,10 @@ from search.console.display import LiveDisplay, Overall, PlainDisplay, make_disp
 from search.console.terminal import console, print_json, printable, progress_bar, say, take_any_text
 from search.reports import leaderboard, listings
 from search.retraining.card import plain
+from search.study.attributes import RECIPE
 from storage.study import StudySummaryRow
 from tests.support.laboratory import figures
+from tests.support.recipes import recipe
 
 ROOT = Path(__file__).parents[2]
 TREINO = str(Path(sys.executable).with_name("treino"))
@@ -61,7 +63,7 @@ def everything(names: tuple[str, ...]) -> None:
     screen = console()
     screen.print(listings.table_of_images(images(names)))
     rows = [
-        StudySummaryRow(n, {"COMPLETE": 1}, 0.5, {"data": n, "epochs": "3"}, None) for n in names
+        StudySummaryRow(n, {"COMPLETE": 1}, 0.5, {RECIPE: recipe(n).stored()}, None) for n in names
     ]
     screen.print(listings.table_of_studies(rows))
     found = [leaderboard.Row(n, "retrain", 0.5, 0.5, 1.0, 9, 9, 9.0, 20, (0.2, 0.7)) for n in names]

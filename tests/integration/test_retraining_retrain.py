@@ -17,17 +17,19 @@ from search.intervals import of_difference_of_means
 from search.retraining import comparison, retrain
 from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Documents
-from storage.study import MADE_WITH
+from search.spaces.training_defaults import TrainingDefaults
+from search.study.attributes import RECIPE
 from storage.tables import ModelRow
 from tests.support.commands import finished_search
 from tests.support.model_rows import ROW
+from tests.support.recipes import recipe
 
 
 def study_of(*losses: float | None) -> optuna.Study:
     """A study with a trial a loss; None is a trial that failed after a very good epoch."""
     study = optuna.create_study()
-    study.set_user_attr(MADE_WITH, {"seed": "7"})
-    space = Documents(epochs=3, image_side=32)
+    study.set_user_attr(RECIPE, recipe(seed=7).stored())
+    space = Documents(TrainingDefaults(epochs=3), 32)
     for seed, loss in enumerate(losses):
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
         trial = study.ask()
@@ -52,7 +54,10 @@ def trials(*losses: float) -> list[FrozenTrial]:
 
 
 def test_the_best_trials_are_those_with_the_lowest_loss_failed_ones_left_out() -> None:
-    study, space = study_of(0.9, 0.5, None, 0.7, math.nan), Documents(epochs=3, image_side=32)
+    study, space = (
+        study_of(0.9, 0.5, None, 0.7, math.nan),
+        Documents(TrainingDefaults(epochs=3), 32),
+    )
     orders = retrain.orders_of_best(study, space, epochs=50, top=2, seeds=3)
     assert [order.trial for order in orders] == [1, 3, 1, 3, 1, 3]
     assert orders[0].seed == trial_seed(7, 1)
@@ -68,7 +73,7 @@ def test_the_best_trials_are_those_with_the_lowest_loss_failed_ones_left_out() -
 
 def test_without_a_finite_loss_there_is_nothing_to_retrain() -> None:
     with pytest.raises(NothingToTrainError, match="make search"):
-        retrain.orders_of_best(study_of(None), Documents(3, 32), epochs=5)
+        retrain.orders_of_best(study_of(None), Documents(TrainingDefaults(epochs=3), 32), epochs=5)
 
 
 def test_validation_chooses_and_rank_flips_are_counted() -> None:

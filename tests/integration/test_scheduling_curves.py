@@ -20,9 +20,9 @@ from search.study import recorded_curves
 from search.study.attributes import UNFIT
 from search.study.trials import run_name
 from storage.engine import open_storage
-from storage.study import create_or_check
 from storage.tables import Records
 from tests.support.commands import INTERRUPTED, SMALL, Place, interrupt, small_place
+from tests.support.recipes import begun, recipe
 from tests.support.recorded import EPOCHS, RANGES, curve, made, params
 
 TABLE = made(tuple(curve(seed) for seed in range(30)))
@@ -189,8 +189,7 @@ def test_a_table_too_small_or_too_even_is_refused() -> None:
 def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path / 'treino.db'}", write=True)
     records = Records(storage.engine)
-    made_with = {"data": "images 5f1e", "space": "s", "epochs": str(EPOCHS), "seed": "3"}
-    study, _ = create_or_check(storage, "mine", made_with, {"keras": "3", "decoded": "/secret"})
+    study = begun(storage, "mine", recipe("images", "5f1e", epochs=EPOCHS, seed=3), "/secret")
     assert recorded_curves.of_study(study, records) is None
 
     def trained(*losses: float) -> optuna.Trial:

@@ -21,6 +21,8 @@ from search.errors import SettingsError
 from search.protocol import Done, Failed, Job, Resumed, Verdict
 from search.spaces import probe
 from search.spaces.hypermodel import OwnNetworks
+from search.spaces.records import CodeRecord
+from search.spaces.training_defaults import TrainingDefaults
 from search.workers.worker import work
 from tests.support.commands import Place
 from tests.support.pictures import image_folder
@@ -135,7 +137,9 @@ def test_what_goes_wrong_there_is_one_line(
 
 
 def own(**ranges: Choice | Real | Whole) -> OwnNetworks:
-    return OwnNetworks(20, 32, code="/home/me/net.py:build", digest="0123", ranges=ranges)
+    return OwnNetworks(
+        TrainingDefaults(epochs=20), 32, code="/home/me/net.py:build", digest="0123", ranges=ranges
+    )
 
 
 def test_the_space_is_what_the_function_asks_for() -> None:
@@ -159,9 +163,8 @@ def test_the_space_is_what_the_function_asks_for() -> None:
     assert model == OwnSpec(code=space.code, digest="0123", params=params)
     assert isinstance(training, TrainingSpec)
     assert (training.learning_rate, training.batch_size, training.epochs) == (0.01, 16, 20)
-    again = OwnNetworks.from_text(space.describe(), space.code, epochs=20, image_side=32)
-    assert again == space
-    assert again.describe() != own(n=Whole(low=8, high=64)).describe()
+    assert space.record() == CodeRecord.from_json(space.record().to_json())
+    assert space.record() != own(n=Whole(low=8, high=64)).record()
 
 
 def test_a_batch_size_that_is_none_is_refused() -> None:

@@ -17,9 +17,9 @@ from sqlalchemy import text
 from storage.engine import explained, open_storage
 from storage.errors import StorageError
 from storage.migrations import VERSION_TABLE, Standing, standing, upgrade
-from storage.study import create_or_check, load, spelling, summaries
+from storage.study import load, open_or_create, spelling, summaries
 from storage.tables import ModelRow, Records, Tables
-from tests.support.databases import FIGURES, MADE_WITH, opened
+from tests.support.databases import ATTRIBUTES, FIGURES, opened
 from tests.support.model_rows import ROW
 
 pytest_plugins = ["tests.support.database_fixtures"]
@@ -38,9 +38,9 @@ class TestOpening:
 
     def test_a_reader_reads_and_cannot_write(self, url: str) -> None:
         with opened(url) as storage:
-            create_or_check(storage, "cifar", MADE_WITH)
+            open_or_create(storage, "cifar", ATTRIBUTES)
         with opened(url, write=False) as storage:
-            assert load(storage, "cifar").user_attrs["made_with"] == MADE_WITH
+            assert load(storage, "cifar").user_attrs == ATTRIBUTES
             assert Records(storage.engine).epochs_of_study("cifar") == {}
             with pytest.raises(StorageError):
                 Records(storage.engine).record_epoch("cifar", "run", FIGURES)
@@ -62,7 +62,7 @@ class TestOpening:
 
     def test_rows_of_the_first_tables_are_kept(self, url: str) -> None:
         with opened(url) as storage:
-            study, _ = create_or_check(storage, "cifar", MADE_WITH)
+            study, _ = open_or_create(storage, "cifar", ATTRIBUTES)
             study.tell(study.ask(), 0.5)
             with storage.engine.begin() as connection:
                 for table in (*Tables.metadata.tables, VERSION_TABLE):
@@ -169,54 +169,15 @@ class TestRecords:
 
 
 class TestStudies:
-    def test_a_study_remembers_what_it_was_made_with(self, storage: RDBStorage) -> None:
-        study, created = create_or_check(storage, "cifar", MADE_WITH, {"optuna": "5.0.0"})
+    def test_a_new_study_has_its_attributes(self, storage: RDBStorage) -> None:
+        study, created = open_or_create(storage, "cifar", ATTRIBUTES)
         assert created
         assert study.direction is optuna.study.StudyDirection.MINIMIZE
-        assert study.user_attrs == {"made_with": MADE_WITH, "made_by": {"optuna": "5.0.0"}}
+        assert study.user_attrs == ATTRIBUTES
 
-        again, created = create_or_check(storage, "cifar", MADE_WITH, {"optuna": "5.0.0"})
+        again, created = open_or_create(storage, "cifar", {"recipe": "another"})
         assert not created
-        assert again.user_attrs == study.user_attrs
-
-    def test_other_versions_are_noted_and_accepted(self, storage: RDBStorage) -> None:
-        for version in ("5.0.0", "5.1.0", "5.0.0", "5.2.0", "5.1.0"):
-            create_or_check(storage, "cifar", MADE_WITH, {"optuna": version})
-        study, _ = create_or_check(storage, "cifar", MADE_WITH)
-        assert study.user_attrs["made_by"] == {"optuna": "5.0.0"}
-        assert study.user_attrs["continued_by"] == [{"optuna": "5.1.0"}, {"optuna": "5.2.0"}]
-
-    @pytest.mark.parametrize(
-        ("changed", "said"),
-        [
-            ({**MADE_WITH, "epochs": "50"}, "made with epochs 30, not 50: its trials"),
-            (
-                {**MADE_WITH, "epochs": "50", "data": "digits"},
-                "made with data cifar10 5f1e, not digits; epochs 30, not 50: its trials",
-            ),
-            ({"data": "cifar10 5f1e", "monitor": "val_loss"}, "epochs 30, not (none)"),
-            ({**MADE_WITH, "space": "small"}, "space (none), not small"),
-        ],
-    )
-    def test_anything_else_is_refused_with_both_values(
-        self, storage: RDBStorage, changed: dict[str, str], said: str
-    ) -> None:
-        create_or_check(storage, "cifar", MADE_WITH)
-        with pytest.raises(StorageError) as caught:
-            create_or_check(storage, "cifar", changed)
-        assert said in str(caught.value)
-        assert "name another STUDY=, or use the old values" in str(caught.value)
-        assert load(storage, "cifar").user_attrs["made_with"] == MADE_WITH
-
-    def test_of_long_values_the_difference_is_shown(self, storage: RDBStorage) -> None:
-        start = "".join(f"parameter{number} 0..1, " for number in range(50))
-        create_or_check(storage, "cifar", {"space": f"{start}width 16..64, {start}"})
-        with pytest.raises(StorageError) as caught:
-            create_or_check(storage, "cifar", {"space": f"{start}width 16..128, {start}"})
-        message = str(caught.value)
-        assert len(message) < 400
-        assert "width 16..64," in message
-        assert "width 16..128," in message
+        assert again.user_attrs == ATTRIBUTES, "what differs is for others to compare"
 
     def test_other_peoples_studies_are_refused(self, storage: RDBStorage) -> None:
         optuna.create_study(storage=storage, study_name="up", direction="maximize")
@@ -225,58 +186,57 @@ class TestStudies:
         theirs.tell(theirs.ask(), 0.5)
         for name in ("up", "two"):
             with pytest.raises(StorageError, match=f"'{name}' does not minimize one value"):
-                create_or_check(storage, name, MADE_WITH)
-        with pytest.raises(StorageError, match="'theirs' was not made by treino"):
-            create_or_check(storage, "theirs", MADE_WITH)
+                open_or_create(storage, name, ATTRIBUTES)
+        assert open_or_create(storage, "theirs", ATTRIBUTES)[1] is False
 
     def test_an_interrupted_creation_is_finished(self, storage: RDBStorage) -> None:
         optuna.create_study(storage=storage, study_name="cifar")
-        study, created = create_or_check(storage, "cifar", MADE_WITH)
+        study, created = open_or_create(storage, "cifar", ATTRIBUTES)
         assert created
-        assert study.user_attrs["made_with"] == MADE_WITH
+        assert study.user_attrs == ATTRIBUTES
 
     def test_a_new_study_has_nothing_of_a_deleted_one(
         self, storage: RDBStorage, records: Records
     ) -> None:
-        create_or_check(storage, "cifar", MADE_WITH)
+        open_or_create(storage, "cifar", ATTRIBUTES)
         for study in ("cifar", "other"):
             records.record_epoch(study, "trial-00000", FIGURES)
             records.record_model(model(study=study))
-        create_or_check(storage, "cifar", MADE_WITH)
+        open_or_create(storage, "cifar", ATTRIBUTES)
         assert len(records.epochs("cifar", "trial-00000")) == 1, "opened, not created"
 
         optuna.delete_study(study_name="cifar", storage=storage)
-        create_or_check(storage, "cifar", MADE_WITH)
+        open_or_create(storage, "cifar", ATTRIBUTES)
         assert records.epochs_of_study("cifar") == {}
         assert records.models("cifar") == []
         assert len(records.epochs("other", "trial-00000")) == 1
 
     def test_a_name_that_can_name_no_folder_is_refused(self, storage: RDBStorage) -> None:
         with pytest.raises(StorageError, match="not a valid folder name"):
-            create_or_check(storage, "../up", MADE_WITH)
+            open_or_create(storage, "../up", ATTRIBUTES)
         assert optuna.get_all_study_names(storage) == []
 
     def test_an_unknown_study_is_told_with_those_there_are(self, storage: RDBStorage) -> None:
         with pytest.raises(StorageError, match=r"no study 'x' in .*; there are none yet"):
             load(storage, "x")
         for name in ("b", "a"):
-            create_or_check(storage, name, MADE_WITH)
+            open_or_create(storage, name, ATTRIBUTES)
         with pytest.raises(StorageError, match=r"no study 'x' in .*; there are: a, b"):
             load(storage, "x")
         assert load(storage, "a").study_name == "a"
 
     def test_a_name_that_looks_the_same_is_the_same_study(self, storage: RDBStorage) -> None:
         composed, apart = "a\u00e7u\u0301car", "ac\u0327\u00facar"
-        create_or_check(storage, composed, MADE_WITH)
+        open_or_create(storage, composed, ATTRIBUTES)
         assert spelling(storage, apart) == composed
         assert load(storage, apart).study_name == composed
-        create_or_check(storage, apart, MADE_WITH)  # as an older treino did
+        open_or_create(storage, apart, ATTRIBUTES)  # as an older treino did
         assert spelling(storage, apart) == apart
         assert spelling(storage, "another") == "another"
 
     def test_summaries(self, storage: RDBStorage) -> None:
         assert summaries(storage) == []
-        study, _ = create_or_check(storage, "z first", MADE_WITH)
+        study, _ = open_or_create(storage, "z first", ATTRIBUTES)
         before = datetime.now(timezone.utc)
         for value in (0.5, 0.25, 0.75):
             study.tell(study.ask(), value)
@@ -290,10 +250,10 @@ class TestStudies:
         assert ours.name == "z first"
         assert ours.trials == {"COMPLETE": 3, "PRUNED": 1, "FAIL": 1, "RUNNING": 1, "WAITING": 1}
         assert ours.best_value == 0.25
-        assert ours.made_with == MADE_WITH
+        assert ours.attributes == ATTRIBUTES
         assert ours.started is not None
         assert before <= ours.started <= datetime.now(timezone.utc)
-        assert (theirs.trials, theirs.best_value, theirs.made_with, theirs.started) == (
+        assert (theirs.trials, theirs.best_value, theirs.attributes, theirs.started) == (
             {},
             None,
             {},

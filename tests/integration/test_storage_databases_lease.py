@@ -11,9 +11,9 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.lease import LeaseHeld, StudyLease
-from storage.study import create_or_check, load
+from storage.study import load, open_or_create
 from storage.tables import Lease, Records
-from tests.support.databases import FIGURES, MADE_WITH, opened
+from tests.support.databases import ATTRIBUTES, FIGURES, opened
 
 pytest_plugins = ["tests.support.database_fixtures"]
 
@@ -114,7 +114,7 @@ class TestLease:
     def test_who_lost_the_lease_writes_nothing_more(
         self, storage: RDBStorage, elsewhere: RDBStorage
     ) -> None:
-        study = create_or_check(elsewhere, "cifar", MADE_WITH)[0]
+        study = open_or_create(elsewhere, "cifar", ATTRIBUTES)[0]
         trial = study.ask()
         records = Records(elsewhere.engine)
         with pytest.raises(LeaseHeld, match="this search must stop"):  # noqa: PT012, SIM117
@@ -141,7 +141,7 @@ class TestLease:
     def test_its_study_can_be_written_after_it_was_released(self, storage: RDBStorage) -> None:
         with StudyLease(storage.engine, "cifar"):
             pass
-        create_or_check(storage, "cifar", MADE_WITH)
+        open_or_create(storage, "cifar", ATTRIBUTES)
 
     def test_a_process_with_the_same_id_is_not_the_holder(
         self, storage: RDBStorage, elsewhere: RDBStorage

@@ -14,7 +14,7 @@ import pytest
 from storage.engine import open_storage
 from storage.errors import StorageError
 from storage.files import folder_to_write
-from storage.study import create_or_check, load, summaries
+from storage.study import load, open_or_create, summaries
 
 WRITE = """
 import sqlite3, sys
@@ -65,7 +65,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with one study."""
     path = tmp_path_factory.mktemp("closed") / "treino.db"
     opened = open_storage(str(path), write=True)
-    create_or_check(opened, "first", {"data": "x"})
+    open_or_create(opened, "first", {"data": "x"})
     opened.engine.dispose()
     return path
 
@@ -149,7 +149,7 @@ def test_a_reader_sees_what_is_written_later(database: Path) -> None:
         reading = open_storage(str(database), write=False)
         assert [row.name for row in summaries(reading)] == ["first"]
     writing = open_storage(str(database), write=True)
-    create_or_check(writing, "second", {"data": "x"})
+    open_or_create(writing, "second", {"data": "x"})
     with another_user(database.parent):
         assert load(reading, "second").study_name == "second"
     writing.engine.dispose()

@@ -1,31 +1,35 @@
 """Which study a search is about where none was named: the same images, the same study."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.storages import RDBStorage
 
-from search.study.names import derived_name, plain_name
-from storage.engine import open_storage
+from search.study.attributes import OPENED_BY, RECIPE, REOPENED_BY
+from search.study.names import ExistingStudy, derived_name, existing_studies, plain_name
+from search.study.recipe import StudyRecipe
+from search.study.recipe_of_0_1 import MADE_WITH
+from storage.engine import database_url, open_storage
 from storage.files import checked_name
-from storage.study import CONTINUED_BY, MADE_BY, MADE_WITH, MadeStudy, made_studies
+from tests.support.recipes import begun, recipe
 
 ONE, OTHER = "1" * 16, "2" * 16
 
 
-def made(fingerprint: str = ONE, name: str = "any", **others: str) -> dict[str, str]:
-    return {"data": f"{name} {fingerprint}", "epochs": "3", **others}
+def made(fingerprint: str = ONE, name: str = "any", epochs: int = 3) -> StudyRecipe:
+    return recipe(name, fingerprint, epochs=epochs)
 
 
-def study(with_: Mapping[str, str], *places: str) -> MadeStudy:
-    return MadeStudy(with_, places, empty=False)
+def study(made_with: StudyRecipe, *places: str) -> ExistingStudy:
+    return ExistingStudy(made_with, places)
 
 
-FOREIGN = MadeStudy({}, (), empty=False)
+FOREIGN = ExistingStudy(None)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ class TestAmongStudies:
         assert derived_name("elsewhere/birds", made(name="other"), there) == "birds"
 
     def test_one_that_was_made_with_other_settings_is_left_to_be_refused(self) -> None:
-        there = {"birds": study(made(epochs="9"))}
+        there = {"birds": study(made(epochs=9))}
         assert derived_name("birds", made(), there) == "birds"
 
     def test_other_images_have_a_study_of_their_own(self) -> None:
@@ -108,7 +112,7 @@ class TestAmongStudies:
     def test_renamed_images(self) -> None:
         there = {"birds": study(made(), "/data/birds", "/data/vogels")}
         assert derived_name("/data/aves", made(), there) == "birds"
-        assert derived_name("/data/aves", made(epochs="9"), there) == "aves"
+        assert derived_name("/data/aves", made(epochs=9), there) == "aves"
         assert derived_name("/data/aves", made(OTHER), there) == "aves"
 
     def test_a_study_that_the_user_named_is_not_taken_for_another(self) -> None:
@@ -122,21 +126,37 @@ class TestAmongStudies:
 
     def test_what_others_made(self) -> None:
         assert derived_name("birds", made(), {"birds": FOREIGN}) == "birds-111111"
-        interrupted = MadeStudy({}, (), empty=True)
+        interrupted = ExistingStudy(None, empty=True)
         assert derived_name("birds", made(), {"birds": interrupted}) == "birds"
 
 
-def test_studies_of_other_programs_are_passed_over(tmp_path: Path) -> None:
-    storage = open_storage(str(tmp_path / "x.db"), write=True)
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[RDBStorage]:
+    opened = open_storage(database_url(str(tmp_path / "treino.db")), write=True)
+    yield opened
+    opened.engine.dispose()
+
+
+def test_studies_of_other_programs_are_passed_over(storage: RDBStorage) -> None:
     for number, value in enumerate(("torch", 3, ["a"], {"data": 5})):
         study = optuna.create_study(study_name=f"foreign {number}", storage=storage)
-        for name in (MADE_WITH, MADE_BY, CONTINUED_BY):
+        for name in (RECIPE, MADE_WITH, OPENED_BY, REOPENED_BY):
             study.set_user_attr(name, value)
-    assert derived_name("birds", {"data": "birds 1f"}, made_studies(storage)) == "birds"
-    storage.engine.dispose()
+    assert derived_name("birds", made(), existing_studies(storage)) == "birds"
+
+
+def test_what_the_studies_were_made_with(storage: RDBStorage) -> None:
+    optuna.create_study(storage=storage, study_name="foreign").enqueue_trial({"x": 1})
+    optuna.create_study(storage=storage, study_name="interrupted")
+    for place in ("/data/birds", "/data/aves", "/data/birds"):
+        begun(storage, "birds", made(), place)
+    existing = existing_studies(storage)
+    assert list(existing) == ["foreign", "interrupted", "birds"]
+    assert [study.empty for study in existing.values()] == [False, True, False]
+    assert existing["birds"] == ExistingStudy(made(), ("/data/birds", "/data/aves"), derived=True)
+    assert [study.fingerprint for study in existing.values()] == ["", "", ONE]
 
 
 def test_a_study_named_after_a_link_is_found_by_the_real_path() -> None:
-    made = {"data": "birds 1f", "epochs": "2"}
-    there = {"latest": MadeStudy(made, ("/data/birds",), empty=False, derived=True)}
-    assert derived_name("/elsewhere/birds", made, there) == "latest"
+    there = {"latest": ExistingStudy(made(), ("/data/birds",), derived=True)}
+    assert derived_name("/elsewhere/birds", made(), there) == "latest"

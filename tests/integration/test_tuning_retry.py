@@ -12,6 +12,7 @@ from models.spec import OwnSpec, estimate_memory
 from search.protocol import Failed, Job
 from search.scheduling.failures import HOPELESS
 from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import RETRY_OF
 from search.study.trials import counted, never_trained, run_name
 from search.workers.backends.simulated import Curve
@@ -165,7 +166,7 @@ def test_what_the_users_code_always_fails_with_does_not_keep_a_search_from_going
         good = [figures(epoch, level + 1 / epoch) for epoch in range(1, 5)]
         return [NO_DRIVER] * 4 if width == 512 else good
 
-    lab.space = OwnSpace(EPOCHS, 32)
+    lab.space = OwnSpace(TrainingDefaults(epochs=EPOCHS), 32)
     first = lab.search(curve, trials=12, sampler="random", documented=False)
     count = len(lab.trials)
     assert first.states["fail"] > 1

@@ -20,6 +20,7 @@ from search.protocol import EpochDone, Failed, Job, Message
 from search.scheduling.failures import HOPELESS
 from search.scheduling.prior import prior_of
 from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
 from search.workers.backends.simulated import Curve, SimulatedBackend
 from storage.engine import database_url, open_storage
 from storage.files import Layout
@@ -109,7 +110,7 @@ def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
     lab: Lab, tmp_path: Path, after: int, sampler: str, pruner: str
 ) -> None:
     if pruner == "promote":
-        lab.space = Documents(RUNGS[-1], 32)
+        lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
     other = Lab(lab.data, tmp_path / "var undisturbed", lab.space, Said())
     other.search(bowl, trials=8, sampler=sampler, pruner=pruner)
     backend = SimulatedBackend(1, interrupting(after))
@@ -126,7 +127,7 @@ def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
 def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
     lab: Lab, tmp_path: Path, after: int
 ) -> None:
-    lab.space = Documents(20, 32)
+    lab.space = Documents(TrainingDefaults(epochs=20), 32)
     lab.prior = prior_of("auto", lab.space.distributions())
     other = replace(lab, var=tmp_path / "var undisturbed")
     search: dict[str, Any] = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
@@ -145,7 +146,7 @@ def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
 
 
 def test_what_was_begun_goes_on_where_a_worker_has_less_room_now(lab: Lab) -> None:
-    lab.space = Documents(RUNGS[-1], 32)
+    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
     backend = SimulatedBackend(1, interrupting(10))
     lab.search(bowl, trials=6, sampler="gp", pruner="promote", backend=backend)
     begun = {trial.number for trial in lab.trials if trial.intermediate_values}
@@ -378,7 +379,7 @@ def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab
 
 
 def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> None:
-    lab.space = Documents(RUNGS[-1], 32)
+    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
     outcome = lab.search(bowl, trials=12, sampler="gp", pruner="promote")
     assert outcome.states == {"complete": 4, "pruned": 8}
     assert outcome.epochs == 4 * 9 + 8 * 3
@@ -399,7 +400,7 @@ def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> Non
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
 def test_several_workers_promote_together(lab: Lab, sampler: str) -> None:
-    lab.space = Documents(RUNGS[-1], 32)
+    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
     outcome = lab.search(bowl, trials=14, sampler=sampler, pruner="promote", workers=4)
     assert sum(outcome.states.values()) == 14
     assert outcome.states["complete"] >= 5
@@ -407,7 +408,7 @@ def test_several_workers_promote_together(lab: Lab, sampler: str) -> None:
 
 
 def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> None:
-    lab.space = Documents(RUNGS[-1], 32)
+    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
 
     def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
         at.search(bowl, trials=4, sampler="gp", pruner="promote", backend=backend, writes=writes)
@@ -426,7 +427,7 @@ def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> N
 
 
 def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -> None:
-    lab.space = Documents(RUNGS[-1], 32)
+    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
     outcome = lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote")
     assert outcome.epochs == 20
     assert "paused" not in outcome.states
@@ -439,7 +440,7 @@ def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -
 
 
 def test_a_search_that_has_come_to_a_stop_ends_if_it_is_to(lab: Lab) -> None:
-    lab.space = Documents(1, 32)
+    lab.space = Documents(TrainingDefaults(epochs=1), 32)
 
     def curve(job: Job) -> Sequence[EpochFigures]:
         loss = max(1.0 - int(job.run[-5:]) / 10, 0.7)
@@ -454,7 +455,7 @@ def test_a_search_that_has_come_to_a_stop_ends_if_it_is_to(lab: Lab) -> None:
 
 
 def test_the_chooser_learns_that_a_configuration_diverges(lab: Lab) -> None:
-    lab.space = Documents(RUNGS[-1], 32)
+    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
 
     def curve(job: Job) -> Sequence[EpochFigures | Failed]:
         if job.training.learning_rate > 1e-3:
@@ -477,7 +478,7 @@ def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(l
             fixed = {name: CategoricalDistribution((value,)) for name, value in documented.items()}
             return {**fixed, "batch_size": all_["batch_size"]}
 
-    lab.space = Tiny(EPOCHS, 32)
+    lab.space = Tiny(TrainingDefaults(epochs=EPOCHS), 32)
     outcome = lab.search(bowl, trials=50)
     complete = [t for t in lab.trials if t.state is TrialState.COMPLETE]
     assert sorted(trial.params["batch_size"] for trial in complete) == [32, 64, 128, 256]

@@ -19,7 +19,7 @@ FIGURES = {
     "learning_rate": 0.001,
     "seconds": 12.0,
 }
-MADE_WITH = {"data": "cifar10 5f1e", "monitor": "val_loss", "epochs": "30"}
+ATTRIBUTES = {"place": "/data/birds", "recipe": {"images": "birds 5f1e"}}
 
 
 def server_database(host: str, name: str) -> str:

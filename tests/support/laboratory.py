@@ -17,6 +17,7 @@ from search.protocol import Job
 from search.scheduling.prior import Prior
 from search.scheduling.pruners import make_pruner
 from search.spaces.builtin import Space
+from search.study.opening import open_study
 from search.study.workspace import Workspace
 from search.tuning.plan import Outcome, Plan
 from search.tuning.session import Session
@@ -24,8 +25,8 @@ from search.tuning.tuner import Tuner
 from search.workers.backends.simulated import Curve, SimulatedBackend
 from storage.engine import database_url, open_storage
 from storage.files import Layout
-from storage.study import create_or_check
 from storage.tables import Records
+from tests.support.recipes import opening, recipe
 
 EPOCHS = 4
 RUNGS = (3, 9)
@@ -103,7 +104,7 @@ class Lab:
         storage = open_storage(database_url(str(self.var / "treino.db")), write=True)
         if writes is not None:
             event.listen(storage.engine, "commit", writes)
-        study, new = create_or_check(storage, "lab", {"data": self.data.fingerprint})
+        study, new = open_study(storage, "lab", recipe(), opening())
         params = self.space.of_documented_run()
         if new and documented and params:
             study.enqueue_trial(params)

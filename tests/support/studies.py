@@ -20,12 +20,14 @@ from search.claims.pairing import KIND
 from search.protocol import TestFigures
 from search.settings import Settings
 from search.spaces.builtin import Documents, Space
+from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import DECISIONS, REASON
 from search.study.evaluation_record import EvaluationRecord, draw_mistakes
 from search.study.names import BASELINES
+from search.study.opening import Opening, open_study
+from search.study.recipe import StudyRecipe
 from search.study.trials import run_name
-from search.study.workspace import Workspace, made_by, made_with
-from storage.study import create_or_check
+from search.study.workspace import Workspace
 from storage.tables import Epoch, ModelRow
 from tests.support import made_up
 
@@ -64,9 +66,10 @@ def begin(
     """A study without trials, as `treino search` begins one."""
     data = data or dataset()
     settings = Settings(data=data.name, study=name, epochs=epochs)
-    space = Documents(epochs, 32)
-    made = made_with(settings, data, space), made_by(settings, data, space)
-    return create_or_check(place.storage, name, *made)[0], space
+    space = Documents(TrainingDefaults(epochs=epochs), 32)
+    recipe = StudyRecipe.of_search(settings, data, space)
+    opening = Opening.of_search(settings, data, space)
+    return open_study(place.storage, name, recipe, opening)[0], space
 
 
 def add(

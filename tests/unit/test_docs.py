@@ -16,6 +16,7 @@ from search.cli.app import app, main
 from search.errors import EXIT_ERROR, EXIT_USAGE
 from search.settings import Settings, flag_of
 from search.spaces.builtin import SPACES, make_space
+from search.spaces.training_defaults import TrainingDefaults
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -249,7 +250,7 @@ def test_every_variable_of_make_is_in_the_guide(variable: str) -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_every_parameter_is_in_the_guide(name: str) -> None:
     table = GUIDE["spaces.md"].partition("## Ranges of your own")[0]
-    parameters = make_space(name, epochs=2, image_side=32).distributions()
+    parameters = make_space(name, TrainingDefaults(epochs=2), 32).distributions()
     assert all(f"`{parameter}`" in table for parameter in parameters)
 
 

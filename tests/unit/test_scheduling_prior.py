@@ -15,11 +15,12 @@ from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.freeze_thaw import FreezeThaw
 from search.scheduling.prior import RECORDED, Prior, RecordedPrior, normal_scores, prior_of
 from search.spaces.builtin import Documents, Extended
+from search.spaces.training_defaults import TrainingDefaults
 from search.spaces.unit_cube import Params, UnitCube
 from search.study.attributes import MEMORY
 from search.tuning.messages import knowing
 
-SPACE = Documents(epochs=20, image_side=32).distributions()
+SPACE = Documents(TrainingDefaults(epochs=20), 32).distributions()
 RECORD = curves.read(RECORDED)
 MAX_OBSERVATIONS = [curve.params for curve in RECORD.configurations]
 
@@ -93,7 +94,7 @@ def test_what_is_expected_of_one_does_not_depend_on_the_others(
 
 
 def test_where_nothing_was_recorded_nothing_is_expected() -> None:
-    other = Extended(epochs=20, image_side=32).distributions()
+    other = Extended(TrainingDefaults(epochs=20), 32).distributions()
     for prior in (prior_of("auto", other), prior_of("none", SPACE)):
         assert not isinstance(prior, RecordedPrior)
         assert not prior.expect(np.zeros((4, 9)), np.ones(4)).any()

@@ -9,6 +9,7 @@ from search.scheduling.samplers import make_sampler
 from search.scheduling.seeds import training_seed, trial_seed
 from search.settings import PRUNERS, SAMPLERS
 from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
 
 
 def finished_study(pruner: optuna.pruners.BasePruner, epochs: int = 9) -> optuna.Study:
@@ -60,7 +61,7 @@ def test_hyperband_ends_a_bad_trial() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_trial_draws_the_same_whatever_process_asks(name: str) -> None:
-    space = Documents(epochs=3, image_side=32)
+    space = Documents(TrainingDefaults(epochs=3), 32)
 
     def draw(seed: int, number: int) -> dict[str, object]:
         study = finished_study(make_pruner("none", 9))

@@ -10,9 +10,12 @@ from models.spec import map_sides
 from search.errors import SettingsError
 from search.scheduling.samplers import make_sampler
 from search.spaces.builtin import SGD_RATE, SPACES, Space, make_space
+from search.spaces.records import RangesRecord, described, differences
+from search.spaces.training_defaults import TrainingDefaults
 
-SPACE = make_space("documents", epochs=20, image_side=32)
-EXTENDED = make_space("extended", epochs=20, image_side=32)
+TRAINING = TrainingDefaults(epochs=20)
+SPACE = make_space("documents", TRAINING, 32)
+EXTENDED = make_space("extended", TRAINING, 32)
 
 
 def ask(space: Space, seed: int) -> dict[str, object]:
@@ -49,7 +52,7 @@ def test_filters_double_up_to_those_of_the_last(blocks: int, last: int, filters:
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**31), st.sampled_from([8, 12, 28, 64]))
 def test_every_configuration_makes_a_network_with_room(name: str, seed: int, side: int) -> None:
-    space = make_space(name, epochs=3, image_side=side)
+    space = make_space(name, TrainingDefaults(epochs=3), side)
     params = ask(space, seed)
     assert space.contains(params)
     model, training = space.specs(params)
@@ -82,7 +85,7 @@ def test_no_parameter_of_the_extended_space_goes_unused(seed: int, data: st.Data
 
 @pytest.mark.parametrize("side", [8, 32])
 def test_our_own_first_configuration_is_in_the_extended_space(side: int) -> None:
-    space = make_space("extended", epochs=20, image_side=side)
+    space = make_space("extended", TrainingDefaults(epochs=20), side)
     origin, params = space.first_configurations()[-1]
     assert origin == "treino's own"
     assert space.contains(params)
@@ -99,7 +102,9 @@ def test_sgd_shrinks_its_kernels_as_adamw_does() -> None:
 
 def test_augmentation_and_precision_are_of_every_trial() -> None:
     plain = SPACE.specs(SPACE.of_documented_run() or {})[1]
-    space = make_space("documents", epochs=20, image_side=32, augment=True, precision="bfloat16")
+    space = make_space(
+        "documents", TrainingDefaults(epochs=20, augment=True, precision="bfloat16"), 32
+    )
     other = space.specs(space.of_documented_run() or {})[1]
     assert (plain.augment, plain.precision) == (False, "float32")
     assert (other.augment, other.precision) == (True, "bfloat16")
@@ -107,12 +112,12 @@ def test_augmentation_and_precision_are_of_every_trial() -> None:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_images_too_small_for_run_10_leave_it_out(name: str) -> None:
-    assert make_space(name, epochs=3, image_side=8).of_documented_run() is None
+    assert make_space(name, TrainingDefaults(epochs=3), 8).of_documented_run() is None
 
 
 def test_an_unknown_space_is_refused_with_those_there_are() -> None:
     with pytest.raises(SettingsError, match="'vast': expected documents or extended"):
-        make_space("vast", epochs=3, image_side=32)
+        make_space("vast", TrainingDefaults(epochs=3), 32)
 
 
 def test_what_lies_outside_the_space_is_known() -> None:
@@ -124,13 +129,14 @@ def test_what_lies_outside_the_space_is_known() -> None:
     assert not SPACE.contains({k: v for k, v in params.items() if k != "blocks"})
 
 
-def test_spaces_are_told_apart_by_their_description() -> None:
-    def described(name: str = "documents", side: int = 32, order: str = "together") -> str:
-        return make_space(name, epochs=20, image_side=side, train_order=order).describe()
+def test_spaces_are_told_apart_by_their_records() -> None:
+    def record(name: str = "documents", side: int = 32) -> RangesRecord:
+        return RangesRecord.from_json(make_space(name, TRAINING, side).record().to_json())
 
-    assert described() == SPACE.describe()
-    assert (
-        len({described(), described("extended"), described(side=16), described(order="folders")})
-        == 4
-    )
-    assert "\n" not in described("extended")
+    assert record() == SPACE.record()
+    assert record().distributions == SPACE.distributions()
+    assert list(differences(record(), record())) == []
+    assert list(differences(record(), record(side=16))) == [("blocks", "2 to 5", "2 to 4")]
+    assert list(differences(record(), record("extended"))) == [("space", "documents", "extended")]
+    assert described(record()).startswith("documents: batch_norm true, false; batch_size 32, 64,")
+    assert "l2_conv 1e-08 to 0.1, log; " in described(record())

@@ -9,8 +9,9 @@ from models.spec import map_sides
 from search.errors import SettingsError
 from search.spaces.builtin import Documents
 from search.spaces.custom_ranges import OwnRanges
+from search.spaces.training_defaults import TrainingDefaults
 
-BUILT_IN = Documents(epochs=20, image_side=32)
+BUILT_IN = Documents(TrainingDefaults(epochs=20), 32)
 
 
 def read(folder: Path, text: str) -> OwnRanges:
@@ -41,7 +42,7 @@ def test_ranges_are_narrowed_and_widened_and_the_others_stay(tmp_path: Path) -> 
         "l2_conv": FloatDistribution(1e-3, 1e-3, log=True),
     }
     assert found == BUILT_IN.distributions() | changed
-    assert space.describe() != BUILT_IN.describe()
+    assert space.record() != BUILT_IN.record()
     assert space.of_documented_run() is None  # 256 filters are no longer a choice
     params = dict(BUILT_IN.of_documented_run() or {}, blocks=1, last_filters=1024)
     assert space.contains(params)
@@ -52,7 +53,7 @@ def test_ranges_are_narrowed_and_widened_and_the_others_stay(tmp_path: Path) -> 
 
 def test_ranges_that_are_the_built_in_ones_are_the_built_in_space(tmp_path: Path) -> None:
     space = read(tmp_path, "[ranges]\nlast_filters = [128, 256, 512]\n")
-    assert space.describe() == BUILT_IN.describe()
+    assert space.record() == BUILT_IN.record()
     assert space.of_documented_run() == BUILT_IN.of_documented_run()
 
 

@@ -15,10 +15,11 @@ from optuna.distributions import (
 )
 
 from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
 from search.spaces.unit_cube import UnitCube
 
 SPACES: dict[str, Mapping[str, BaseDistribution]] = {
-    "documents": Documents(20, 32).distributions(),
+    "documents": Documents(TrainingDefaults(epochs=20), 32).distributions(),
     "odd": {
         "one": IntDistribution(3, 3),
         "steps": IntDistribution(0, 12, step=4),

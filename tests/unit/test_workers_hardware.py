@@ -6,6 +6,7 @@ import pytest
 
 from search.errors import TreinoError
 from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
 from search.workers import cgroups
 from search.workers import hardware as machine
 from search.workers.hardware import bfloat16_pays, check_room, few_workers, gpus, memory, slots
@@ -208,5 +209,5 @@ def test_what_one_worker_would_train_several_train_too(
 ) -> None:
     with_gpus(tmp_path, monkeypatch, "24576")
     for side in (32, 64, 96):
-        _, largest = Documents(epochs=20, image_side=side).memory_needs((side, side, 3), 10)
+        _, largest = Documents(TrainingDefaults(epochs=20), side).memory_needs((side, side, 3), 10)
         assert (memory(slots(0, largest)) or 0) >= largest

@@ -1,0 +1,101 @@
+"""What a study stores of its search space, as plain values."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from pydantic import Field
+
+from models.own_trial import Range
+from models.spec import Spec
+
+
+class RangesRecord(Spec):
+    """A built-in space, with its own ranges or the user's.
+
+    Attributes:
+        space: Name of the built-in space.
+        ranges: The range of each parameter, as Optuna's JSON of its distribution.
+    """
+
+    kind: Literal["ranges"] = "ranges"
+    space: str
+    ranges: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, space: str, distributions: Mapping[str, BaseDistribution]) -> "RangesRecord":
+        """The record of a space with these ranges."""
+        ranges = {name: json.loads(distribution_to_json(d)) for name, d in distributions.items()}
+        return cls(space=space, ranges=ranges)
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Every parameter with its range."""
+        return {name: json_to_distribution(json.dumps(r)) for name, r in self.ranges.items()}
+
+    @property
+    def title(self) -> str:
+        """What identifies the space, but for its ranges."""
+        return self.space
+
+    @property
+    def range_texts(self) -> dict[str, str]:
+        """The range of each parameter as text, to show."""
+        return {name: _shown(given["attributes"]) for name, given in self.ranges.items()}
+
+
+class CodeRecord(Spec):
+    """A space of networks that a user's function builds.
+
+    Attributes:
+        digest: Hexadecimal digest of its source.
+        function: Name of the function; the file may have moved.
+        ranges: The range of each parameter.
+    """
+
+    kind: Literal["code"] = "code"
+    digest: str
+    function: str
+    ranges: dict[str, Range]
+
+    @property
+    def title(self) -> str:
+        """What identifies the space, but for its ranges."""
+        return f"own networks of {self.function} (source {self.digest})"
+
+    @property
+    def range_texts(self) -> dict[str, str]:
+        """The range of each parameter as text, to show."""
+        return {name: _shown(given.model_dump()) for name, given in self.ranges.items()}
+
+
+SpaceRecord: TypeAlias = Annotated[RangesRecord | CodeRecord, Field(discriminator="kind")]
+
+
+def described(record: RangesRecord | CodeRecord) -> str:
+    """The space in one line, to show."""
+    ranges = "; ".join(f"{name} {text}" for name, text in sorted(record.range_texts.items()))
+    return f"{record.title}: {ranges}"
+
+
+def differences(
+    before: RangesRecord | CodeRecord, now: RangesRecord | CodeRecord
+) -> Iterator[tuple[str, str, str]]:
+    """What differs between two spaces, and both values as text: the space, or some ranges."""
+    if before.title != now.title:
+        yield "space", before.title, now.title
+        return
+    texts, others = before.range_texts, now.range_texts
+    for name in sorted(texts.keys() | others.keys()):
+        if texts.get(name) != others.get(name):
+            yield name, texts.get(name, "(none)"), others.get(name, "(none)")
+
+
+def _shown(given: Mapping[str, Any]) -> str:
+    """A range as text; different ranges have different texts."""
+    if "choices" in given:
+        return ", ".join(json.dumps(choice) for choice in given["choices"])
+    ends = f"{given['low']} to {given['high']}"
+    steps = given["step"] if given["step"] not in (None, 1) else None
+    return f"{ends}{', log' if given['log'] else ''}{f', step {steps}' if steps else ''}"

@@ -1,0 +1,38 @@
+"""What all trainings of a space have in common."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from models.history import MOST_EPOCHS
+from models.spec import EarlyStopping, ReduceLROnPlateau, Spec, TrainingSpec
+
+
+class TrainingDefaults(Spec):
+    """The settings of a training that no trial changes.
+
+    Attributes:
+        epochs: Maximum number of epochs.
+        train_order: Order of the training images; see TrainingSpec, also for the following.
+        augment: Whether training images are flipped and shifted at random.
+        precision: Floating-point format.
+        early_stopping: Whether a training ends once it no longer improves.
+    """
+
+    epochs: int = Field(ge=1, le=MOST_EPOCHS)
+    train_order: Literal["together", "folders"] = "together"
+    augment: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    early_stopping: bool = True
+
+    def spec(self, **values: Any) -> TrainingSpec:
+        """A training with these settings and the values of its trial."""
+        return TrainingSpec(
+            epochs=self.epochs,
+            early_stopping=EarlyStopping() if self.early_stopping else None,
+            reduce_lr=ReduceLROnPlateau(),
+            train_order=self.train_order,
+            augment=self.augment,
+            precision=self.precision,
+            **values,
+        )

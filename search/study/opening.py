@@ -1,0 +1,132 @@
+"""The openings of a study: where its images and code were, with which settings and versions.
+
+They may differ from one search to the next, so they are stored and never compared.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from optuna import Study
+from optuna.storages import RDBStorage
+from pydantic import InstanceOf
+
+from data.catalog import NAMES, located
+from data.dataset import Dataset
+from models.spec import Spec
+from search.settings import Settings
+from search.spaces.builtin import Space
+from search.spaces.hypermodel import OwnNetworks
+from search.study.attributes import OPENED_BY, RECIPE, REOPENED_BY
+from search.study.provenance import versions
+from search.study.recipe import StudyRecipe
+from search.study.recipe_of_0_1 import converted_opening
+from storage.errors import StorageError
+from storage.study import open_or_create
+
+# Settings that may change when a study is resumed. The report shows them as commands.
+HOW_SEARCHED = (
+    *("space", "augment", "precision", "early_stopping"),
+    *("trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
+    *("documented", "max_params"),
+)
+
+# Paths may have undecodable bytes, which Python writes as lone surrogates and pydantic refuses.
+PathText = InstanceOf[str]
+
+
+class Opening(Spec):
+    """One opening of a study by a search.
+
+    Attributes:
+        data: The images: name of a data set, or absolute path of a folder.
+        name_derived: Whether the study's name was derived from that, not given by the user.
+        decoded: Folder of the decoded images.
+        skip_bad_images: Whether unreadable images were left out.
+        images: Number of training images to use; None for all.
+        code: The user's function that builds the networks; empty if there is none.
+        settings: The other settings, by name.
+        versions: Versions of Python, of packages and of treino.
+    """
+
+    data: PathText
+    name_derived: bool
+    decoded: PathText
+    skip_bad_images: bool
+    images: int | None
+    code: PathText = ""
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+    @classmethod
+    def of_search(cls, settings: Settings, data: Dataset, space: Space) -> "Opening":
+        """The opening of a study by a search."""
+        source = settings.data
+        if source not in ("auto", *NAMES):  # absolute, to be found from other folders, too
+            source = str(located(source).resolve())
+        return cls(
+            data=source,
+            name_derived=not settings.study,
+            decoded=str(data.path),
+            skip_bad_images=settings.skip_bad_images,
+            images=settings.images,
+            code=space.code if isinstance(space, OwnNetworks) else "",
+            settings={name: getattr(settings, name) for name in HOW_SEARCHED},
+            versions=versions(),
+        )
+
+    @classmethod
+    def all_stored_in(cls, attributes: Mapping[str, Any]) -> list["Opening"]:
+        """The openings in a study's user attributes, first to last; empty if it is not treino's."""
+        later = attributes.get(REOPENED_BY, [])
+        found = []
+        for content in [attributes.get(OPENED_BY), *(later if isinstance(later, list) else [])]:
+            if isinstance(content, dict):
+                with suppress(KeyError, TypeError, ValueError):  # attributes of another program
+                    new = "versions" in content
+                    found.append(cls.model_validate(content if new else converted_opening(content)))
+        return found
+
+    def stored(self) -> dict[str, Any]:
+        """The form in which it is stored."""
+        return self.model_dump()
+
+
+def open_study(
+    storage: RDBStorage, name: str, recipe: StudyRecipe, opening: Opening
+) -> tuple[Study, bool]:
+    """Open the study of a search, or create it.
+
+    Acquire the study's lease first, so that no other process creates it at the same time.
+
+    Args:
+        storage: Opened for writing.
+        name: Name of the study.
+        recipe: What its trials have in common.
+        opening: This opening. It is stored if it differs from all before.
+
+    Returns:
+        The study, and whether it was created.
+
+    Raises:
+        StorageError: It has another recipe, or treino did not make it, or the name is invalid.
+    """
+    # The recipe comes last: a study with a recipe is complete.
+    new = {OPENED_BY: opening.stored(), RECIPE: recipe.stored()}
+    study, created = open_or_create(storage, name, new)
+    if created:
+        return study, True
+    attributes = study.user_attrs
+    before = StudyRecipe.stored_in(attributes)
+    if before is None:
+        raise StorageError(
+            f"study {name!r} was not made by treino, or by a newer version; name another STUDY="
+        )
+    if differing := before.differences(recipe):
+        raise StorageError(
+            f"study {name!r} was made with {'; '.join(differing)}: its trials would not be "
+            "comparable; name another STUDY=, or use the old values"
+        )
+    if opening not in Opening.all_stored_in(attributes):
+        study.set_user_attr(REOPENED_BY, [*attributes.get(REOPENED_BY, []), opening.stored()])
+    return study, False
