@@ -10,11 +10,12 @@ import keras
 import numpy.typing as npt
 
 from models.checkpoint import Checkpoint, restore_state, state_of
+from models.errors import ModelError
 from models.history import EpochFigures, best_epoch
 from models.pipeline import TrainingBatches
 
 
-class DivergedError(Exception):
+class DivergedError(ModelError):
     """val_loss became NaN or infinite; the message names the epoch."""
 
 

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import ModelError
 from models.history import EpochFigures
 
 Array = npt.NDArray[Any]
@@ -27,11 +28,11 @@ _META = "meta"
 _FORMAT = 1
 
 
-class CheckpointError(Exception):
+class CheckpointError(ModelError):
     """A checkpoint that is damaged or belongs to another network; the message is one line."""
 
 
-class CheckpointWriteError(Exception):
+class CheckpointWriteError(ModelError):
     """A checkpoint that could not be written, mostly for a full disk; a one-line message."""
 
 

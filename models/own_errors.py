@@ -5,6 +5,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from models.errors import ModelError
+
 SHOWN = 3  # the user's innermost lines that an error names, at most
 LONGEST = 300  # characters of an error's text
 
@@ -26,11 +28,11 @@ _WHERE = (
 )
 
 
-class OwnCodeError(Exception):
+class OwnCodeError(ModelError):
     """The user's code raised, or builds something invalid; a one-line message."""
 
 
-class CodeChangedError(Exception):
+class CodeChangedError(ModelError):
     """The user's code differs from that of the study; a one-line message."""
 
 

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.errors import ModelError
 from models.history import MOST_EPOCHS
 
 KERNEL = 3  # side of every convolution in the report, pixels
@@ -21,7 +22,7 @@ PROCESS = 800 * 2**20  # bytes of a process with TensorFlow and a first network
 S = TypeVar("S", bound="Spec")
 
 
-class SpecError(Exception):
+class SpecError(ModelError):
     """An invalid spec; the message is one line."""
 
 
