@@ -121,13 +121,13 @@ class Failed:
     Attributes:
         kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit, or has more
             weights than it may; ``error``: an exception; ``died``: the worker process ended,
-            hung or lost its machine; ``surroundings``: a checkpoint could not be written, the
+            hung or lost its machine; ``environment``: a checkpoint could not be written, the
             images were gone or the user's code had changed, which is not this job's fault and
             affects the next one too.
         reason: One line for people.
     """
 
-    kind: Literal["diverged", "memory", "error", "died", "surroundings"]
+    kind: Literal["diverged", "memory", "error", "died", "environment"]
     reason: str
 
 

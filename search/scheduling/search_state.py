@@ -237,7 +237,7 @@ class SearchState(SearchKnowledge):
             instructions.append(self._finish(event.slot, "pruned"))
             return
         del self._jobs[event.slot]
-        if event.kind == "surroundings":
+        if event.kind == "environment":
             self._let_go(number)
             self.trouble = self.trouble or event.reason
             instructions.append(do.ReleaseSlot(event.slot, f"paused: {event.reason}"))

@@ -120,7 +120,7 @@ class JobRunner:
         del self._running[slot]
         self._loop.ended(slot)
         self._display.job_ended(slot, _how_it_ended(running, message))
-        if isinstance(message, Failed) and message.kind == "surroundings":
+        if isinstance(message, Failed) and message.kind == "environment":
             self._trouble = message.reason
         elif isinstance(message, Failed) and message.kind == "died":
             self._after_death(slot, running, message, ended)
