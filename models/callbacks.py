@@ -80,7 +80,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class UseAverages(keras.callbacks.Callback):  # type: ignore[misc]
-    """Validates and keeps the moving averages of the weights if the optimizer has them.
+    """Validates and keeps the moving averages of the weights if the optimiser has them.
 
     Keras's fit ends with the averages. Training continues with the weights themselves, exactly.
     """

@@ -40,7 +40,7 @@ def cause(error: BaseException) -> str:
     """An error in one line: its type, Keras's layer if it names one, and the cause.
 
     Messages of Keras and TensorFlow contain the place, then the cause, then the arguments. Only
-    the cause is kept, without colors, addresses and arrays.
+    the cause is kept, without colours, addresses and arrays.
     """
     text = _ANSI.sub("", str(error)).partition("\nArguments received by ")[0]
     lines = [line.strip() for line in text.splitlines()]

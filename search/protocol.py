@@ -28,7 +28,7 @@ class Job:
         data: Folder of the decoded images (``data.dataset.Dataset.open``).
         seed: The training's seed.
         checkpoint: File of its state; the training resumes from it if it exists.
-        monitor: The figure to minimize.
+        monitor: The figure to minimise.
         hand_over: File for the model to deliver, which is also tested on the test images.
         save: File for the trained model if it is only stored.
         max_parameters: A network with more weights is not trained.

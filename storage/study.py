@@ -126,7 +126,7 @@ def create_or_check(
     made_with: Mapping[str, str],
     informative: Mapping[str, str] | None = None,
 ) -> tuple[optuna.Study, bool]:
-    """Open the study ``name``, or create it, minimizing one value.
+    """Open the study ``name``, or create it, minimising one value.
 
     Acquire the study's lease first, so that no other process creates it at the same time. Creating
     a study removes rows of a deleted study with that name from treino's tables.
@@ -155,7 +155,7 @@ def create_or_check(
             study = optuna.load_study(study_name=name, storage=storage)
             if study.directions != [StudyDirection.MINIMIZE]:
                 raise StorageError(
-                    f"study {name!r} does not minimize one value, as treino's do; "
+                    f"study {name!r} does not minimise one value, as treino's do; "
                     "name another STUDY="
                 )
             new = MADE_WITH not in study.user_attrs and not study.get_trials(deepcopy=False)

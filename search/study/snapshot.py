@@ -36,7 +36,7 @@ class TrialView:
         params: Configuration.
         distributions: Range of each parameter.
         history: Epochs.
-        monitor: The figure to minimize.
+        monitor: The figure to minimise.
         reason: Why it ended early or failed; empty if it did not.
         decisions: Decisions about it, in order.
     """
@@ -51,7 +51,7 @@ class TrialView:
     decisions: tuple[str, ...]
 
     def judged(self, figures: EpochRow) -> float:
-        """The figure to minimize."""
+        """The figure to minimise."""
         return float(getattr(figures, self.monitor))
 
     @cached_property
@@ -122,7 +122,7 @@ class Snapshot:
 
     @property
     def monitor(self) -> str:
-        """The figure to minimize."""
+        """The figure to minimise."""
         return self.made_with["monitor"]
 
     @property

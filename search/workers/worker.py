@@ -57,7 +57,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
     Args:
         channel: The channel to the tuner.
         run: Name of the training.
-        monitor: The figure to minimize.
+        monitor: The figure to minimise.
         epochs: Maximum epochs of the training.
 
     Raises:

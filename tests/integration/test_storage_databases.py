@@ -362,7 +362,7 @@ class TestStudies:
         theirs = optuna.create_study(storage=storage, study_name="theirs")
         theirs.tell(theirs.ask(), 0.5)
         for name in ("up", "two"):
-            with pytest.raises(StorageError, match=f"'{name}' does not minimize one value"):
+            with pytest.raises(StorageError, match=f"'{name}' does not minimise one value"):
                 create_or_check(storage, name, MADE_WITH)
         with pytest.raises(StorageError, match="'theirs' was not made by treino"):
             create_or_check(storage, "theirs", MADE_WITH)
