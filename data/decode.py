@@ -33,7 +33,7 @@ from data.tree import heic_readable
 
 MAX_PIXELS = 250_000_000  # per image: phones take 200 million; a tiny file can claim far more
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
-# Larger images are reduced while they are read, or in strips: in full and in color, with
+# Larger images are reduced while they are read, or in strips: in full and in colour, with
 # intermediate copies, one could take gigabytes.
 _WHOLE = 50_000_000
 _AT_ONCE = 200_000_000  # pixels that all threads together hold, except small images

@@ -2,13 +2,13 @@
 
 import struct
 
-# Chunks that PNG's pixels need; others are texts, color profiles, times and frames.
+# Chunks that PNG's pixels need; others are texts, colour profiles, times and frames.
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf"}
 _XMP = b"XML:com.adobe.xmp\0"  # may contain the orientation
 _SMALL = 2**16  # bytes
-# JFIF and Adobe, which define how colors are stored, and EXIF.
+# JFIF and Adobe, which define how colours are stored, and EXIF.
 _JPEG_KEPT = {0xE0, 0xE1, 0xEE}
-# EXIF, GPS, XMP, IPTC, Photoshop, color profile, and EXIF's second directory.
+# EXIF, GPS, XMP, IPTC, Photoshop, colour profile, and EXIF's second directory.
 _TIFF_BESIDE = {34665, 34853, 700, 33723, 34377, 34675, 40965}
 _UNUSED = 65_000
 

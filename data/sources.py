@@ -33,7 +33,7 @@ CIFAR10 = Remote(
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
 )
-_CIFAR10_RECORD = 1 + 32 * 32 * 3  # bytes: label, then one plane per color
+_CIFAR10_RECORD = 1 + 32 * 32 * 3  # bytes: label, then one plane per colour
 
 FASHION_CLASSES = (
     *("t-shirt", "trouser", "pullover", "dress", "coat"),

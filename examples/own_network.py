@@ -4,7 +4,7 @@
 
 treino calls ``build`` for each trial. Every parameter that ``build`` requests from its trial is
 searched. Two names also affect the training: ``batch_size``, and ``learning_rate`` if the network
-has no optimizer, like this one.
+has no optimiser, like this one.
 """
 
 import keras

@@ -10,11 +10,12 @@ import keras
 import numpy.typing as npt
 
 from models.checkpoint import Checkpoint, restore_state, state_of
+from models.errors import ModelError
 from models.history import EpochFigures, best_epoch
 from models.pipeline import TrainingBatches
 
 
-class DivergedError(Exception):
+class DivergedError(ModelError):
     """val_loss became NaN or infinite; the message names the epoch."""
 
 
@@ -79,7 +80,7 @@ class Resume(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class UseAverages(keras.callbacks.Callback):  # type: ignore[misc]
-    """Validates and keeps the moving averages of the weights if the optimizer has them.
+    """Validates and keeps the moving averages of the weights if the optimiser has them.
 
     Keras's fit ends with the averages. Training continues with the weights themselves, exactly.
     """

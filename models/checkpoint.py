@@ -2,7 +2,7 @@
 
 A Keras model file leaves out the states of the seed generators: after loading it, dropout would
 draw other masks. A checkpoint holds every array that the next epoch depends on (weights,
-optimizer, seed generators), the weights of the best epoch, and the history, from which callbacks
+optimiser, seed generators), the weights of the best epoch, and the history, from which callbacks
 are restored. It contains only arrays, so nothing in the file can run code.
 """
 
@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from models.errors import ModelError
 from models.history import EpochFigures
 
 Array = npt.NDArray[Any]
@@ -27,11 +28,11 @@ _META = "meta"
 _FORMAT = 1
 
 
-class CheckpointError(Exception):
+class CheckpointError(ModelError):
     """A checkpoint that is damaged or belongs to another network; the message is one line."""
 
 
-class CheckpointWriteError(Exception):
+class CheckpointWriteError(ModelError):
     """A checkpoint that could not be written, mostly for a full disk; a one-line message."""
 
 
@@ -151,16 +152,16 @@ def load_newest(path: Path) -> Checkpoint | None:
 def state_of(model: keras.Model) -> dict[str, Array]:
     """Every array that the model's next training step depends on, by name.
 
-    The model must be compiled and its optimizer built.
+    The model must be compiled and its optimiser built.
     """
     return {name: value.numpy() for name, value in _variables(model).items()}
 
 
 def restore_state(model: keras.Model, state: Mapping[str, Array]) -> None:
-    """Restore ``state`` into a compiled model of the same spec, with its optimizer built.
+    """Restore ``state`` into a compiled model of the same spec, with its optimiser built.
 
     Raises:
-        CheckpointError: The state belongs to another network or optimizer.
+        CheckpointError: The state belongs to another network or optimiser.
     """
     variables = _variables(model)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}

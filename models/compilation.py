@@ -1,4 +1,4 @@
-"""How a network is compiled: loss, optimizer, learning rate."""
+"""How a network is compiled: loss, optimiser, learning rate."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +12,10 @@ MANY_STEPS = 200  # per epoch: with fewer, the larger graph does not pay for its
 
 
 def norm_momentum(steps: int) -> float:
-    """Momentum of batch normalization's statistics, in epochs of ``steps`` steps.
+    """Momentum of batch normalisation's statistics, in epochs of ``steps`` steps.
 
     Keras's 0.99, but low enough that after an epoch at most a twentieth of them is still the
-    initial value. On few images 0.99 took many epochs, during which every normalized network
+    initial value. On few images 0.99 took many epochs, during which every normalised network
     looked like chance on the validation images, however well it had learned.
     """
     return min(0.99, 1 - 3 / max(steps, 4))  # (1 - 3 / n)^n is less than e^-3
@@ -25,8 +25,8 @@ class DataLossModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     """A model whose validation loss excludes the L2 penalty.
 
     Keras adds the L2 penalty to the loss it reports, on validation images too. With the strength
-    of L2 in the search space, that would rank a strongly regularized network last, however well
-    it generalizes. The loss that the optimizer minimizes is unchanged.
+    of L2 in the search space, that would rank a strongly regularised network last, however well
+    it generalises. The loss that the optimiser minimises is unchanged.
     """
 
     def compute_loss(
@@ -65,9 +65,9 @@ def compile_model(model: keras.Model, spec: TrainingSpec, steps: int) -> None:
 
 
 def _optimizer(spec: TrainingSpec, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer for a training of ``steps`` steps in total.
+    """The optimiser for a training of ``steps`` steps in total.
 
-    A schedule is a function of the optimizer's step count, which is in the checkpoint. So a
+    A schedule is a function of the optimiser's step count, which is in the checkpoint. So a
     resumed training continues at the same rate.
     """
     decay = spec.weight_decay or None
@@ -84,7 +84,7 @@ def _optimizer(spec: TrainingSpec, steps: int) -> keras.optimizers.Optimizer:
 
 
 def has_averages(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Whether an optimizer keeps moving averages of the weights."""
+    """Whether an optimiser keeps moving averages of the weights."""
     return bool(getattr(getattr(optimizer, "inner_optimizer", optimizer), "use_ema", False))
 
 

@@ -64,7 +64,7 @@ _NO_ROOM = (
 
 
 def _plain(last_filters: int) -> ModelSpec:
-    """Run 1's network, without regularization."""
+    """Run 1's network, without regularisation."""
     filters = (32, 64, 128, last_filters)
     return ModelSpec(
         blocks=tuple(Block(filters=f, padding="valid", batch_norm=False) for f in filters),

@@ -20,8 +20,8 @@ class EpochFigures:
         accuracy: Share of training images classified correctly, 0 to 1, measured in the same way.
         val_loss: Mean cross-entropy on the validation images, in nats, without either.
         val_accuracy: Share of validation images classified correctly, 0 to 1.
-        penalised_loss: ``loss`` with the L2 penalty and the smoothing, which the optimizer
-            minimizes. The report, which has no smoothing, calls it loss.
+        penalised_loss: ``loss`` with the L2 penalty and the smoothing, which the optimiser
+            minimises. The report, which has no smoothing, calls it loss.
         penalised_val_loss: ``val_loss`` with the penalty at the end of the epoch. The report
             calls it val_loss.
         learning_rate: The rate the epoch was trained with; with a schedule, its first step's.

@@ -33,7 +33,7 @@ def build(
         precision: Of the arithmetic: ``float32``, or ``bfloat16`` for all but the softmax. The
             weights are float32 in either case, and those of one network fit the other.
         fused: Whether to use FusedNormalization, which trains faster. The weights fit, too.
-        momentum: Momentum of the statistics of batch normalization, 0 to 1.
+        momentum: Momentum of the statistics of batch normalisation, 0 to 1.
 
     Raises:
         SpecError: The network does not fit images of this size.
@@ -82,13 +82,13 @@ def build(
 
 
 class FusedNormalization(layers.BatchNormalization):  # type: ignore[misc]  # Keras has no types
-    """Batch normalization of maps whose training step is one TensorFlow operation.
+    """Batch normalisation of maps whose training step is one TensorFlow operation.
 
     Keras's layer uses a dozen, each of which passes over the whole map.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalize ``inputs``; in training, update the moving statistics."""
+        """Normalise ``inputs``; in training, update the moving statistics."""
         if not training:
             return super().call(inputs, training=training, mask=mask)
         y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -117,7 +117,7 @@ def _convolve(
     dtype: str,
     normalise: Callable[..., layers.BatchNormalization],
 ) -> keras.KerasTensor:
-    """One convolution with normalization and ReLU, in the block's order."""
+    """One convolution with normalisation and ReLU, in the block's order."""
     norm_first = block.batch_norm and block.norm_first
     x = layers.Conv2D(
         block.filters,

@@ -5,6 +5,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from models.errors import ModelError
+
 SHOWN = 3  # the user's innermost lines that an error names, at most
 LONGEST = 300  # characters of an error's text
 
@@ -26,11 +28,11 @@ _WHERE = (
 )
 
 
-class OwnCodeError(Exception):
+class OwnCodeError(ModelError):
     """The user's code raised, or builds something invalid; a one-line message."""
 
 
-class CodeChangedError(Exception):
+class CodeChangedError(ModelError):
     """The user's code differs from that of the study; a one-line message."""
 
 
@@ -38,7 +40,7 @@ def cause(error: BaseException) -> str:
     """An error in one line: its type, Keras's layer if it names one, and the cause.
 
     Messages of Keras and TensorFlow contain the place, then the cause, then the arguments. Only
-    the cause is kept, without colors, addresses and arrays.
+    the cause is kept, without colours, addresses and arrays.
     """
     text = _ANSI.sub("", str(error)).partition("\nArguments received by ")[0]
     lines = [line.strip() for line in text.splitlines()]

@@ -47,7 +47,7 @@ def loss_of(model: keras.Model) -> OwnLoss | None:
     """The loss that a model was compiled with; None if there is none.
 
     Raises:
-        OwnCodeError: It is not a cross-entropy, which is what a study minimizes.
+        OwnCodeError: It is not a cross-entropy, which is what a study minimises.
     """
     if not model.compiled or getattr(model, "loss", None) is None:
         return None
@@ -55,7 +55,7 @@ def loss_of(model: keras.Model) -> OwnLoss | None:
     if weights is not None and set(_values(weights)) != {1.0}:
         raise OwnCodeError(
             f"the network is compiled with loss_weights={weights!r:.80}: leave them out, a study "
-            "minimizes the cross-entropy alone"
+            "minimises the cross-entropy alone"
         )
     loss = model.loss
     many = _values(loss) if isinstance(loss, list | tuple | Mapping) else [loss]

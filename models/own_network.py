@@ -36,7 +36,7 @@ class OwnNetwork:
     Attributes:
         model: From raw images, (n, height, width, channels) with values 0 to 255, to (n, classes)
             probabilities; not compiled.
-        optimizer: The user's optimizer, unused; None if the network was not compiled.
+        optimizer: The user's optimiser, unused; None if the network was not compiled.
         loss: The loss that the user compiled with; None if there is none.
         scales: Whether the network seems to scale its images.
         remarks: Warnings for the user, one line each.
@@ -132,7 +132,7 @@ def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int)
         is_graph = len(getattr(model, "inputs", ())) == len(getattr(model, "outputs", ())) == 1
         logit = binary and is_graph and _without_sigmoid(model)
         if is_graph:
-            # Without the user's optimizer, which would be saved with it.
+            # Without the user's optimiser, which would be saved with it.
             outputs = keras.Model(model.inputs[0], model.outputs[0])(inputs)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
@@ -173,7 +173,7 @@ def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int)
 
 
 def _unused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """The user's optimizer, or a copy if it has been used already.
+    """The user's optimiser, or a copy if it has been used already.
 
     The original is preferred: weights excluded from weight decay, for example, are not in the
     config.

@@ -34,7 +34,7 @@ class Source:
 
     Attributes:
         function: The function.
-        folder: Folder of the user's files, to recognize them in tracebacks.
+        folder: Folder of the user's files, to recognise them in tracebacks.
         digest: Hexadecimal digest of the file and of its top-level imports from its folder.
     """
 
@@ -47,7 +47,7 @@ class Source:
 def running(reference: str) -> Iterator[Source]:
     """Run the user's file or module, with its imports from its folder, and yield its function.
 
-    Everything at the top level of these files is created anew, so that no layer, optimizer or
+    Everything at the top level of these files is created anew, so that no layer, optimiser or
     counter passes from one network to the next. Inside the context, modules beside the user's
     file take precedence over treino's of the same name.
 

@@ -45,13 +45,13 @@ def described(
 
     Args:
         model: The network.
-        optimizer: Its optimizer.
+        optimizer: Its optimiser.
         loss: The loss that the user compiled with; None if there is none.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     try:
         config = keras.saving.serialize_keras_object(inner)["config"]
-    except Exception:  # noqa: BLE001 - a user's optimizer may not support it
+    except Exception:  # noqa: BLE001 - a user's optimiser may not support it
         config = {"learning_rate": float(inner.learning_rate)}
     return {
         "optimizer": {"name": type(inner).__name__, "config": config},

@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.errors import ModelError
 from models.history import MOST_EPOCHS
 
 KERNEL = 3  # side of every convolution in the report, pixels
@@ -21,7 +22,7 @@ PROCESS = 800 * 2**20  # bytes of a process with TensorFlow and a first network
 S = TypeVar("S", bound="Spec")
 
 
-class SpecError(Exception):
+class SpecError(ModelError):
     """An invalid spec; the message is one line."""
 
 
@@ -48,12 +49,12 @@ class Spec(BaseModel):
 
 
 class Block(Spec):
-    """One block: convolutions with ReLU and batch normalization, then max pooling and dropout.
+    """One block: convolutions with ReLU and batch normalisation, then max pooling and dropout.
 
     Attributes:
         filters: Filters of each convolution.
         padding: Padding of each convolution.
-        batch_norm: Whether each convolution has batch normalization.
+        batch_norm: Whether each convolution has batch normalisation.
         norm_first: Whether that comes before the ReLU; in the report it comes after.
         dropout: Share of values dropped at the block's end.
         l2: Strength of the penalty on the convolutions' kernels.
@@ -70,7 +71,7 @@ class Block(Spec):
 
 
 class Dense(Spec):
-    """The hidden dense layer: ReLU, batch normalization, dropout.
+    """The hidden dense layer: ReLU, batch normalisation, dropout.
 
     With 0 units there is none: dropout and L2 apply to the softmax layer.
     """
@@ -136,7 +137,7 @@ class TrainingSpec(Spec):
         optimizer: ``adam`` (AdamW with ``weight_decay``), or ``sgd`` with momentum.
         momentum: Nesterov momentum of SGD; Adam has its own.
         weight_decay: Each step subtracts ``learning_rate * weight_decay`` of every kernel
-            (Loshchilov and Hutter, arXiv 1711.05101), not of biases and batch normalization.
+            (Loshchilov and Hutter, arXiv 1711.05101), not of biases and batch normalisation.
         learning_rate: The initial rate; for one-cycle, the highest.
         schedule: Schedule of the rate: see ``learning_rate_at``.
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al.,
@@ -216,7 +217,7 @@ def map_sides(spec: ModelSpec, side: int) -> list[int]:
 def count_parameters(
     spec: ModelSpec | OwnSpec, input_shape: tuple[int, int, int], classes: int
 ) -> int:
-    """Number of weights as Keras counts them, statistics of batch normalization included.
+    """Number of weights as Keras counts them, statistics of batch normalisation included.
 
     0 for a network of the user's own, which has to be built to count.
 

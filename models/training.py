@@ -174,8 +174,8 @@ def fit(
     if not isinstance(model_spec, OwnSpec):
         network = build(model_spec, shape, classes)  # of stock layers, in float32
     network.set_weights(keeper.best)
-    # For evaluate(): with a stateless optimizer the file holds only the network, and Keras loads
-    # it without a warning about missing optimizer state.
+    # For evaluate(): with a stateless optimiser the file holds only the network, and Keras loads
+    # it without a warning about missing optimiser state.
     network.compile(
         "sgd",
         loss="sparse_categorical_crossentropy",

@@ -1,20 +1,30 @@
 """Errors of treino and their exit codes.
 
     Exception
-    ├── TreinoError            search: settings, studies, trainings
-    │   ├── SettingsError      a setting out of range, or settings that conflict
-    │   ├── NothingToTrainError  no trial to retrain, no untried configuration
-    │   └── TrainingFailedError  a training outside the study that could not finish
-    ├── DashboardError         search.reports.dashboard: an address that cannot be served
-    ├── DataError              data: images that are not available or not usable
-    ├── StorageError           storage: the database, its studies, the files under var/
-    │   └── LeaseHeld          another tuner is running on the study
-    ├── SpecError              models.spec: an invalid network or training
-    ├── CheckpointError        models.checkpoint: a checkpoint of another network
-    └── DivergedError          models.callbacks: val_loss became NaN or infinite
+    ├── TreinoError                search.errors: settings, studies, trainings
+    │   ├── SettingsError          a setting out of range, or settings that conflict
+    │   ├── NothingToTrainError    no trial to retrain, no untried configuration
+    │   └── TrainingFailedError    a training outside the study that could not finish
+    ├── DashboardError             search.reports.dashboard: an address that cannot be served
+    ├── DataError                  data.dataset: images that are not available or not usable
+    ├── StorageError               storage.errors: the database, its studies, the files under var/
+    │   └── LeaseHeld              storage.lease: another tuner is running on the study
+    └── ModelError                 models.errors: networks, trainings, checkpoints
+        ├── SpecError              models.spec: an invalid network or training
+        ├── CheckpointError        models.checkpoint: damaged, or of another network
+        ├── CheckpointWriteError   models.checkpoint: could not be written
+        ├── OwnCodeError           models.own_errors: the user's code raised or is not usable
+        ├── CodeChangedError       models.own_errors: the user's code is not the study's
+        └── DivergedError          models.callbacks: val_loss became NaN or infinite
 
-The packages below search cannot import this module, so each has its own root. The command line
-prints each error as one line on stderr: what was expected, what was found, what to do.
+The packages that search imports cannot import this module, so each has its own root. The command
+line catches the roots and prints the error as one line on stderr: what was expected, what was
+found, what to do. In a worker, the error becomes the reason of a ``Failed`` (``search.protocol``).
+
+Other exceptions are caught where they arise: ``OutputError`` (search.console.outputs) by the
+command line's ``main``, ``TooLargeError`` and ``BrokenOffError`` (search.workers.worker) in the
+worker, ``UnknownParameterError`` (models.own_trial) around the user's code, and ``_RefusedError``
+(data.decode) in decoding.
 """
 
 EXIT_ERROR = 1

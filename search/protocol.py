@@ -28,7 +28,7 @@ class Job:
         data: Folder of the decoded images (``data.dataset.Dataset.open``).
         seed: The training's seed.
         checkpoint: File of its state; the training resumes from it if it exists.
-        monitor: The figure to minimize.
+        monitor: The figure to minimise.
         hand_over: File for the model to deliver, which is also tested on the test images.
         save: File for the trained model if it is only stored.
         max_parameters: A network with more weights is not trained.
@@ -121,13 +121,13 @@ class Failed:
     Attributes:
         kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit, or has more
             weights than it may; ``error``: an exception; ``died``: the worker process ended,
-            hung or lost its machine; ``surroundings``: a checkpoint could not be written, the
+            hung or lost its machine; ``environment``: a checkpoint could not be written, the
             images were gone or the user's code had changed, which is not this job's fault and
             affects the next one too.
         reason: One line for people.
     """
 
-    kind: Literal["diverged", "memory", "error", "died", "surroundings"]
+    kind: Literal["diverged", "memory", "error", "died", "environment"]
     reason: str
 
 

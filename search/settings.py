@@ -11,7 +11,7 @@ from typing import Any
 from models.history import MOST_EPOCHS, REPORTED
 from search.errors import SettingsError
 
-# Figures that training reports and a study can minimize. With a monitor that is not reported,
+# Figures that training reports and a study can minimise. With a monitor that is not reported,
 # nothing would ever be pruned.
 MONITORS = tuple(name for name in REPORTED if name.endswith("loss"))
 
@@ -91,7 +91,7 @@ class Settings:
         "Search space: documents, extended (contains documents), a file of your own ranges "
         "(space.toml), or your own networks (file.py:build).",
     )
-    monitor: str = _setting("val_loss", "Figure to minimize.")
+    monitor: str = _setting("val_loss", "Figure to minimise.")
     train_order: str = _setting(
         "together",
         "Order of training images: together (all shuffled) or folders (one folder after the "

@@ -58,7 +58,7 @@ class StudySummaryRow:
 def open_or_create(
     storage: RDBStorage, name: str, attributes: Mapping[str, Any]
 ) -> tuple[optuna.Study, bool]:
-    """Open the study ``name``, or create it, minimizing one value.
+    """Open the study ``name``, or create it, minimising one value.
 
     Acquire the study's lease first, so that no other process creates it at the same time. Creating
     a study removes rows of a deleted study with that name from treino's tables.
@@ -73,7 +73,7 @@ def open_or_create(
         attributes, as an interrupted creation leaves it, counts as created now.
 
     Raises:
-        StorageError: It does not minimize one value, or the name is invalid.
+        StorageError: It does not minimise one value, or the name is invalid.
     """
     checked_name(name)
     last = list(attributes)[-1]
@@ -84,7 +84,7 @@ def open_or_create(
             study = optuna.load_study(study_name=name, storage=storage)
             if study.directions != [StudyDirection.MINIMIZE]:
                 raise StorageError(
-                    f"study {name!r} does not minimize one value, as treino's do; "
+                    f"study {name!r} does not minimise one value, as treino's do; "
                     "name another STUDY="
                 )
             if last in study.user_attrs or study.get_trials(deepcopy=False):

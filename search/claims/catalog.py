@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from search.claims import contrasts as arms
+from search.claims import contrasts
 from search.claims.contrasts import Arm
 
 LAST = 3  # epochs to average over
@@ -127,7 +127,7 @@ CLAIMS = (
         unit=f"{_POINTS} per doubling of the batch",
         sign=-1,
         measure=_kept_accuracy,
-        arms=(arms.value("batch_size", 32), arms.value("batch_size", 256)),
+        arms=(contrasts.value("batch_size", 32), contrasts.value("batch_size", 256)),
         contrasts=(Contrast("a doubling between 32 and 256", 1, 0, steps=3),),
         axis="batch_size",
     ),
@@ -139,7 +139,7 @@ CLAIMS = (
         unit=_POINTS,
         sign=1,
         measure=_kept_accuracy,
-        arms=tuple(arms.value("last_filters", filters) for filters in (128, 256, 512)),
+        arms=tuple(contrasts.value("last_filters", filters) for filters in (128, 256, 512)),
         contrasts=(Contrast("256 against 128", 1, 0), Contrast("256 against 512", 1, 2)),
         axis="last_filters",
     ),
@@ -152,9 +152,9 @@ CLAIMS = (
         sign=1,
         measure=_overfitting,
         arms=(
-            Arm("no dropout", lambda p: arms.without_dropout(arms.regularised(p))),
-            Arm("no L2", lambda p: arms.without_l2(arms.regularised(p))),
-            Arm("no batch norm.", lambda p: {**arms.regularised(p), "batch_norm": False}),
+            Arm("no dropout", lambda p: contrasts.without_dropout(contrasts.regularised(p))),
+            Arm("no L2", lambda p: contrasts.without_l2(contrasts.regularised(p))),
+            Arm("no batch norm.", lambda p: {**contrasts.regularised(p), "batch_norm": False}),
         ),
         contrasts=(
             Contrast("dropout left out, against L2", 0, 1),
@@ -173,9 +173,9 @@ CLAIMS = (
         sign=1,
         measure=_kept_accuracy,
         arms=(
-            Arm("with both", arms.regularised),
-            Arm("no L2", lambda p: arms.without_l2(arms.regularised(p))),
-            Arm("no batch norm.", lambda p: {**arms.regularised(p), "batch_norm": False}),
+            Arm("with both", contrasts.regularised),
+            Arm("no L2", lambda p: contrasts.without_l2(contrasts.regularised(p))),
+            Arm("no batch norm.", lambda p: {**contrasts.regularised(p), "batch_norm": False}),
         ),
         contrasts=(Contrast("L2", 0, 1), Contrast("batch normalisation", 0, 2)),
         axis="l2_conv",
@@ -197,7 +197,7 @@ CLAIMS = (
         unit=f"{_POINTS} per tenfold learning rate",
         sign=-1,
         measure=_speed,
-        arms=tuple(arms.value("learning_rate", r, f"{r:g}") for r in (1e-4, 1e-3, 1e-2)),
+        arms=tuple(contrasts.value("learning_rate", r, f"{r:g}") for r in (1e-4, 1e-3, 1e-2)),
         contrasts=(Contrast("0.001 against 0.0001", 1, 0), Contrast("0.01 against 0.001", 2, 1)),
         every=False,
         axis="learning_rate",
@@ -212,7 +212,10 @@ CLAIMS = (
         unit=_POINTS,
         sign=1,
         measure=_kept_accuracy,
-        arms=(arms.value(arms.ORDER, "together"), arms.value(arms.ORDER, "folders")),
+        arms=(
+            contrasts.value(contrasts.ORDER, "together"),
+            contrasts.value(contrasts.ORDER, "folders"),
+        ),
         contrasts=(Contrast("folders against together", 1, 0),),
     ),
 )

@@ -9,7 +9,7 @@ import optuna
 from data.dataset import Dataset
 from models.history import EpochFigures
 from models.spec import SpecError
-from search.claims import pairing as pairs
+from search.claims import pairing
 from search.claims.catalog import Claim
 from search.claims.pairing import PairTraining
 from search.claims.verdicts import Key
@@ -85,13 +85,13 @@ class PairCollector:
             NothingToTrainError: There is no configuration to train around.
             TrainingFailedError: No training can continue.
         """
-        self._anchors = pairs.anchors_of(self.study, self.space, self._records)
+        self._anchors = pairing.anchors_of(self.study, self.space, self._records)
         if not self._anchors:
             raise NothingToTrainError(
                 f"study {self.study.study_name!r} has no trial of the documents' space to train "
                 "pairs around: resume the search first (make search)"
             )
-        self._view = pairs.view_of(self.study, self._records)
+        self._view = pairing.view_of(self.study, self._records)
         self._seed = recipe_of(self.study).seed
         self.session.display.say(self._plan())
         JobRunner(self.session).train(self.supply, self.ended)
@@ -99,7 +99,7 @@ class PairCollector:
     def supply(self) -> TrainingTask | None:
         """The next training; None if there is none for now."""
         while self._in_a_row < PATIENCE:
-            work = pairs.next_work(
+            work = pairing.next_work(
                 self._view,
                 self._anchors,
                 self._seed,
@@ -127,7 +127,7 @@ class PairCollector:
                 self._given_up.add(work.key)
                 continue
             files = self._layout.run(order.study, run)
-            write_atomically(files.spec, pairs.spec_of(order, work, self.data))
+            write_atomically(files.spec, pairing.spec_of(order, work, self.data))
             self._busy[run] = (work, order)
             job = Job(
                 run=run,
@@ -146,7 +146,7 @@ class PairCollector:
         work, order = self._busy.pop(run)
         row = None
         if isinstance(end, Done) or end.kind == "diverged":
-            row = pairs.row_of(order, work, self.data, history)
+            row = pairing.row_of(order, work, self.data, history)
         if row is None:
             self._given_up.add(work.key)
             self.failed.append(task.title)
@@ -155,7 +155,7 @@ class PairCollector:
             self._records.record_model(row)
             self._in_a_row = 0
         self._layout.run(order.study, run).remove_checkpoint()
-        self._view = pairs.view_of(self.study, self._records)
+        self._view = pairing.view_of(self.study, self._records)
         self._tell()
 
     def _spent(self, starting: str = "") -> int:
@@ -166,7 +166,7 @@ class PairCollector:
     def _recorded(self) -> dict[str, int]:
         """Number of epochs of each paired training so far."""
         found = self._records.epochs_of_study(self.study.study_name)
-        return {run: len(e) for run, e in found.items() if run.startswith(f"{pairs.KIND}-")}
+        return {run: len(e) for run, e in found.items() if run.startswith(f"{pairing.KIND}-")}
 
     def _tell(self) -> None:
         if self.limits.epochs is not None:
@@ -175,7 +175,7 @@ class PairCollector:
 
     def _plan(self) -> str:
         around = " and ".join(anchor.name for anchor in self._anchors)
-        first = pairs.most_work(self._view, self._anchors, self._seed, self.claims)
+        first = pairing.most_work(self._view, self._anchors, self._seed, self.claims)
         limit = (
             "" if self.limits.epochs is None else f"; up to {self.limits.epochs:,} epochs in total"
         )

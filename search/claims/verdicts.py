@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from search.claims import contrasts as arms
+from search.claims import contrasts
 from search.claims.catalog import CLAIMS, Claim, EpochLike
 from search.intervals import (
     FEWEST_PAIRS,
@@ -189,12 +189,12 @@ def compared(view: StudyView, claim: Claim) -> list[list[float]]:
 
 def plain(view: StudyView) -> list[Training]:
     """The paired trainings whose configuration is a trial's or run 10's, in the study's order."""
-    known = {trial.key for trial in view.trials} | {key(arms.RUN_10)}
+    known = {trial.key for trial in view.trials} | {key(contrasts.RUN_10)}
     return [
         training
         for training in view.pairs
         if key(without_order(training.params)) in known
-        and training.params.get(arms.ORDER, view.order) == view.order
+        and training.params.get(contrasts.ORDER, view.order) == view.order
     ]
 
 
@@ -232,7 +232,7 @@ def outcomes(view: StudyView, claim: Claim, epoch: int) -> Iterator[tuple[Traini
 
 def without_order(params: Params) -> Params:
     """A configuration without the order of training, which is not a trial parameter."""
-    return {name: value for name, value in params.items() if name != arms.ORDER}
+    return {name: value for name, value in params.items() if name != contrasts.ORDER}
 
 
 def _judged(view: StudyView, claim: Claim) -> ClaimVerdict:
@@ -257,9 +257,9 @@ def _from_trials(view: StudyView, claim: Claim, epoch: int) -> list[Estimate | N
         values = np.array([outcome for _, outcome in found])
         return of_regression(np.ones((len(found), 1)), values, np.ones((1, 1)))
     # Trials of another space cannot be converted to these features.
-    found = [(t, outcome) for t, outcome in found if t.params.keys() == arms.RUN_10.keys()]
-    rows = [arms.features(trial.params) for trial, _ in found]
-    numbers = [np.array(arms.features(arm.of(arms.RUN_10))) for arm in claim.arms]
+    found = [(t, outcome) for t, outcome in found if t.params.keys() == contrasts.RUN_10.keys()]
+    rows = [contrasts.features(trial.params) for trial, _ in found]
+    numbers = [np.array(contrasts.features(arm.of(contrasts.RUN_10))) for arm in claim.arms]
     return of_regression(
         np.reshape(np.array(rows), (len(rows), len(numbers[0]))),
         np.array([outcome for _, outcome in found]),

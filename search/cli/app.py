@@ -106,19 +106,19 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether an error is in the tree of search/errors.py.
+    """Whether an error is in the tree of search/errors.py, below another root than TreinoError.
 
     Commands import the lower packages only when they need them. A module that is not imported
     cannot have raised the error.
     """
-    error_types = {
+    roots = {
         "data.dataset": "DataError",
         "storage.errors": "StorageError",
-        "models.spec": "SpecError",
+        "models.errors": "ModelError",
         "search.reports.dashboard": "DashboardError",
     }
     return any(
         isinstance(error, getattr(sys.modules[module], name))
-        for module, name in error_types.items()
+        for module, name in roots.items()
         if module in sys.modules
     )

@@ -1,18 +1,21 @@
 """Counts failures across trials, as part of the search state."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
 
 HOPELESS = 5  # trials in a row that fail before their first epoch
 
 
-class Failures:
+class Failures(Generic[Key]):
     """Counts worker deaths, and trials that fail before their first epoch.
 
     Args:
-        deaths: By trial number, an epoch and how often a worker died after it.
+        deaths: By the number or name of a training, an epoch and how often a worker died after it.
     """
 
-    def __init__(self, deaths: Mapping[int, tuple[int, int]]) -> None:
+    def __init__(self, deaths: Mapping[Key, tuple[int, int]]) -> None:
         self._deaths = dict(deaths)
         self._at_once = 0
 
@@ -25,12 +28,12 @@ class Failures:
         self._at_once += counts
         return self._at_once
 
-    def death(self, number: int, epoch: int) -> int:
-        """Count a worker death; return how often one died after this same epoch of the trial.
+    def death(self, training: Key, epoch: int) -> int:
+        """Count a worker death; return how often one died after this same epoch of the training.
 
-        A trial that progresses between two deaths is not their cause.
+        A training that progresses between two deaths is not their cause.
         """
-        before, times = self._deaths.get(number, (epoch, 0))
+        before, times = self._deaths.get(training, (epoch, 0))
         times = times + 1 if before == epoch else 1
-        self._deaths[number] = epoch, times
+        self._deaths[training] = epoch, times
         return times

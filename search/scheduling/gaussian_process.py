@@ -1,17 +1,48 @@
 """A model of validation losses over configurations and epochs.
 
 A Gaussian process over (configuration, epoch). It learns from curves of any length, including how
-short trainings relate to long ones. With x a configuration's features, z the logarithm of the epoch
-(0 for the first, 1 for the last) and i the configuration's number, the covariance of two losses is
+short trainings relate to long ones.
 
-    (a M(x, x') + c) g(1) + b [i = i'] g(k) + v e e' + s [same observation]
+Symbols
+    n       number of observations: losses of some configurations after some epochs
+    d       number of features of a configuration
+    X       (n, d) ``Points.features``: coordinates of the unit cube, 0 to 1, without unit; 0.5
+            where a configuration lacks the parameter (``search.spaces.unit_cube``)
+    z       (n,) ``Points.progress``: log(epoch) / log(most epochs), 0 to 1
+    i       (n,) ``Points.owner``: number of the configuration
+    e       (n,) ``Points.expected``: the expectation from other data (``search.scheduling.prior``),
+            in normal scores; 0 without other data
+    y       (n,) ``losses``: scaled logarithms of losses, with mean about 0 and spread about 1 (in
+            ``freeze_thaw``), or normal scores (in ``prior``)
+    x, z, i, e and x', z', i', e'   those of one and of another observation
+    l_1 … l_d, l   length scales of the features and of z, in the units of X and z
+    a, c, b, v     variances, in the unit of y squared; v per unit of e squared
+    s              variance of the noise of one observation, in the unit of y squared
+    k              ``CurveProcess.forgetting``, 1 or more, without unit; given, not fitted
+    WEIGHT         prior mean of the weight of e, in the unit of y per unit of e
+    scales         (d + 6,) logarithms of l_1 … l_d, l, a, c, b, v, s, in this order
 
-with g(k) = exp(-k (z - z')² / 2 l²). M is a Matérn kernel of order 5/2 and a length scale for each
-feature (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, ch. 4); c lets all
-curves fall together, b lets one configuration deviate from the smooth surface, and s is noise. e is
-the expectation from other data (``search.scheduling.prior``): losses follow it with a weight of
-mean WEIGHT and variance v. The scales are the most probable ones given the data, with log-normal
-priors. k is fixed.
+Model
+    mean of y      WEIGHT e
+    covariance     K(x, x') = (a M(r) + c) g(1) + b [i = i'] g(k) + v e e'
+                   with s more for an observation with itself
+    distance       r = √ Σ ((x_j - x'_j) / l_j)²
+    kernel         M(r) = (1 + √5 r + 5 r² / 3) exp(-√5 r), of Matérn's class, order 5/2
+    along epochs   g(k) = exp(-k (z - z')² / 2 l²)
+
+M lets similar configurations have similar losses, c lets all curves fall together, and b lets one
+configuration deviate from the smooth surface; at larger k a deviation is forgotten sooner. Losses
+follow e with a weight of mean WEIGHT and variance v.
+
+Posterior at points * given observations
+    mean           WEIGHT e* + K(*, X) (K(X, X) + s I)⁻¹ (y - WEIGHT e)
+    variance       K(*, *) - K(*, X) (K(X, X) + s I)⁻¹ K(X, *), without noise
+
+The scales are the most probable ones given y: those with the highest log marginal likelihood plus
+log density of their priors, which are normal in the logarithms. Sources: Rasmussen and Williams,
+Gaussian Processes for Machine Learning, 2006: posterior by Cholesky factor, algorithm 2.1; M,
+equation 4.17; gradient of the likelihood, equation 5.9. Swersky et al., Freeze-Thaw Bayesian
+Optimization, 2014, for the idea of paused curves in one process; its kernel differs.
 """
 
 from collections.abc import Sequence
@@ -35,7 +66,7 @@ class Points:
 
     Attributes:
         features: (n, features) of the configurations, from 0 to 1.
-        progress: (n,) z: log(epoch) / log(most epochs).
+        progress: (n,) log(epoch) / log(most epochs).
         owner: (n,) numbers of the configurations; negative if never trained.
         expected: (n,) expectations from other data, with mean 0 and spread 1 if there are any.
     """
@@ -58,7 +89,7 @@ class CurveProcess:
     """The model: fit its scales, condition it on losses, predict other losses.
 
     Attributes:
-        scales: Logarithms of its length scales (one per feature, then l), a, c, b, v and s.
+        scales: (features + 6,) logarithms of l_1 … l_d, l, a, c, b, v and s.
         forgetting: k; at 1 a deviation lasts as long as the surface.
     """
 

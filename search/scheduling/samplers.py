@@ -46,7 +46,7 @@ def propose(
     """Draw a configuration for the study's next trial, before that trial exists.
 
     A trial that asks for its parameters one by one can be interrupted between two of them, and a
-    restarted sampler would draw different values for the rest. A complete configuration is enqueued
+    restarted sampler would draw different values for the rest. A complete configuration is stored
     in one write. It is drawn in a copy of the study, because samplers write to their trial.
 
     Args:

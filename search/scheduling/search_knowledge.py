@@ -15,10 +15,19 @@ from search.spaces.unit_cube import Params
 
 @dataclass
 class RunningJob:
-    """A running trial, the epoch at which it is judged, and the duration of its last epoch."""
+    """A running trial.
+
+    Attributes:
+        number: Its number.
+        goal: The epoch at which it is judged.
+        epoch: The last epoch its worker has told of. After the loss of a checkpoint it is lower
+            than the number of losses known.
+        seconds: Duration of its last epoch.
+    """
 
     number: int
     goal: int
+    epoch: int
     seconds: float = 0.0
 
 

@@ -53,13 +53,13 @@ class SearchState(SearchKnowledge):
                 self._begun(event, instructions)
             case events.JobResumed():
                 job = self._jobs[event.slot]
-                job.seconds = event.seconds
+                job.epoch, job.seconds = len(event.losses), event.seconds
                 for epoch, loss in enumerate(event.losses, 1):
                     self.trials.learn(job.number, epoch, loss)
                 self._answer(event, instructions)
             case events.EpochEnded():
                 job = self._jobs[event.slot]
-                job.seconds = event.seconds
+                job.epoch, job.seconds = event.epoch, event.seconds
                 self._failures.gets_on()
                 self.time.epoch_took(event.seconds)
                 self.trials.learn(job.number, event.epoch, event.loss)
@@ -164,7 +164,7 @@ class SearchState(SearchKnowledge):
             instructions.append(do.RefuseUnfit(number, fault))
             return
         had = len(trial.losses)
-        self._jobs[slot] = RunningJob(number, self._goal(number))
+        self._jobs[slot] = RunningJob(number, self._goal(number), had)
         text = f"after epoch {had}: continued, {reason}" if reason else ""
         instructions.append(do.StartJob(slot, number, text))
 
@@ -230,14 +230,14 @@ class SearchState(SearchKnowledge):
     def _failed(self, event: events.JobFailed, instructions: list[Instruction]) -> None:
         number = self._jobs[event.slot].number
         mark: do.Mark
-        if event.kind == "died" and not self._stopping and self._survives(number, instructions):
+        if event.kind == "died" and not self._stopping and self._survives(event.slot, instructions):
             self._broken_off(event.slot, event.reason, instructions)
             return
         if number in self._pruned:
             instructions.append(self._finish(event.slot, "pruned"))
             return
         del self._jobs[event.slot]
-        if event.kind == "surroundings":
+        if event.kind == "environment":
             self._let_go(number)
             self.trouble = self.trouble or event.reason
             instructions.append(do.ReleaseSlot(event.slot, f"paused: {event.reason}"))
@@ -293,11 +293,11 @@ class SearchState(SearchKnowledge):
             self._unfinished.appendleft(number)
         instructions.append(do.ReleaseSlot(slot, f"{reason}; resuming from its last epoch"))
 
-    def _survives(self, number: int, instructions: list[Instruction]) -> bool:
+    def _survives(self, slot: int, instructions: list[Instruction]) -> bool:
         """Whether a trial whose worker died is resumed."""
-        epoch = len(self.trials[number].losses)
-        times = self._failures.death(number, epoch)
-        instructions.append(do.NoteDeath(number, epoch, times))
+        job = self._jobs[slot]
+        times = self._failures.death(job.number, job.epoch)
+        instructions.append(do.NoteDeath(job.number, job.epoch, times))
         return times < PATIENCE
 
     def _finish(self, slot: int, state: do.Ended) -> do.FinishTrial:

@@ -28,7 +28,7 @@ def document(
 
     Args:
         model: The network.
-        training: The training. For a compiled network of the user's own, it lacks optimizer and
+        training: The training. For a compiled network of the user's own, it lacks optimiser and
             loss.
         seed: Seed of the training.
         data: The images.

@@ -55,7 +55,7 @@ class StudyRecipe(Spec):
         images: The images.
         space: The search space.
         training: The settings that all trainings have in common.
-        monitor: The figure that the study minimizes.
+        monitor: The figure that the study minimises.
         seed: The study's seed.
     """
 

@@ -179,7 +179,7 @@ class TrialRecorder:
         return self._layout.run(self._study.study_name, live.run)
 
     def judged(self, figures: EpochFigures) -> float:
-        """The figure that the study minimizes."""
+        """The figure that the study minimises."""
         return float(getattr(figures, self._monitor))
 
     def note(self, live: LiveTrial, figures: EpochFigures) -> None:

@@ -37,7 +37,7 @@ class TrialView:
         params: Configuration.
         distributions: Range of each parameter.
         history: Epochs.
-        monitor: The figure to minimize.
+        monitor: The figure to minimise.
         reason: Why it ended early or failed; empty if it did not.
         decisions: Decisions about it, in order.
     """
@@ -52,7 +52,7 @@ class TrialView:
     decisions: tuple[str, ...]
 
     def judged(self, figures: EpochRow) -> float:
-        """The figure to minimize."""
+        """The figure to minimise."""
         return float(getattr(figures, self.monitor))
 
     @cached_property
@@ -121,7 +121,7 @@ class Snapshot:
 
     @property
     def monitor(self) -> str:
-        """The figure to minimize."""
+        """The figure to minimise."""
         return self.recipe.monitor
 
     @property

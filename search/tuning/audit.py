@@ -63,7 +63,7 @@ def audit(
         data: Images of the study.
         crew: Runs the trainings.
         layout: Paths of the files.
-        monitor: The figure that the study minimizes.
+        monitor: The figure that the study minimises.
         count: Maximum number of trials to audit.
 
     Returns:

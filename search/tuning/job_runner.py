@@ -18,6 +18,7 @@ from search.protocol import (
     Resumed,
     Verdict,
 )
+from search.scheduling.failures import Failures
 from search.tuning.session import Session
 from search.tuning.worker_loop import WorkerLoop, longest
 
@@ -34,8 +35,6 @@ class TrainingTask:
 class _Running:
     task: TrainingTask
     history: list[EpochFigures] = field(default_factory=list)
-    deaths: int = 0
-    reached: int = 0  # epochs completed when its worker last died
 
 
 class JobRunner:
@@ -51,6 +50,7 @@ class JobRunner:
         self._every_turn = every_turn
         self._loop = WorkerLoop(session)
         self._running: dict[int, _Running] = {}
+        self._failures: Failures[str] = Failures({})
         self._trouble = ""
 
     def train(
@@ -120,7 +120,7 @@ class JobRunner:
         del self._running[slot]
         self._loop.ended(slot)
         self._display.job_ended(slot, _how_it_ended(running, message))
-        if isinstance(message, Failed) and message.kind == "surroundings":
+        if isinstance(message, Failed) and message.kind == "environment":
             self._trouble = message.reason
         elif isinstance(message, Failed) and message.kind == "died":
             self._after_death(slot, running, message, ended)
@@ -135,12 +135,10 @@ class JobRunner:
         ended: Callable[[TrainingTask, list[EpochFigures], Done | Failed], None],
     ) -> None:
         """Resume from the last epoch, unless workers keep dying at the same epoch."""
-        same_epoch = len(running.history) == running.reached
-        running.deaths = running.deaths + 1 if same_epoch else 1
-        running.reached = len(running.history)
+        deaths = self._failures.death(running.task.job.run, len(running.history))
         if self._closing:
             return
-        if running.deaths >= PATIENCE:
+        if deaths >= PATIENCE:
             ended(running.task, running.history, death)
         else:
             self._start(slot, running)

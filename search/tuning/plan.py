@@ -20,7 +20,7 @@ class Plan:
         budget: Total number of epochs over all trials; None for no limit.
         timeout: Seconds; no epoch starts that is expected to end later. None for no limit.
         stop_when_flat: Whether to end when another hour is expected to bring almost nothing.
-        monitor: The figure to minimize.
+        monitor: The figure to minimise.
         keep: Number of finished trials that keep their checkpoint, best first.
         audit: Number of pruned trials that keep their checkpoint for ``search.tuning.audit``.
         max_parameters: Networks with more weights are not trained; None for no limit.

@@ -57,7 +57,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
     Args:
         channel: The channel to the tuner.
         run: Name of the training.
-        monitor: The figure to minimize.
+        monitor: The figure to minimise.
         epochs: Maximum epochs of the training.
 
     Raises:
@@ -150,7 +150,7 @@ def work(job: Job, channel: Channel) -> End:
     except callbacks.DivergedError as error:
         return Failed("diverged", str(error))
     except (CheckpointWriteError, CodeChangedError, StorageError, DataError) as error:
-        return Failed("surroundings", str(error))
+        return Failed("environment", str(error))
     except TooLargeError as error:
         return Failed("memory", str(error))
     except OwnCodeError as error:
@@ -165,7 +165,7 @@ def work(job: Job, channel: Channel) -> End:
         if error.errno not in _OF_THE_SYSTEM:
             return Failed("error", _reason(error, job))
         where = f"{error.filename}: " if error.filename else ""
-        return Failed("surroundings", f"{where}{error.strerror or cause(error)}")
+        return Failed("environment", f"{where}{error.strerror or cause(error)}")
     except Exception as error:  # noqa: BLE001 - any exception ends the trial, not the worker
         traceback.print_exc()  # into the worker's log
         return Failed("error", _reason(error, job))

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.claims import contrasts as arms
-from search.claims import plots
+from search.claims import contrasts, plots
 from search.claims import text as claim_text
 from search.claims.catalog import CLAIMS
 from search.claims.pairing import Anchor, next_work
@@ -163,7 +162,7 @@ def test_a_regression_says_nothing_of_what_did_not_vary() -> None:
 
 def test_every_arm_changes_one_thing_and_leaves_run_10_in_one_place() -> None:
     for claim in CLAIMS:
-        base = {**arms.RUN_10, arms.ORDER: "together"}
+        base = {**contrasts.RUN_10, contrasts.ORDER: "together"}
         for contrast in claim.contrasts if claim.arms else ():
             this, that = (key(claim.arms[n].of(base)) for n in (contrast.this, contrast.that))
             assert this != that
@@ -173,7 +172,7 @@ def test_every_arm_changes_one_thing_and_leaves_run_10_in_one_place() -> None:
 
 def test_pairs_are_asked_for_round_by_round_until_the_claim_is_settled() -> None:
     random = np.random.default_rng(0)
-    anchors = [Anchor("run 10", {**arms.RUN_10, arms.ORDER: "together"})]
+    anchors = [Anchor("run 10", {**contrasts.RUN_10, contrasts.ORDER: "together"})]
     batch = [claim for claim in CLAIMS if claim.name == "batch"]
     view = StudyView("made-up", EPOCHS)
     truth, trained = replace(AS_CLAIMED, noise=0.2), 0
@@ -190,7 +189,7 @@ def test_pairs_are_asked_for_round_by_round_until_the_claim_is_settled() -> None
 
 
 def test_no_more_is_begun_before_the_round_is_over_and_nothing_twice() -> None:
-    anchors = [Anchor("run 10", {**arms.RUN_10, arms.ORDER: "together"})]
+    anchors = [Anchor("run 10", {**contrasts.RUN_10, contrasts.ORDER: "together"})]
     busy: set[object] = set()
     view = StudyView("made-up", EPOCHS, folders=1)
     for _ in itertools.repeat(None, 1000):
@@ -198,7 +197,7 @@ def test_no_more_is_begun_before_the_round_is_over_and_nothing_twice() -> None:
         if work is None:
             break
         assert work.key not in busy
-        assert work.params[arms.ORDER] == "together"  # images in one folder have no order
+        assert work.params[contrasts.ORDER] == "together"  # images in one folder have no order
         busy.add(work.key)
     # Run 10, batch, 128, 512, without dropout, L2, batch normalisation, two rates; of two seeds.
     assert len(busy) == 18

@@ -212,7 +212,7 @@ def test_what_a_worker_finds_wrong_is_told_by_whose_fault_it_is(tmp_path: Path) 
     assert work(small, Line()) == Failed("memory", f"{count:,} parameters, more than {count - 1:,}")
     changed = work(replace(job, model=spec.model_copy(update={"digest": "0123"})), Line())
     assert isinstance(changed, Failed)
-    assert changed.kind == "surroundings"
+    assert changed.kind == "environment"
     less = work(replace(job, model=spec.model_copy(update={"params": {"batch_size": 64}})), Line())
     assert isinstance(less, Failed)
     assert less.kind == "error"

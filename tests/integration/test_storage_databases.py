@@ -185,7 +185,7 @@ class TestStudies:
         theirs = optuna.create_study(storage=storage, study_name="theirs")
         theirs.tell(theirs.ask(), 0.5)
         for name in ("up", "two"):
-            with pytest.raises(StorageError, match=f"'{name}' does not minimize one value"):
+            with pytest.raises(StorageError, match=f"'{name}' does not minimise one value"):
                 open_or_create(storage, name, ATTRIBUTES)
         assert open_or_create(storage, "theirs", ATTRIBUTES)[1] is False
 

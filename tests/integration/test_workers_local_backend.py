@@ -199,7 +199,7 @@ def test_what_breaks_a_training_is_its_end_and_not_the_workers(
         assert "val_loss" in mistyped.reason
         gone = end_of(replace(job(data, tmp_path, "gone"), data=tmp_path / "nowhere"))
         assert isinstance(gone, Failed)
-        assert gone.kind == "surroundings"
+        assert gone.kind == "environment"
         assert str(tmp_path / "nowhere") in gone.reason
         assert isinstance(end_of(job(data, tmp_path, "well", epochs=1)), Done)
         assert pid(backend) == worker

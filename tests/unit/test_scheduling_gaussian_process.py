@@ -5,8 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import check_grad
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import (
+    RBF,
+    ConstantKernel,
+    Kernel,
+    Matern,
+    PairwiseKernel,
+    WhiteKernel,
+)
 
-from search.scheduling.gaussian_process import CurveProcess, Points
+from search.scheduling.gaussian_process import WEIGHT, CurveProcess, Points
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -113,3 +122,121 @@ def test_a_hopeless_covariance_is_improbable_not_an_error() -> None:
     value, gradient = model._improbability(scales, where, np.array([0.0, 1.0, 2.0]))
     assert value == pytest.approx(1e10)
     assert not gradient.any()
+
+
+class Peer:
+    """The same model, made of scikit-learn's kernels.
+
+    Their input has the columns of the features, then progress, owner and expectation. A kernel
+    ignores a column whose length scale is infinite.
+    """
+
+    def __init__(self, features: int, scales: np.ndarray, forgetting: float) -> None:
+        lengths = np.exp(scales[: features + 1])
+        a, c, b, v, self.noise = np.exp(scales[features + 1 :])
+
+        def along(length: float, column: int) -> RBF:
+            return RBF(np.where(np.arange(features + 3) == column, length, np.inf))
+
+        last, owner = features, features + 1
+        matern = Matern([*lengths[:-1], np.inf, np.inf, np.inf], nu=2.5)
+        surface = (ConstantKernel(a) * matern + ConstantKernel(c)) * along(lengths[-1], last)
+        same = along(1e-3, owner)  # 1 for equal numbers, and exp(-500000) = 0 for others
+        own = ConstantKernel(b) * same * along(lengths[-1] / np.sqrt(forgetting), last)
+        other = ConstantKernel(v) * PairwiseKernel(metric=product_of_expectations)
+        self.kernel = surface + own + other
+        # Positions in ``theta`` of what our scales are; l is there twice.
+        t = features + 3  # length scales of a kernel
+        a_, m, c_, l_ = 0, 1, 1 + t, 2 + t + last
+        b_ = 2 + 2 * t
+        l_own, v_ = b_ + 1 + t + last, b_ + 1 + 2 * t
+        s_ = v_ + 2  # behind gamma of the pairwise kernel
+        self.places = [*((m + n,) for n in range(features)), (l_, l_own)]
+        self.places += [(a_,), (c_,), (b_,), (v_,), (s_,)]
+
+
+def product_of_expectations(one: np.ndarray, other: np.ndarray, gamma: float) -> float:
+    return float(one[-1] * other[-1])
+
+
+def columns(at: Points) -> np.ndarray:
+    return np.column_stack([at.features, at.progress, at.owner, at.expected])
+
+
+def regressor(kernel: Kernel, noise: float) -> GaussianProcessRegressor:
+    return GaussianProcessRegressor(kernel, alpha=noise, optimizer=None, normalize_y=False)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[CurveProcess, Points, Points, np.ndarray]:
+    """A model with its scales, observations, points to predict, and losses."""
+    features, known, wanted = (
+        draw(st.integers(low, high)) for low, high in ((0, 4), (1, 14), (1, 8))
+    )
+    random = np.random.default_rng(draw(SEEDS))
+    model = CurveProcess(features)
+    model.scales += 0.7 * random.standard_normal(features + 6)
+    model.scales[-1] = np.log(draw(st.floats(1e-3, 1.0)))
+    model.forgetting = draw(st.floats(1.0, 100.0))
+    at, ahead = points(known, features, random), points(wanted, features, random)
+    if not draw(st.booleans()):  # no other data
+        at.expected[:] = ahead.expected[:] = 0.0
+    return model, at, ahead, random.standard_normal(known)
+
+
+@given(case=models())
+@settings(max_examples=60, deadline=None)
+def test_it_predicts_what_scikit_learn_predicts(
+    case: tuple[CurveProcess, Points, Points, np.ndarray],
+) -> None:
+    model, at, ahead, losses = case
+    peer = Peer(at.features.shape[1], model.scales, model.forgetting)
+    model.condition(at, losses)
+    mean, deviation = model.predict(ahead)
+    theirs = regressor(peer.kernel, peer.noise).fit(columns(at), losses - WEIGHT * at.expected)
+    wanted_mean, wanted_deviation = theirs.predict(columns(ahead), return_std=True)
+    np.testing.assert_allclose(mean, wanted_mean + WEIGHT * ahead.expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(model.mean(ahead), mean, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(deviation, wanted_deviation, rtol=1e-8, atol=1e-8)
+
+
+@given(case=models())
+@settings(max_examples=60, deadline=None)
+def test_its_likelihood_and_gradient_are_those_of_scikit_learn(
+    case: tuple[CurveProcess, Points, Points, np.ndarray],
+) -> None:
+    model, at, _, losses = case
+    peer = Peer(at.features.shape[1], model.scales, model.forgetting)
+    surprise = losses - WEIGHT * at.expected
+    value, gradient = model._improbability(model.scales, at, surprise)
+    off = (model.scales - model._centre) / model._spread  # the part of the scales' own prior
+    kernel = peer.kernel + WhiteKernel(peer.noise)
+    theirs = regressor(kernel, 0.0).fit(columns(at), surprise)
+    likelihood, slopes = theirs.log_marginal_likelihood(kernel.theta, eval_gradient=True)
+    ours = -(value - 0.5 * off @ off) - 0.5 * len(losses) * np.log(2 * np.pi)
+    np.testing.assert_allclose(ours, likelihood, rtol=1e-9, atol=1e-9)
+    wanted = [sum(slopes[place] for place in places) for places in peer.places]
+    np.testing.assert_allclose(-(gradient - off / model._spread), wanted, rtol=1e-7, atol=1e-7)
+
+
+@given(case=models(), missing=st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_features_that_all_lack_change_nothing(
+    case: tuple[CurveProcess, Points, Points, np.ndarray], missing: int
+) -> None:
+    """A parameter that no configuration has is 0.5 everywhere, whatever its length scale."""
+    model, at, ahead, losses = case
+    features = at.features.shape[1]
+    scales = np.insert(model.scales, features, np.log(np.linspace(0.1, 2.0, missing)))
+    wider = CurveProcess(features + missing, list(scales))
+    wider.forgetting = model.forgetting
+
+    def widened(narrow: Points) -> Points:
+        rest = np.full((len(narrow.progress), missing), 0.5)
+        both = np.hstack([narrow.features, rest])
+        return Points(both, narrow.progress, narrow.owner, narrow.expected)
+
+    model.condition(at, losses)
+    wider.condition(widened(at), losses)
+    for ours, wanted in zip(wider.predict(widened(ahead)), model.predict(ahead), strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-7, atol=1e-7)

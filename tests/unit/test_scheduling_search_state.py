@@ -333,6 +333,29 @@ def test_deaths_are_remembered_by_a_rebuilt_state() -> None:
     assert isinstance(end, do.FinishTrial)
 
 
+def test_deaths_after_a_lost_checkpoint_count_at_the_epoch_that_is_trained_again() -> None:
+    trial = ObservedTrial(0, {"x": 0}, (1.0,) * 5, "running")
+    state = started(Limits(EPOCHS, False, 1), trials=[trial])
+    for epoch in range(PATIENCE + 1):  # each worker trains one more epoch of what is lost
+        state.handle(events.JobResumed(1.0, 0, (1.0,) * epoch, 1.0, last=False))
+        state.handle(events.EpochEnded(1.0, 0, epoch + 1, 1.0, 1.0, last=False))
+        wanted = state.handle(events.JobFailed(1.0, 0, "died", "SIGKILL"))
+        assert do.NoteDeath(0, epoch + 1, 1) in wanted
+        assert state.handle(events.Tick(1.0)) == [do.StartJob(0, 0)]
+    for times in range(1, PATIENCE + 1):
+        state.handle(events.JobResumed(1.0, 0, (1.0,) * 2, 1.0, last=False))
+        wanted = state.handle(events.JobFailed(1.0, 0, "died", "SIGKILL"))
+        assert do.NoteDeath(0, 2, times) in wanted
+        state.handle(events.Tick(1.0))
+    assert wanted[-1] == do.FinishTrial(0, "failed", "SIGKILL", 0)
+
+
+def test_a_worker_that_dies_before_it_resumes_counts_at_the_last_known_epoch() -> None:
+    trial = ObservedTrial(0, {"x": 0}, (1.0,) * 5, "running")
+    state = started(Limits(EPOCHS, False, 1), trials=[trial])
+    assert do.NoteDeath(0, 5, 1) in state.handle(events.JobFailed(1.0, 0, "died", "SIGKILL"))
+
+
 def test_a_search_in_which_every_trial_fails_at_once_stops() -> None:
     state = started(Limits(EPOCHS, pausing=False, trials=30))
     for number in range(HOPELESS):

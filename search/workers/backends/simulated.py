@@ -1,4 +1,7 @@
-"""Simulated workers that replay given curves. For replays, and for tests of the tuner."""
+"""Simulated workers that replay given curves, for tests of the tuner.
+
+Replays have a simulation of their own, without jobs (``search.replay.simulation``).
+"""
 
 from collections import deque
 from collections.abc import Callable, Sequence
