@@ -6,6 +6,7 @@ sheet.
 
 import gc
 import io
+import re
 import signal
 import sys
 import warnings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_DRAWERS = 8  # for about twenty figures
 _SVG = "http://www.w3.org/2000/svg"
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINK = "{http://www.w3.org/1999/xlink}href"
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -155,7 +157,7 @@ def _add_tips(root: ElementTree.Element, tips: Tips) -> None:
 
 def _title(element: ElementTree.Element, text: str) -> None:
     title = ElementTree.Element(f"{{{_SVG}}}title")
-    title.text = text
+    title.text = _NOT_XML.sub(lambda found: repr(found[0])[1:-1], text)
     element.insert(0, title)
 
 
