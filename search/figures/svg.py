@@ -6,6 +6,7 @@ sheet.
 
 import gc
 import io
+import re
 import signal
 import sys
 import warnings
@@ -24,10 +25,12 @@ from search.figures import plots
 from storage.files import write_atomically
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 _MOST_DRAWERS = 8  # for about twenty figures
 _SVG = "http://www.w3.org/2000/svg"
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LINK = "{http://www.w3.org/1999/xlink}href"
 ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -60,7 +63,6 @@ class Chart:
         figure: The drawing.
         tips: Hover texts by the ``gid`` of their element: one for a line, one for each point of a
             scatter.
-        group: Charts of one group are shown side by side, smaller than others.
     """
 
     name: str
@@ -68,12 +70,11 @@ class Chart:
     caption: str
     figure: "Figure"
     tips: Tips = field(default_factory=dict)
-    group: str = ""
 
 
 def save_all(
     groups: Iterable[Iterable[Chart]], folder: Path, drawers: int
-) -> list[list[tuple[Chart, str]]]:
+) -> list[list[tuple[Chart, "Markup"]]]:
     """Write charts as `save` does, in several processes if forking is possible.
 
     Args:
@@ -102,7 +103,7 @@ def save_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[str]":
+def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[Markup]":
     with warnings.catch_warnings():
         # From 3.12 on Python warns about forks in multi-threaded processes, because locks may
         # stay held. The threads here are NumPy's linear algebra threads, which are idle.
@@ -116,7 +117,7 @@ def _as_drawer() -> None:
     gc.disable()  # it could collect the database's connections
 
 
-def save(chart: Chart, folder: Path) -> str:
+def save(chart: Chart, folder: Path) -> "Markup":
     """Write a chart as PNG and SVG, and return it as an SVG element for a page.
 
     Raises:
@@ -156,12 +157,14 @@ def _add_tips(root: ElementTree.Element, tips: Tips) -> None:
 
 def _title(element: ElementTree.Element, text: str) -> None:
     title = ElementTree.Element(f"{{{_SVG}}}title")
-    title.text = text
+    title.text = _NOT_XML.sub(lambda found: repr(found[0])[1:-1], text)
     element.insert(0, title)
 
 
-def _for_page(root: ElementTree.Element, chart: Chart) -> str:
+def _for_page(root: ElementTree.Element, chart: Chart) -> "Markup":
     """The drawing for a page: the page sets size and colours, and ids are unique."""
+    from markupsafe import Markup
+
     linked = {link.lstrip("#") for e in root.iter() if (link := e.get(_LINK, "")).startswith("#")}
     for parent in list(root.iter()):
         for child in list(parent):
@@ -182,7 +185,8 @@ def _for_page(root: ElementTree.Element, chart: Chart) -> str:
     root.set("role", "img")
     root.set("aria-label", chart.title)
     root.set("class", "chart")
-    return ElementTree.tostring(root, encoding="unicode")
+    drawing = ElementTree.tostring(root, encoding="unicode")
+    return Markup(drawing)  # noqa: S704 - ElementTree escapes all text
 
 
 def _see_through(root: ElementTree.Element) -> None:

@@ -2,16 +2,12 @@
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from search.figures.plots import BLUE, GREY, INK, MUTED, VERMILION
 from search.figures.svg import Chart
-from search.study.snapshot import STATES, Snapshot
-
-if TYPE_CHECKING:
-    pass
 from search.reports.chart_parts import (
     CHART_TITLE,
     COLOURS,
@@ -24,6 +20,7 @@ from search.reports.chart_parts import (
     top_of,
     whole_numbers,
 )
+from search.study.snapshot import STATES, Snapshot
 
 
 def of_search(snapshot: Snapshot) -> list[Chart]:

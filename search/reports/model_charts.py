@@ -1,18 +1,13 @@
 """Charts of a delivered model: its curves, confusion matrix and mistakes."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from search.figures import plots
 from search.figures.plots import BLUE, INK, MUTED
 from search.figures.svg import Chart
+from search.reports.chart_parts import CHART_TITLE, MOST_LABELLED, WIDTH, fitted, frame, tint
 from search.study.evaluation_record import EvaluationRecord, mistakes_figure
 from search.study.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    pass
-from search.reports.chart_parts import CHART_TITLE, MOST_LABELLED, WIDTH, fitted, frame, tint
 
 
 def of_model(snapshot: Snapshot) -> list[Chart]:

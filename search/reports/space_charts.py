@@ -114,7 +114,7 @@ def slices(snapshot: Snapshot) -> Iterator[Chart]:
         axes.locator_params(axis="y", nbins=5)
         axes.set_title(plots.shortened(name, 24), parse_math=False, **CHART_TITLE)
         slug = re.sub(r"[^\w-]+", "-", name)[:40]
-        yield Chart(f"slice-{place:02d}-{slug}", name, "", figure, tips, group="slices")
+        yield Chart(f"slice-{place:02d}-{slug}", name, "", figure, tips)
 
 
 def _all_of(axes: "Axes", distribution: FloatDistribution | IntDistribution) -> None:

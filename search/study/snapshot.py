@@ -80,9 +80,14 @@ class TrialView:
         return text
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """Decisions, and the reason if there is one."""
+        return (*self.decisions, self.reason) if self.reason else self.decisions
+
+    @property
     def story(self) -> str:
-        """`name`, with decisions and reason on the lines below."""
-        return "\n".join((self.name, *self.decisions, *filter(None, [self.reason])))
+        """`name`, with `reasons` on the lines below."""
+        return "\n".join((self.name, *self.reasons))
 
 
 @dataclass(frozen=True)

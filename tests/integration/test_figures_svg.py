@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import psutil
 import pytest
@@ -43,6 +45,15 @@ def test_charts_are_the_same_whatever_number_of_processes_draws_them(tmp_path: P
     for name in files:
         written = [(tmp_path / which / name).read_bytes() for which in ("alone", "together")]
         assert written[0] == written[1]
+
+
+def test_a_tip_may_hold_any_character(tmp_path: Path) -> None:
+    drawn = chart("a", fitted=False)
+    tips = ["</title><script>", "\x00\x1b[31m\uffff", "\udcff & 日本\n👩"]
+    svg.save(replace(drawn, tips={"points": tips}), tmp_path)
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()  # noqa: S314 - our own
+    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert titles == ["</title><script>", r"\x00\x1b[31m\uffff", "\\udcff & 日本\n👩"]
 
 
 @pytest.mark.parametrize("drawers", [1, 2])

@@ -1,0 +1,235 @@
+"""What the study report says, in plain text; templates/report.html lays it out."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.documented import BEST_TEST_ACCURACY
+from search.claims.verdicts import ClaimVerdict
+from search.figures.svg import Chart
+from search.intervals import of_share, told_share
+from search.reports import space_charts
+from search.reports.advice import Advice, advice
+from search.reports.reproduce import retrain_command, search_command
+from search.spaces.records import described
+from search.study.snapshot import STATES, Snapshot, TrialView
+from storage.tables import ModelRow
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_VERSIONS = ("treino", "python", "tensorflow", "keras", "optuna", "numpy")
+
+Drawn = Sequence[tuple[Chart, "Markup"]]
+"""Charts, each with its SVG element."""
+
+
+@dataclass(frozen=True)
+class Charts:
+    """The charts of each section."""
+
+    search: Drawn
+    slices: Drawn
+    model: Drawn
+    claims: Drawn
+    space: Drawn
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A large figure with label and note."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the best trial beside that of the documents' run 10, if that has it."""
+
+    name: str
+    value: str
+    documented: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of a study report.
+
+    Attributes:
+        study: The study.
+        charts: The charts of each section.
+        nothing: Why there is no best trial; empty if there is one.
+        tiles: The best results, the most important first.
+        beside: Comparisons for the tiles, and what is missing for them.
+        parameters: The best trial's parameters.
+        advice: What to try next.
+        begun: Number of trials with a figure.
+        enough: Least such number for parameter importance.
+        test_accuracy: The retrained model's, with its interval; empty if there is no such model.
+        verdicts: Verdicts on the claims.
+        ranked: The trials, best first.
+        commands: Commands that repeat the study.
+        mixed: What earlier searches used other versions of.
+        made_with: Images, space and versions by name.
+    """
+
+    study: Snapshot
+    charts: Charts
+    nothing: str
+    tiles: Sequence[Tile]
+    beside: Sequence[str]
+    parameters: Sequence[Parameter]
+    advice: Sequence[Advice]
+    begun: int
+    enough: int
+    test_accuracy: str
+    verdicts: Sequence[ClaimVerdict]
+    ranked: Sequence[TrialView]
+    commands: Sequence[str]
+    mixed: Sequence[str]
+    made_with: Mapping[str, str]
+
+
+def report_of(snapshot: Snapshot, verdicts: Sequence[ClaimVerdict], charts: Charts) -> Report:
+    """Gather the content of a study's report."""
+    model = snapshot.retrained
+    told = "" if model is None else told_share(model.test_accuracy, _images(snapshot))
+    return Report(
+        study=snapshot,
+        charts=charts,
+        nothing=_nothing(snapshot),
+        tiles=list(_tiles(snapshot)),
+        beside=list(_beside(snapshot)),
+        parameters=list(_parameters(snapshot)),
+        advice=advice(snapshot),
+        begun=sum(trial.best is not None for trial in snapshot.trials),
+        enough=space_charts.ENOUGH,
+        test_accuracy=told,
+        verdicts=verdicts,
+        ranked=sorted(snapshot.trials, key=lambda t: (t.value, STATES.index(t.state))),
+        commands=_commands(snapshot),
+        mixed=_mixed(snapshot),
+        made_with=_made_with(snapshot),
+    )
+
+
+def _images(snapshot: Snapshot) -> int | None:
+    """Number of images that the retrained model was tested on, if stored."""
+    return None if snapshot.tested is None else snapshot.tested.images
+
+
+def _tiles(snapshot: Snapshot) -> Iterator[Tile]:
+    best = snapshot.best
+    if snapshot.retrained is not None:
+        label = "test accuracy of the retrained model"
+        yield _tile_of(snapshot.retrained, _images(snapshot), label)
+    if best is not None and best.best is not None:
+        yield Tile(
+            "validation accuracy of the best trial",
+            f"{best.best.val_accuracy:.4f}",
+            f"trial {best.number}, at epoch {best.best.epoch} of {len(best.history)}; "
+            f"{snapshot.monitor} {best.value:.4f}",
+        )
+    if snapshot.baseline is not None:
+        label = "test accuracy of the documents' run 10, trained here"
+        yield _tile_of(snapshot.baseline, snapshot.baseline_images, label)
+    if snapshot.cifar10:
+        yield Tile(
+            "test accuracy in the documents",
+            f"{BEST_TEST_ACCURACY:.4f}",
+            "the last of ten runs by hand, on CIFAR-10",
+        )
+
+
+def _tile_of(model: ModelRow, images: int | None, label: str) -> Tile:
+    note = f"{model.title}, {model.parameters:,} parameters, {model.epochs} epochs"
+    if images:
+        low, high = of_share(model.test_accuracy, images)
+        note += f"; 95 % interval {low:.4f} to {high:.4f}"
+    return Tile(label, f"{model.test_accuracy:.4f}", note)
+
+
+def _nothing(snapshot: Snapshot) -> str:
+    if snapshot.best is not None:
+        return ""
+    if not snapshot.trials:
+        return "No trial has started yet."
+    if len(snapshot.of_state("failed")) == len(snapshot.trials):
+        return "Every trial failed; the reasons are in the table below."
+    return "No trial has finished an epoch yet."
+
+
+def _beside(snapshot: Snapshot) -> Iterator[str]:
+    """Comparisons for the figures, and what is missing for them."""
+    model, baseline, tested = snapshot.retrained, snapshot.baseline, snapshot.tested
+    if model is None:
+        yield (
+            "No trial is retrained and tested yet: make retrain-best trains the best trial in "
+            "full and tests it on the test images."
+        )
+    if model is not None and tested is not None:
+        told = told_share(model.test_accuracy, tested.images)
+        line = f"The retrained model's accuracy on the test images is {told}."
+        if snapshot.cifar10:
+            low, high = of_share(model.test_accuracy, tested.images)
+            within = low <= BEST_TEST_ACCURACY <= high
+            beside = _by(model.test_accuracy - BEST_TEST_ACCURACY, within=within)
+            line += f" That is {beside} the documents' {BEST_TEST_ACCURACY}."
+        yield line
+    if not snapshot.cifar10:
+        data = snapshot.recipe.images.name
+        yield (f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them.")
+    if baseline is None:
+        yield "The documents' run 10 is not trained on these images yet: run make baseline."
+    elif model is not None:
+        by = model.test_accuracy - baseline.test_accuracy
+        yield (
+            f"The retrained model's test accuracy differs by {by:+.4f} from that of run 10, "
+            "trained here on the same images."
+        )
+
+
+def _by(difference: float, *, within: bool) -> str:
+    if within:
+        return f"{difference:+.4f}, within the interval, so neither better nor worse than"
+    return f"{abs(difference):.4f} {'more' if difference > 0 else 'less'} than"
+
+
+def _parameters(snapshot: Snapshot) -> Iterator[Parameter]:
+    documented = snapshot.documented or {}
+    for name, value in () if snapshot.best is None else snapshot.best.params.items():
+        theirs = _shown(documented[name]) if name in documented else None
+        yield Parameter(name, _shown(value), theirs)
+
+
+def _commands(snapshot: Snapshot) -> list[str]:
+    commands = dict.fromkeys(
+        search_command(snapshot.study, snapshot.recipe, by) for by in snapshot.openings
+    )
+    if snapshot.retrained is not None:
+        epochs = json.loads(snapshot.retrained.spec)["training"]["epochs"]
+        commands[retrain_command(snapshot.study, epochs)] = None
+    return list(commands)
+
+
+def _mixed(snapshot: Snapshot) -> list[str]:
+    found = {name: {by.versions.get(name, "") for by in snapshot.openings} for name in _VERSIONS}
+    return [name for name, versions in found.items() if len(versions) > 1]
+
+
+def _made_with(snapshot: Snapshot) -> dict[str, str]:
+    recipe, versions = snapshot.recipe, snapshot.openings[-1].versions
+    return {
+        "images": recipe.images.name,
+        "fingerprint": recipe.images.fingerprint,
+        "space": described(recipe.space),
+        "classes": ", ".join(snapshot.classes),
+        **{name: versions[name] for name in _VERSIONS if name in versions},
+    }
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
