@@ -121,15 +121,30 @@ format: $(BIN)/installed-dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# A Python of version $(1): by its name, or else one of pyenv's, whose names may not run.
+exactly = $(shell for python in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python; do \
+	"$$python" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+
+# Install all extras with Python $(1), and write the versions to the file $(2). It stays as it was
+# if this fails.
+define pin
+@set -e -o pipefail; echo "writing $(2)"; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	'$(call exactly,$(1))' -m venv "$$folder"; \
+	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--editable '.[dev,benchmarks,heic,postgresql]'; \
+	"$$folder/bin/python" -m pip freeze --exclude treino \
+		| "$$folder/bin/python" -c 'import sys; print(*sorted(sys.stdin, key=str.lower), sep="", end="")' \
+		> "$$folder/pinned"; \
+	mv "$$folder/pinned" $(2)
+endef
+
 .PHONY: lock
 lock: ## Pin the newest versions that fit: constraints.txt, constraints-3.10.txt
-	@for python in python3.11 python3.10; do \
-		file=$$([ $$python = python3.10 ] && echo constraints-3.10.txt || echo constraints.txt); \
-		folder=$$(mktemp -d) && $$python -m venv $$folder \
-		&& $$folder/bin/python -m pip install --quiet --disable-pip-version-check \
-			'.[dev,benchmarks,heic,postgresql]' \
-		&& $$folder/bin/python -m pip freeze --exclude treino | LC_ALL=C sort -f > $$file; \
-		rm -rf $$folder; done
+	@test -n '$(call exactly,3.11)' -a -n '$(call exactly,3.10)' \
+		|| { echo "make lock requires Python 3.11 and Python 3.10" >&2; exit 1; }
+	$(call pin,3.11,constraints.txt)
+	$(call pin,3.10,constraints-3.10.txt)
 
 .PHONY: clean
 clean: ## Remove .venv and what tools have left; var/ stays
