@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from data.dataset import DataError, Dataset
 from models.history import EpochFigures, best_epoch
 from models.spec import count_parameters
-from search.claims import contrasts as arms
+from search.claims import contrasts
 from search.claims.catalog import CLAIMS, Claim
 from search.claims.verdicts import MOST_PAIRS, Key, StudyView, Training, judge, key
 from search.intervals import FEWEST_PAIRS
@@ -76,7 +76,7 @@ class PairTraining:
     def order(self, study: str, space: Space) -> TrainingOrder:
         """The training order: all epochs of the study, without early stopping."""
         model, training = space.specs(self.params)
-        changes = {"early_stopping": None, "train_order": self.params[arms.ORDER]}
+        changes = {"early_stopping": None, "train_order": self.params[contrasts.ORDER]}
         training = training.model_copy(update=changes)
         return TrainingOrder(study, KIND, KIND, self.title, model, training, self.seed, self.trial)
 
@@ -124,10 +124,10 @@ def anchors_of(study: optuna.Study, space: Space, records: Records) -> list[Anch
 
     The best trial stays the one at the time of the first pair.
     """
-    order = {arms.ORDER: space.training.train_order}
+    order = {contrasts.ORDER: space.training.train_order}
     found = []
-    if space.contains(arms.RUN_10):
-        found.append(Anchor("run 10", {**arms.RUN_10, **order}))
+    if space.contains(contrasts.RUN_10):
+        found.append(Anchor("run 10", {**contrasts.RUN_10, **order}))
     before = [
         row.trial
         for row in records.models(study.study_name)
@@ -137,7 +137,7 @@ def anchors_of(study: optuna.Study, space: Space, records: Records) -> list[Anch
     number = before[0] if before else best.number if best else None
     if number is not None:
         params = {**study.get_trials(deepcopy=False)[number].params, **order}
-        documents = arms.RUN_10.keys() | order.keys()
+        documents = contrasts.RUN_10.keys() | order.keys()
         if params.keys() == documents and params not in [anchor.params for anchor in found]:
             found.append(Anchor(f"trial {number}", params, number))
     return found

@@ -90,7 +90,6 @@ class JobRunner:
         return self._interruption.asked or bool(self._trouble)
 
     def _start(self, slot: int, running: _Running) -> None:
-        running.history = []
         self._running[slot] = running
         self._display.job_started(slot, running.task.title, running.task.job.training.epochs)
         self._loop.start(slot, running.task.job)
@@ -111,7 +110,8 @@ class JobRunner:
                 epochs = message.history
                 self._loop.watchdog.resumed(slot, longest(epochs))
             for figures in epochs:
-                running.history.append(figures)
+                # After a death, a worker trains or repeats epochs that are there already.
+                running.history[figures.epoch - 1 :] = [figures]
                 self._records.record_epoch(self._study, running.task.job.run, figures.to_dict())
                 self._display.job_at(slot, figures)
             pause = self._closing and not message.last
