@@ -1,12 +1,11 @@
 """Training for real, on tiny images: what it reports, what it keeps, how it goes on."""
 
 import errno
-import math
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-from models import compilation, pipeline
+from models import compilation
 from models.callbacks import DivergedError
 from models.checkpoint import Checkpoint, CheckpointError, load_newest, previous
 from models.history import REPORTED, EpochFigures, best_epoch, to_csv
-from models.network import build
-from models.pipeline import TrainingBatches, augmented, epoch_order, evaluation_batches
 from models.spec import (
     Block,
     Dense,
@@ -27,19 +24,17 @@ from models.spec import (
     ModelSpec,
     ReduceLROnPlateau,
     TrainingSpec,
-    learning_rate_at,
 )
 from models.training import Training, evaluate, fit
 from tests.support.pictures import sets
-
-NETWORK = ModelSpec(
-    blocks=(Block(filters=4, dropout=0.2, l2=0.001),), dense=Dense(units=8, dropout=0.3)
-)
-TRAINING = TrainingSpec(batch_size=16, epochs=4, learning_rate=0.01)
-DEEPER = ModelSpec(
-    blocks=(Block(filters=4, convolutions=2, norm_first=True, dropout=0.2),),
-    pooling="average",
-    dense=Dense(units=0, dropout=0.3, l2=0.001),
+from tests.support.trainings import (
+    NETWORK,
+    TRAINING,
+    CopyAfter,
+    assert_the_same,
+    broken_and_through,
+    curve,
+    train,
 )
 
 
@@ -51,18 +46,6 @@ class StopAfter(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         if epoch + 1 == self._epoch:
             self.model.stop_training = True
-
-
-class CopyAfter(keras.callbacks.Callback):
-    """Copies the checkpoint after an epoch: what a training broken off there leaves behind."""
-
-    def __init__(self, epoch: int, checkpoint: Path, to: Path) -> None:
-        super().__init__()
-        self._epoch, self._checkpoint, self._to = epoch, checkpoint, to
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        if epoch + 1 == self._epoch:
-            shutil.copy(self._checkpoint, self._to)
 
 
 class KillIn(keras.callbacks.Callback):
@@ -78,40 +61,6 @@ class KillIn(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.epoch = epoch
-
-
-def train(
-    checkpoint: Path,
-    network: ModelSpec = NETWORK,
-    training: TrainingSpec = TRAINING,
-    callbacks: tuple[keras.callbacks.Callback, ...] = (),
-    seed: int = 3,
-) -> Training:
-    return fit(network, training, sets(), seed=seed, checkpoint=checkpoint, callbacks=callbacks)
-
-
-def curve(trained: Training) -> list[dict[str, float]]:
-    """The figures but for the time they took."""
-    return [{**f.to_dict(), "seconds": 0.0} for f in trained.history]
-
-
-def broken_and_through(
-    folder: Path, network: ModelSpec, training: TrainingSpec, after: int
-) -> tuple[Training, Training]:
-    """A training taken up again after an epoch, and the one that ran through.
-
-    Its checkpoint is the through one's of that epoch. Those that a pause and a crash leave are
-    taken up in tests of their own.
-    """
-    path, copy = folder / "through.npz", folder / "broken.npz"
-    through = train(path, network, training, callbacks=(CopyAfter(after, path, copy),))
-    return train(copy, network, training), through
-
-
-def assert_the_same(mine: Training, other: Training) -> None:
-    assert curve(mine) == curve(other)
-    for one, another in zip(mine.model.get_weights(), other.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, another)
 
 
 # A training costs seconds, whatever its epochs and images: those that several tests look at are
@@ -147,60 +96,6 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Training:
     )
     training = TRAINING.model_copy(update={"epochs": 12})
     return train(tmp_path_factory.mktemp("learned") / "c.npz", network=plain, training=training)
-
-
-# What an epoch's figures and the state after it depend on: both optimisers, with momentum and
-# decay; both schedules, whatever the plateaus; smoothing; precision; augmentation; a smaller last
-# batch; normalisation before and after; dropout, L2. Few ways to have them all once: none of them
-# asks which the others are, but for the optimisers in half precision, which are both here.
-OPTIONS = {
-    "adamw-one-cycle": (
-        DEEPER,
-        {"schedule": "one-cycle", "weight_decay": 0.1, "label_smoothing": 0.1, "batch_size": 15},
-    ),
-    "sgd-cosine": (
-        NETWORK,
-        {"optimizer": "sgd", "schedule": "cosine", "weight_decay": 0.01, "batch_size": 16},
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Optioned:
-    training: TrainingSpec
-    resumed: Training
-    through: Training
-
-
-@pytest.fixture(scope="module", params=[*OPTIONS.values()], ids=[*OPTIONS])
-def optioned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Optioned:
-    network, options = request.param
-    training = TrainingSpec(
-        epochs=5,
-        precision="bfloat16",
-        augment=True,
-        early_stopping=EarlyStopping(patience=1),
-        reduce_lr=ReduceLROnPlateau(patience=1),
-        **options,
-    )
-    folder = tmp_path_factory.mktemp("optioned")
-    return Optioned(training, *broken_and_through(folder, network, training, after=1))
-
-
-STEP = TrainingSpec(batch_size=96, epochs=1, learning_rate=0.1, label_smoothing=0.9)
-STEPPED = ModelSpec(blocks=(Block(filters=4),), dense=Dense(units=8))  # without dropout
-
-
-@pytest.fixture(scope="module")
-def one_step(tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """A single step, whose losses are those of the fresh network: nothing was learned yet."""
-    return train(tmp_path_factory.mktemp("step") / "c.npz", STEPPED, STEP)
-
-
-def fresh() -> keras.Model:
-    """The network that the step begins with."""
-    keras.utils.set_random_seed(3)
-    return build(STEPPED, (8, 8, 3), 3)
 
 
 def test_training_learns_and_hands_over_the_best_epoch(learned: Training) -> None:
@@ -263,10 +158,6 @@ def test_a_training_taken_up_again_has_the_curve_of_one_that_ran_through(tmp_pat
     assert train(copy, training=training).history == resumed.history
 
 
-def test_every_option_goes_on_from_a_checkpoint_as_if_never_stopped(optioned: Optioned) -> None:
-    assert_the_same(optioned.resumed, optioned.through)
-
-
 def test_several_steps_in_one_call_go_on_from_a_checkpoint_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: Training
 ) -> None:
@@ -278,96 +169,6 @@ def test_several_steps_in_one_call_go_on_from_a_checkpoint_too(
     for mine, other in zip(through.history, reference.history, strict=True):
         assert mine.val_loss == pytest.approx(other.val_loss, rel=1e-3)
         assert mine.loss == pytest.approx(other.loss, rel=1e-3)
-
-
-def test_a_scheduled_rate_is_what_the_spec_says_whatever_the_plateaus(optioned: Optioned) -> None:
-    training, history = optioned.training, optioned.through.history
-    steps = math.ceil(96 / training.batch_size)
-    assert len(history) >= 4  # nothing stops it in the first half: epochs // 2 + 1, and patience
-    for figures in history:
-        expected = learning_rate_at(training, steps * (figures.epoch - 1), steps * 5)
-        assert figures.learning_rate == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_losses_are_without_label_smoothing(one_step: Training) -> None:
-    for figures in one_step.history:
-        assert figures.penalised_loss != pytest.approx(figures.loss, rel=1e-2)
-        assert figures.penalised_val_loss == figures.val_loss
-    own = evaluate(one_step.model, sets().validation)
-    assert one_step.best.val_loss == pytest.approx(own.loss, rel=1e-4)
-
-
-def test_smoothed_labels_are_trained_on_as_the_formula_says(one_step: Training) -> None:
-    images, labels = sets().train.images, sets().train.labels
-    # As in training, normalised with the batch's own statistics.
-    logs = np.log(keras.ops.convert_to_numpy(fresh()(images, training=True)))
-    of_truth = -logs[np.arange(96), labels].mean()
-    assert one_step.history[0].loss == pytest.approx(of_truth, rel=1e-4)
-    expected = (1 - STEP.label_smoothing) * of_truth - STEP.label_smoothing * logs.mean()
-    assert one_step.history[0].penalised_loss == pytest.approx(expected, rel=1e-4)
-
-
-def test_weight_decay_shrinks_kernels_alone(tmp_path: Path, one_step: Training) -> None:
-    """Against the same training without, after one step."""
-    training = STEP.model_copy(update={"weight_decay": 0.5})
-    decayed = train(tmp_path / "c.npz", STEPPED, training).model
-    weights = zip(fresh().weights, one_step.model.weights, decayed.weights, strict=True)
-    for was, one, other in weights:
-        shrunk = 0.1 * 0.5 * was.numpy() if was.name == "kernel" else 0.0
-        np.testing.assert_allclose(other.numpy(), one.numpy() - shrunk, rtol=1e-4, atol=1e-6)
-
-
-def test_a_network_trained_in_bfloat16_is_handed_over_in_float32(
-    tmp_path: Path, optioned: Optioned
-) -> None:
-    optioned.through.model.save(tmp_path / "model.keras")
-    model = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
-    again = evaluate(model, sets().validation)
-    assert again.loss == pytest.approx(optioned.through.best.val_loss, rel=0.02)
-
-
-def test_augmented_images_are_the_images_shifted_or_flipped() -> None:
-    ramp = np.arange(16, dtype=np.uint8) * 10
-    images = np.broadcast_to(ramp[None, None, :, None], (200, 16, 16, 3)).copy()
-    chances = np.random.default_rng(0).random((200, 3))
-    made = augmented(images, chances)
-    assert made.shape == images.shape
-    assert made.dtype == np.uint8
-    rows = {tuple(image[0, 2:-2, 0]) for image in made}  # what no reflection reaches
-    rising = {tuple(ramp[2 + by : 14 + by]) for by in range(-2, 3)}
-    assert rows == rising | {row[::-1] for row in rising}
-
-
-@pytest.mark.parametrize("augment", [False, True])
-def test_an_epochs_batches_depend_on_seed_and_epoch_alone(augment: bool) -> None:
-    def epoch(number: int) -> list[np.ndarray]:
-        batches = TrainingBatches(sets().train, 20, seed=1, by_parts=False, augment=augment)
-        batches.epoch = number
-        return [images.numpy() for images, _ in batches.dataset]
-
-    first = epoch(1)
-    assert [len(images) for images in first] == [20, 20, 20, 20, 16]
-    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(epoch(1)))
-    assert not np.array_equal(first[0], epoch(2)[0])
-
-
-def test_pieces_larger_than_a_batch_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def epoch() -> np.ndarray:
-        batches = TrainingBatches(sets().train, 20, seed=1, by_parts=False, augment=True)
-        return np.concatenate([images.numpy() for images, _ in batches.dataset])
-
-    in_one = epoch()
-    monkeypatch.setattr(pipeline, "PIECE", 1)  # a batch at a time
-    np.testing.assert_array_equal(epoch(), in_one)
-
-
-def test_no_iterator_waits_for_a_thread_that_tunes_it() -> None:
-    """One in thirty took up to 20 s to go (TensorFlow 2.21); what shows of it is the option."""
-    split = sets().train
-    training = TrainingBatches(split, 20, seed=1, by_parts=False).dataset
-    for dataset in (training, evaluation_batches(split)):
-        assert dataset.options().autotune.enabled is False
 
 
 def test_a_finished_training_is_not_trained_again(
@@ -481,18 +282,6 @@ def test_the_saved_model_loads_in_a_process_without_our_code(
     subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True)
     expected = keras.ops.convert_to_numpy(reference.model(sets().test.images))
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_an_epoch_goes_through_the_folders_in_turn_or_through_all() -> None:
-    folders = epoch_order((60, 36), seed=1, epoch=1)
-    assert sorted(folders[:60]) == list(range(60))
-    assert sorted(folders[60:]) == list(range(60, 96))
-    together = epoch_order((96,), seed=1, epoch=1)
-    assert sorted(together) == list(range(96))
-    assert set(together[:60]) != set(range(60))
-    assert list(together) == list(epoch_order((96,), seed=1, epoch=1))
-    assert list(together) != list(epoch_order((96,), seed=1, epoch=2))
-    assert list(together) != list(epoch_order((96,), seed=2, epoch=1))
 
 
 def test_the_train_order_is_a_choice_that_matters(tmp_path: Path, reference: Training) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.storages import RDBStorage
 from sqlalchemy import MetaData
@@ -100,3 +101,13 @@ def elsewhere(storage: RDBStorage) -> Iterator[RDBStorage]:
 @pytest.fixture
 def records(storage: RDBStorage) -> Records:
     return Records(storage.engine)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database with one study of one trial, closed."""
+    path = tmp_path / "treino.db"
+    with opened(path, write=True) as storage:
+        study = optuna.create_study(storage=storage, study_name="cifar")
+        study.tell(study.ask(), 0.5)
+    return path

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 
 from storage.engine import open_storage
+from storage.errors import StorageError
 
 FIGURES = {
     "epoch": 1,
@@ -32,9 +34,17 @@ def server_database(host: str, name: str) -> str:
 
 
 @contextmanager
-def opened(url: str, *, write: bool = True) -> Iterator[RDBStorage]:
-    storage = open_storage(url, write=write)
+def opened(url: object, *, write: bool = True, **options: float) -> Iterator[RDBStorage]:
+    storage = open_storage(str(url), write=write, **options)
     try:
         yield storage
     finally:
         storage.engine.dispose()
+
+
+def refusal(url: object, *, write: bool, timeout: float = 5) -> str:
+    with pytest.raises(StorageError) as caught:
+        open_storage(str(url), write=write, timeout=timeout)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message

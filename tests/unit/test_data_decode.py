@@ -298,3 +298,53 @@ def test_paths_that_lead_to_no_image(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ValueError, match=said):
             decode_file(path, 8)
+
+
+class TestDecode:
+    """Every format, mode and size."""
+
+    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
+    @pytest.mark.parametrize("size", [(8, 8), (3, 40), (64, 64)])
+    def test_formats_and_sizes(self, kind: str, size: tuple[int, int]) -> None:
+        file = BytesIO()
+        Image.new("RGB", size, (200, 100, 50)).save(file, kind)
+        pixels = decode(file.getvalue(), 8)
+        assert pixels.shape == (8, 8, 3)
+        assert pixels.dtype == np.uint8
+        assert np.abs(pixels.astype(int) - (200, 100, 50)).max() < 12
+
+    @pytest.mark.parametrize(
+        ("mode", "value", "expected"),
+        [
+            ("1", 1, (255, 255, 255)),
+            ("L", 100, (100, 100, 100)),
+            ("LA", (100, 255), (100, 100, 100)),
+            ("LA", (100, 0), (255, 255, 255)),
+            ("RGBA", (9, 8, 7, 255), (9, 8, 7)),
+            ("RGBA", (9, 8, 7, 0), (255, 255, 255)),
+            ("I;16", 257 * 100, (100, 100, 100)),
+        ],
+    )
+    def test_modes(self, mode: str, value: object, expected: tuple[int, ...]) -> None:
+        file = BytesIO()
+        Image.new(mode, (8, 8), value).save(file, "PNG")  # type: ignore[arg-type]
+        assert tuple(decode(file.getvalue(), 8)[4, 4]) == expected
+
+    def test_a_palette_and_cmyk(self) -> None:
+        file = BytesIO()
+        Image.new("RGB", (8, 8), (0, 128, 255)).convert("P").save(file, "PNG")
+        assert np.abs(decode(file.getvalue(), 8)[0, 0].astype(int) - (0, 128, 255)).max() < 60
+        file = BytesIO()
+        Image.new("CMYK", (8, 8), (0, 0, 0, 255)).save(file, "JPEG")
+        assert decode(file.getvalue(), 8).max() < 12
+
+    def test_a_picture_taken_sideways_is_turned(self) -> None:
+        image = Image.new("L", (16, 8))
+        image.paste(255, (0, 0, 8, 8))  # light on the left
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+        file = BytesIO()
+        image.save(file, "JPEG", exif=exif)
+        pixels = decode(file.getvalue(), 8)
+        assert pixels[0].mean() > 200
+        assert pixels[-1].mean() < 50

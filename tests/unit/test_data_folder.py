@@ -1,4 +1,4 @@
-"""Image folders: layouts, everything that can be wrong with them, and what is kept of them."""
+"""Image folders: layouts, and everything that can be wrong with them."""
 
 import multiprocessing
 import os
@@ -17,49 +17,15 @@ from PIL import Image
 
 from data import decode as decoding
 from data.catalog import load
-from data.dataset import META, DataError, Dataset
+from data.dataset import DataError
 from data.decode import decode
+from tests.support.folders import COLOURS, documents_layout, open_folder, said, save
 from tests.support.pictures import image_folder
-
-COLOURS = {"red": (250, 10, 10), "blue": (10, 10, 250)}
-
-
-def save(path: Path, colour: tuple[int, int, int] = (1, 2, 3), number: int = 0) -> Path:
-    """A small image, unlike any of another number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.new("RGB", (10, 10), colour)
-    image.putpixel((number % 10, number // 10 % 10), (0, 255, number // 100))
-    image.save(path)
-    return path
-
-
-def documents_layout(root: Path, trains: tuple[int, ...] = (3, 2)) -> Path:
-    """train/train1..N/<class>, validation/<class>, test/<class>; sizes a class and folder."""
-    number = 0
-    for label, (name, colour) in enumerate(COLOURS.items()):
-        folders = {f"train/train{n}": size for n, size in enumerate(trains, 1)}
-        for where, size in (folders | {"validation": 2, "test": 1}).items():
-            for _ in range(size):
-                number += 1
-                save(root / where / f"{label:03d}_{name}" / f"{number}.png", colour, number)
-    return root
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
-
-
-def open_folder(root: Path, cache: Path, **options: object) -> Dataset:
-    return load(str(root), image_size=8, cache=cache, **options).dataset  # type: ignore[arg-type]
-
-
-def said(root: Path, cache: Path, **options: object) -> str:
-    """The error's one line."""
-    with pytest.raises(DataError) as caught:
-        open_folder(root, cache, **options)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 def test_the_documents_layout(tmp_path: Path, cache: Path) -> None:
@@ -271,168 +237,3 @@ class TestBadInput:
         assert str(tmp_path / "file/cache") in said(
             documents_layout(tmp_path / "i"), tmp_path / "file/cache"
         )
-
-
-class TestDecode:
-    """Every format, mode and size."""
-
-    @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
-    @pytest.mark.parametrize("size", [(8, 8), (3, 40), (64, 64)])
-    def test_formats_and_sizes(self, kind: str, size: tuple[int, int]) -> None:
-        file = BytesIO()
-        Image.new("RGB", size, (200, 100, 50)).save(file, kind)
-        pixels = decode(file.getvalue(), 8)
-        assert pixels.shape == (8, 8, 3)
-        assert pixels.dtype == np.uint8
-        assert np.abs(pixels.astype(int) - (200, 100, 50)).max() < 12
-
-    @pytest.mark.parametrize(
-        ("mode", "value", "expected"),
-        [
-            ("1", 1, (255, 255, 255)),
-            ("L", 100, (100, 100, 100)),
-            ("LA", (100, 255), (100, 100, 100)),
-            ("LA", (100, 0), (255, 255, 255)),
-            ("RGBA", (9, 8, 7, 255), (9, 8, 7)),
-            ("RGBA", (9, 8, 7, 0), (255, 255, 255)),
-            ("I;16", 257 * 100, (100, 100, 100)),
-        ],
-    )
-    def test_modes(self, mode: str, value: object, expected: tuple[int, ...]) -> None:
-        file = BytesIO()
-        Image.new(mode, (8, 8), value).save(file, "PNG")  # type: ignore[arg-type]
-        assert tuple(decode(file.getvalue(), 8)[4, 4]) == expected
-
-    def test_a_palette_and_cmyk(self) -> None:
-        file = BytesIO()
-        Image.new("RGB", (8, 8), (0, 128, 255)).convert("P").save(file, "PNG")
-        assert np.abs(decode(file.getvalue(), 8)[0, 0].astype(int) - (0, 128, 255)).max() < 60
-        file = BytesIO()
-        Image.new("CMYK", (8, 8), (0, 0, 0, 255)).save(file, "JPEG")
-        assert decode(file.getvalue(), 8).max() < 12
-
-    def test_a_picture_taken_sideways_is_turned(self) -> None:
-        image = Image.new("L", (16, 8))
-        image.paste(255, (0, 0, 8, 8))  # light on the left
-        exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
-        file = BytesIO()
-        image.save(file, "JPEG", exif=exif)
-        pixels = decode(file.getvalue(), 8)
-        assert pixels[0].mean() > 200
-        assert pixels[-1].mean() < 50
-
-
-class TestCache:
-    """Decoded once, found again, noticed when it is not what it was."""
-
-    def test_the_second_time_nothing_is_decoded(self, tmp_path: Path, cache: Path) -> None:
-        root = documents_layout(tmp_path / "i")
-        heard = []
-
-        def progress(what: str, done: int, total: int) -> None:
-            heard.append((what, done, total))
-
-        first = open_folder(root, cache, progress=progress)
-        assert heard[-1][1] == heard[-1][2] == 16
-        heard.clear()
-        second = open_folder(root, cache, progress=progress)
-        assert heard == []
-        assert second.path == first.path
-        assert isinstance(second.train.images, np.memmap)
-        assert not second.train.images.flags.writeable
-        assert Dataset.open(first.path).fingerprint == first.fingerprint
-
-    def test_changes_are_noticed(self, tmp_path: Path, cache: Path) -> None:
-        root = documents_layout(tmp_path / "i")
-        prints = [open_folder(root, cache).fingerprint]
-        added = save(root / "train/train1/000_red/new.png", number=90)
-        prints.append(open_folder(root, cache).fingerprint)
-        save(added, number=91)
-        prints.append(open_folder(root, cache).fingerprint)
-        added.rename(root / "train/train1/001_blue/new.png")
-        prints.append(open_folder(root, cache).fingerprint)
-        assert len(set(prints)) == 4
-        (root / "train/train1/001_blue/new.png").unlink()
-        assert open_folder(root, cache).fingerprint == prints[0]
-
-    def test_the_fingerprint_is_of_the_content(self, tmp_path: Path, cache: Path) -> None:
-        root = documents_layout(tmp_path / "i")
-        copy = shutil.copytree(root, tmp_path / "elsewhere")
-        one = open_folder(root, cache)
-        other = open_folder(copy, tmp_path / "another cache")
-        assert one.fingerprint == other.fingerprint
-        larger = load(str(root), image_size=9, cache=cache).dataset
-        assert larger.fingerprint != one.fingerprint
-
-    @pytest.mark.parametrize("damage", ["cut", "gone", "json", "meta gone"])
-    def test_a_damaged_entry_is_made_anew(self, tmp_path: Path, cache: Path, damage: str) -> None:
-        root = documents_layout(tmp_path / "i")
-        data = open_folder(root, cache)
-        before = data.train.images.copy()
-        file = data.path / ("train-images.npy" if damage in ("cut", "gone") else META)
-        if damage in ("gone", "meta gone"):
-            file.unlink()
-        else:
-            file.write_bytes(file.read_bytes()[:100])
-        with pytest.raises(DataError):
-            Dataset.open(data.path)
-        np.testing.assert_array_equal(open_folder(root, cache).train.images, before)
-
-    def test_two_processes_at_once(self, tmp_path: Path, cache: Path) -> None:
-        root = documents_layout(tmp_path / "i", trains=(40, 20))
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
-            prints = pool.starmap(_fingerprint, [(root, cache)] * 2)
-        assert prints[0] == prints[1] == open_folder(root, cache).fingerprint
-        assert [p.name for p in (cache / "decoded").iterdir()] == [prints[0]]
-
-    def test_what_fails_leaves_nothing_behind(self, tmp_path: Path, cache: Path) -> None:
-        root = documents_layout(tmp_path / "i")
-        next((root / "test/000_red").iterdir()).write_bytes(b"nonsense")
-        said(root, cache)
-        assert list((cache / "decoded").iterdir()) == []
-
-    def test_what_is_left_out_is_told_each_time_and_as_it_is_now(
-        self, tmp_path: Path, cache: Path
-    ) -> None:
-        root = documents_layout(tmp_path / "i")
-        note = root / "train/train1/000_red/notes.txt"
-        note.touch()
-        for images in (None, None, 6, 6):
-            data = open_folder(root, cache, images=images)
-            assert "000_red: 1 .txt" in data.warnings[-1]
-            assert Dataset.open(data.path).warnings == ()
-        note.unlink()
-        assert open_folder(root, cache).warnings == ()
-
-    def test_a_folder_whose_name_is_no_text(self, tmp_path: Path, cache: Path) -> None:
-        root = tmp_path / os.fsdecode(b"imagens\xe7")
-        try:
-            documents_layout(root)
-            (root / "train/train1" / os.fsdecode(b"ma\xe7")).mkdir()
-        except OSError:
-            pytest.skip("this file system wants text")
-        (root / "train/train1" / os.fsdecode(b"ma\xe7")).rmdir()
-        for split in ("train/train1", "validation", "test"):
-            (root / split / "000_red").rename(root / split / os.fsdecode(b"ma\xe7"))
-        shutil.rmtree(root / "train/train2")
-        bad = root / "train/train1" / os.fsdecode(b"ma\xe7/\xff.png")
-        bad.touch()
-        assert r"ma\xe7/\xff.png" in said(root, cache)
-        bad.unlink()
-        for _ in range(2):
-            choice = load(str(root), image_size=8, cache=cache)
-            assert choice.dataset.name == r"imagens\xe7"
-            assert choice.dataset.classes == ("001_blue", r"ma\xe7")
-            choice.reason.encode()
-
-    @pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\xff"])
-    def test_nonsense_is_no_data_set(self, tmp_path: Path, content: bytes | None) -> None:
-        if content is not None:
-            (tmp_path / META).write_bytes(content)
-        with pytest.raises(DataError):
-            Dataset.open(tmp_path)
-
-
-def _fingerprint(root: Path, cache: Path) -> str:
-    return open_folder(root, cache).fingerprint
