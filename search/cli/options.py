@@ -53,9 +53,8 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(Settings)
         table = {f.name: f for f in fields(Settings)}
-        _, *own = inspect.signature(command).parameters.values()
-        own_hints = get_type_hints(command, include_extras=True)
-        parameters = [parameter.replace(annotation=own_hints[parameter.name]) for parameter in own]
+        # Not get_type_hints, which on Python 3.10 hides what is Annotated and has the default None.
+        _, *parameters = inspect.signature(command, eval_str=True).parameters.values()
         for name in names:
             flag = flag_of(name)
             flags = [f"{flag}/--no-{flag[2:]}"] if hints[name] is bool else [flag]

