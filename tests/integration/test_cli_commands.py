@@ -98,18 +98,22 @@ def test_a_study_is_not_continued_with_anything_else(own: Place) -> None:
         assert said in own.search(*FINISHED, "--trials", "9", *arguments, code=1)
 
 
-def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(own: Place) -> None:
-    process = own.start("retrain-best", "--epochs", "3", "--json")
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "epoch 3/3" in err
-    is_of_a_model(json.loads(out), own)
+def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(
+    own: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = Place(own.folder, drawn=True)
+    told, beside = own.json("retrain-best", "--epochs", "3")
+    assert capfd.readouterr() == ("", "")
+    assert "epoch 3/3" in beside
+    is_of_a_model(told, own)
     best = own.folder / "var/images/best"
     names = {
         *("model.keras", "spec.json", "history.csv", "test.json", "README.md"),
         *("curves.png", "confusion.png", "mistakes.png"),
     }
     assert {path.name for path in best.iterdir()} == names
+    for picture in best.glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
     card = (best / "README.md").read_text(encoding="utf-8")
     assert "0.8439" not in card  # which is of CIFAR-10, and these are other images
     assert re.search(r"\| test accuracy \| [\d.]+ \(95 % interval .*, 6 images\) \|", card)

@@ -1,8 +1,6 @@
 """Networks as people write them: each is trained rightly, or refused by a line with its cause."""
 
-import gc
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -347,15 +345,6 @@ def build(trial, shape, classes):
         "the network does not take images of 8x8x3: ValueError: Mine: ",
     ),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def imports_kept() -> Iterator[None]:
-    """As in the process that tries a network: what was imported is not looked through each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def written(folder: Path, text: str) -> str:
