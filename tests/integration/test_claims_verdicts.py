@@ -249,6 +249,7 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
+@pytest.mark.slow("a search, two paired trainings, and figures of all claims")
 def test_settling_goes_on_after_ctrl_c_within_its_budget_and_is_read_by_the_next_call(
     place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
