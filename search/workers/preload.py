@@ -3,7 +3,7 @@
 The import has side effects because the server offers no other hook. With the garbage collector off,
 the many small objects of TensorFlow are created in three quarters of the time. Freezing them keeps
 the collector from scanning them again, so all workers keep sharing their memory. Keras imports
-scikit-learn and matplotlib where they are installed, which takes a quarter of the time, but needs
+scikit-learn and matplotlib where they are installed, which takes a third of the time, but needs
 them only for its wrappers and plots, which no training uses.
 """
 
