@@ -110,7 +110,7 @@ def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RD
         if address.database is not None and address.get_backend_name() == "sqlite":
             path = Path(address.database)
             sqlite.check_file(path, write=write, timeout=timeout)
-            options = {"connect_args": {"timeout": timeout}}
+            options = {"connect_args": {"timeout": timeout, "factory": sqlite.Quick}}
             if not write and not sqlite.may_write(path):
                 # Each transaction reads anew: connections like these do not see changes.
                 options = {"creator": sqlite.Reader(path, timeout), "poolclass": NullPool}

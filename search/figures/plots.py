@@ -360,8 +360,9 @@ def save(figure: "Figure", path: Path) -> None:
     with warnings.catch_warnings():
         # A name in letters that the font lacks is drawn as boxes; nothing for the user to do.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        figure.savefig(drawn, format="png")
+        figure.savefig(drawn, format="rgba")
+    size = figure.canvas.get_width_height(physical=True)
+    image = Image.frombuffer("RGBA", size, drawn.getvalue(), "raw", "RGBA", 0, 1)
     # A study keeps a picture for each trial, and with a palette it takes a third of the space.
-    with Image.open(drawn) as image:
-        image.convert("RGB").quantize().save(packed, format="png", optimize=True)
+    image.convert("RGB").quantize().save(packed, format="png", optimize=True)
     write_atomically(path, packed.getvalue())

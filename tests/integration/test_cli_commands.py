@@ -50,6 +50,7 @@ def fresh(tmp_path: Path) -> Place:
     return small_place(tmp_path)
 
 
+@pytest.mark.slow("trains three trials in worker processes, once for all tests that look at them")
 def test_a_search_says_what_it_does_and_what_came_of_it(place: Place) -> None:
     out = (place.folder / "first search").read_text()
     first, second, *_ = out.splitlines()
@@ -78,6 +79,7 @@ def test_everything_is_under_var(place: Place) -> None:
         assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow("trains a trial more than the finished search")
 def test_the_same_command_trains_nothing_more_and_a_larger_total_does(own: Place) -> None:
     again = own.search(*FINISHED)
     assert "from 3 trials: 3 complete" in again
@@ -98,18 +100,23 @@ def test_a_study_is_not_continued_with_anything_else(own: Place) -> None:
         assert said in own.search(*FINISHED, "--trials", "9", *arguments, code=1)
 
 
-def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(own: Place) -> None:
-    process = own.start("retrain-best", "--epochs", "3", "--json")
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == 0, err
-    assert "epoch 3/3" in err
-    is_of_a_model(json.loads(out), own)
+@pytest.mark.slow("trains, saves, loads and draws a model")
+def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(
+    own: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = Place(own.folder, drawn=True)
+    told, beside = own.json("retrain-best", "--epochs", "3")
+    assert capfd.readouterr() == ("", "")
+    assert "epoch 3/3" in beside
+    is_of_a_model(told, own)
     best = own.folder / "var/images/best"
     names = {
         *("model.keras", "spec.json", "history.csv", "test.json", "README.md"),
         *("curves.png", "confusion.png", "mistakes.png"),
     }
     assert {path.name for path in best.iterdir()} == names
+    for picture in best.glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
     card = (best / "README.md").read_text(encoding="utf-8")
     assert "0.8439" not in card  # which is of CIFAR-10, and these are other images
     assert re.search(r"\| test accuracy \| [\d.]+ \(95 % interval .*, 6 images\) \|", card)
@@ -126,6 +133,7 @@ def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(own: Place)
     assert "0.8439" not in again
 
 
+@pytest.mark.slow("trains one of the documents' networks")
 def test_a_baseline_stands_on_the_leaderboard_beside_the_trials(
     own: Place, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +214,7 @@ def test_a_trial_keeps_what_the_documents_kept_of_theirs(place: Place) -> None:
     assert not list(place.folder.glob("var/images/runs/trial-0000?/model.keras"))
 
 
+@pytest.mark.slow("trains in two processes of the command, one after the other")
 def test_a_tuner_is_alone_until_it_is_interrupted_or_its_study_taken_over(fresh: Place) -> None:
     # Of so many epochs that it is at work whenever it is disturbed.
     arguments = [*SMALL, "--trials", "1", "--epochs", "1000", "--no-early-stopping"]
@@ -244,6 +253,7 @@ def test_a_tuner_is_alone_until_it_is_interrupted_or_its_study_taken_over(fresh:
     assert not any(worker.is_alive() for worker in workers)
 
 
+@pytest.mark.slow("builds and trains run 10")
 def test_time_that_is_up_pauses_the_search(fresh: Place) -> None:
     # Up before the worker has started: what it was given is trained for one epoch, and waits.
     # The one network of the built-in space here, on images of the usual size: run 10.
@@ -254,6 +264,7 @@ def test_time_that_is_up_pauses_the_search(fresh: Place) -> None:
     assert trial.params["blocks"] == 4
 
 
+@pytest.mark.slow("three searches of one study, one of them a process that is killed")
 def test_out_of_time_then_killed_then_continued_ends_as_if_undisturbed(
     place: Place, fresh: Place
 ) -> None:

@@ -74,6 +74,7 @@ def hostile(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow("imports TensorFlow in a process of its own")
 def test_every_process_imports_our_own_code_and_runs_it_as_it_is(
     hostile: dict[str, str], tmp_path: Path
 ) -> None:

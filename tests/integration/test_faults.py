@@ -74,6 +74,7 @@ def fill(disk: Path) -> Path:
     return filler
 
 
+@pytest.mark.slow("two searches in a file system of their own")
 def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Path) -> None:
     arguments = (*ARGUMENTS, "--trials", "1", "--epochs", "12", "--no-early-stopping")
     place = small_place(small_disk)
@@ -97,6 +98,7 @@ def test_a_disk_that_fills_up_stops_the_search_and_loses_nothing(small_disk: Pat
     assert known.intermediate_values.items() <= place.trials[0].intermediate_values.items()
 
 
+@pytest.mark.slow("two searches, one in a process with a quota")
 def test_a_checkpoint_too_large_for_the_quota_stops_the_search(place: Place) -> None:
     # Inherited by the tuner and its workers: the database fits, a checkpoint does not.
     arguments = (*ARGUMENTS, "--trials", "1", "--epochs", "2")
@@ -115,6 +117,7 @@ def test_a_checkpoint_too_large_for_the_quota_stops_the_search(place: Place) -> 
     assert "trial 0: complete" in place.search(*arguments)
 
 
+@pytest.mark.slow("two searches of two trials")
 def test_images_that_vanish_from_the_cache_are_decoded_again(place: Place) -> None:
     arguments = (*ARGUMENTS, "--trials", "2", "--epochs", "1")
     decoded = place.folder / "home/.cache/treino/decoded"
@@ -136,6 +139,7 @@ def test_a_database_that_is_none_is_one_line(place: Place, content: bytes) -> No
     assert database.read_bytes() == content
 
 
+@pytest.mark.slow("retrains the best trial of a finished search")
 def test_a_finished_study_is_still_good_when_its_files_are_gone(searched: Place) -> None:
     place = searched
     shutil.rmtree(place.folder / "var/images")
@@ -146,6 +150,7 @@ def test_a_finished_study_is_still_good_when_its_files_are_gone(searched: Place)
     assert "make search" in place.run("retrain-best", code=1)
 
 
+@pytest.mark.slow("builds and trains two trials")
 def test_networks_too_large_are_not_trained_until_they_may_be(place: Place) -> None:
     arguments = (*ARGUMENTS, "--trials", "2", "--epochs", "1")
     told = place.search(*arguments, "--max-params", "1000", code=1)
@@ -159,6 +164,7 @@ def test_networks_too_large_are_not_trained_until_they_may_be(place: Place) -> N
     assert "2 trials: 2 complete" in out
 
 
+@pytest.mark.slow("three retrainings of five epochs, one in a process that is killed")
 def test_a_retrain_that_is_killed_goes_on_where_it_was(searched: Place) -> None:
     place = searched
     through = place.copy(place.folder.with_name("through"))
@@ -185,6 +191,7 @@ def small_job(folder: Path, run: str, network: ModelSpec = NETWORK, epochs: int 
     return Job(run, network, training, data.path, seed=1, checkpoint=folder / run / "c.npz")
 
 
+@pytest.mark.slow("waits until a worker has been silent for too long")
 def test_a_worker_that_hangs_is_found_out_and_its_job_goes_on(tmp_path: Path) -> None:
     job = small_job(tmp_path, "hung", epochs=4)
     watchdog = Watchdog(times=3, least=2)
@@ -211,6 +218,7 @@ def test_a_worker_that_hangs_is_found_out_and_its_job_goes_on(tmp_path: Path) ->
         assert watch(backend)[-1] == Done()
 
 
+@pytest.mark.slow("trains twice beside a network that runs out of memory")
 def test_a_network_that_does_not_fit_in_memory_is_a_reason_not_an_end(tmp_path: Path) -> None:
     huge = ModelSpec(
         blocks=(Block(filters=2048), Block(filters=2048)),

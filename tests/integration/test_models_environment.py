@@ -105,6 +105,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow("imports TensorFlow in a process of its own")
 def test_keras_and_matplotlib_are_as_they_come_and_workers_train_with_onednn(
     tmp_path: Path,
 ) -> None:

@@ -1,13 +1,11 @@
 """Networks as people write them that cannot be trained: one line gives the cause."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from models.own_errors import OwnCodeError
 from search.spaces import probe
-from tests.support import own_networks
 from tests.support.own_networks import SHAPE, one, written
 
 REFUSED = {
@@ -216,12 +214,6 @@ def build(trial, shape, classes):
         "the network does not take images of 8x8x3: ValueError: Mine: ",
     ),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def imports_kept() -> Iterator[None]:
-    with own_networks.imports_kept():
-        yield
 
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)

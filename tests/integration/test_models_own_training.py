@@ -184,6 +184,7 @@ def swish(x):
     return Told(training, json.loads(json.dumps(seen[0])))
 
 
+@pytest.mark.slow("trains twice, once for all tests that look at it")
 def test_a_training_goes_on_exactly_and_ends_in_a_plain_model(tmp_path: Path, case: Case) -> None:
     resumed = case.resumed
     assert curve(resumed) == curve(case.through)

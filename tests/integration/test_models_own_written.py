@@ -1,7 +1,6 @@
 """Networks as people write them: each is trained rightly."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -11,7 +10,6 @@ import pytest
 from models.own_network import load
 from models.own_trial import given
 from search.spaces import probe
-from tests.support import own_networks
 from tests.support.own_networks import HEAD, SHAPE, one, written
 
 WORKS = {
@@ -125,12 +123,6 @@ def build(trial, shape, classes):
     return keras.Model(inputs, DENSE(x))
 """,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def imports_kept() -> Iterator[None]:
-    with own_networks.imports_kept():
-        yield
 
 
 @pytest.mark.parametrize("text", WORKS.values(), ids=WORKS)

@@ -130,6 +130,7 @@ def test_another_seed_gives_another_curve(tmp_path: Path, reference: Training) -
     assert curve(train(tmp_path / "c.npz", seed=4)) != curve(reference)
 
 
+@pytest.mark.slow("trains four times, one broken off")
 def test_a_training_taken_up_again_has_the_curve_of_one_that_ran_through(tmp_path: Path) -> None:
     # Both callbacks that steer have something to remember across the last break.
     # These images are learned by heart within a few epochs, and val_loss has nowhere to go.
@@ -158,6 +159,7 @@ def test_a_training_taken_up_again_has_the_curve_of_one_that_ran_through(tmp_pat
     assert train(copy, training=training).history == resumed.history
 
 
+@pytest.mark.slow("trains twice")
 def test_several_steps_in_one_call_go_on_from_a_checkpoint_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reference: Training
 ) -> None:
@@ -268,6 +270,7 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow("imports Keras in a process of its own")
 def test_the_saved_model_loads_in_a_process_without_our_code(
     tmp_path: Path, reference: Training
 ) -> None:

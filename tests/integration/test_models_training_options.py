@@ -81,6 +81,7 @@ def fresh() -> keras.Model:
     return build(STEPPED, (8, 8, 3), 3)
 
 
+@pytest.mark.slow("trains twice with every option, once for all tests that look at it")
 def test_every_option_goes_on_from_a_checkpoint_as_if_never_stopped(optioned: Optioned) -> None:
     assert_the_same(optioned.resumed, optioned.through)
 

@@ -68,6 +68,7 @@ def test_it_is_shown(place: Place) -> None:
         assert [Path(each["image"]) for each in json.loads(told)] == images
 
 
+@pytest.mark.slow("trains five trials and the best one")
 def test_it_is_continued_and_retrained(place: Place) -> None:
     before = trials(place, "own")
     out = place.search(*OWN, "--trials", "14", "--epochs", "9", "--workers", "1", "--keep", "2")

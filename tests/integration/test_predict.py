@@ -73,6 +73,7 @@ def treino(*arguments: str | Path) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+@pytest.mark.slow("imports TensorFlow in a process of its own")
 def test_probabilities_are_those_of_the_model_on_the_images_as_data_sets_decode_them(
     handed_over: Path, tmp_path: Path
 ) -> None:

@@ -402,6 +402,7 @@ def test_allowed_names_let_nobody_write_without_the_token(
     assert not call(app, "DELETE", "/api/studies/0", "evil.example")[0].startswith("2")
 
 
+@pytest.mark.slow("starts a browser and a dashboard")
 def test_browser_shows_study_curves_and_artifact_and_cannot_delete(
     made: Made, tmp_path: Path
 ) -> None:

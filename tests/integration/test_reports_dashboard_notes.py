@@ -90,6 +90,7 @@ return {faint, background: light(behind(document.body))};
 """
 
 
+@pytest.mark.slow("starts a browser and a dashboard")
 def test_the_dashboard_shows_it_all_at_any_width_in_both_themes(
     place: Workspace, tmp_path: Path
 ) -> None:

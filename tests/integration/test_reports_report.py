@@ -154,6 +154,7 @@ def test_a_running_study_says_that_it_is_and_when_it_was_looked_at(place: Worksp
     assert "1 paused" in said
 
 
+@pytest.mark.slow("draws the thirty figures of a report, once for all tests that read it")
 def test_a_full_study_has_it_all(full: Full) -> None:
     path = full.path
     said = words(path)
@@ -181,6 +182,7 @@ def test_a_full_study_has_it_all(full: Full) -> None:
     assert curves.count("pruned by median after epoch") == 15
 
 
+@pytest.mark.slow("draws a report's figures, once for all tests that read it")
 def test_other_images_than_the_documents_are_called_so(strange: Path) -> None:
     said = words(strange)
     assert f"The images are {MARKUP}, not CIFAR-10" in said
@@ -302,6 +304,7 @@ return {
 """
 
 
+@pytest.mark.slow("starts a browser")
 def test_browser_shows_it_at_any_width_in_both_themes(full: Full, tmp_path: Path) -> None:
     path = full.path
     with browser(tmp_path) as chrome:

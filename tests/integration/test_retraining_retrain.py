@@ -144,6 +144,7 @@ def test_the_table_fits_into_80_columns() -> None:
     assert "0.1500 ± 0.0707" in lines[1]
 
 
+@pytest.mark.slow("trains two trials with two seeds each")
 def test_two_trials_with_two_seeds_for_real(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -222,6 +222,7 @@ def test_a_studys_whole_curves_are_taken_and_no_others(tmp_path: Path) -> None:
     assert "secret" not in found.to_text()
 
 
+@pytest.mark.slow("records the curves of four trainings")
 def test_a_recording_broken_off_and_continued_ends_in_the_same_file(tmp_path: Path) -> None:
     place = small_place(tmp_path)
     arguments = ["record", "--data", "images", "--images", "30", *SMALL]

@@ -57,6 +57,7 @@ def build_model(hp):
 """
 
 
+@pytest.mark.slow("tries a user's function and trains two trials")
 def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Path) -> None:
     image_folder(tmp_path / "images", each=20)
     (tmp_path / "tutorial.py").write_text(TUTORIAL)
@@ -77,6 +78,7 @@ def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Pat
     assert json.loads(history)["model"]["params"] == found[0].params
 
 
+@pytest.mark.slow("a search, a retraining and predictions")
 def test_the_example_is_searched_retrained_and_put_to_use(tmp_path: Path) -> None:
     image_folder(tmp_path / "images", each=20)
     (tmp_path / "net.py").write_text(EXAMPLE.read_text())
@@ -100,6 +102,7 @@ def test_the_example_is_searched_retrained_and_put_to_use(tmp_path: Path) -> Non
     assert "net.py:build is not what the study was made with" in said
 
 
+@pytest.mark.slow("imports Keras in a process of its own")
 def test_what_a_function_asks_for_is_found_in_a_process_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +192,7 @@ class Line:
         return Verdict.GO_ON
 
 
+@pytest.mark.slow("trains, saves and loads a network")
 def test_what_a_worker_finds_wrong_is_told_by_whose_fault_it_is(tmp_path: Path) -> None:
     folder = image_folder(tmp_path / "images", each=20, side=16)
     data = catalog.load(str(folder), image_size=16, cache=tmp_path / "cache").dataset

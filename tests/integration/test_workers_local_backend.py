@@ -65,6 +65,7 @@ def epochs(messages: list[Message]) -> list[int]:
 class TestContract:
     """What every backend guarantees."""
 
+    @pytest.mark.slow("two workers train")
     def test_jobs_say_where_they_start_then_each_epoch_then_their_end_two_at_once(
         self, backend: Backend, data: Dataset, tmp_path: Path
     ) -> None:
@@ -93,6 +94,7 @@ class TestContract:
         assert [known.epoch for known in again[0].history] == [1, 2, 3]
         assert again[1:] == [Done()]
 
+    @pytest.mark.slow("two workers train")
     def test_a_verdict_ends_a_job_which_goes_on_elsewhere_or_is_refused_at_its_start(
         self, backend: Backend, data: Dataset, tmp_path: Path
     ) -> None:
@@ -119,6 +121,7 @@ class TestContract:
         assert epochs(heard) == [2, 3]
         assert heard[-1] == Stopped()
 
+    @pytest.mark.slow("trains twice in worker processes")
     def test_a_killed_job_ends_as_died_and_the_slot_is_free(
         self, backend: Backend, data: Dataset, tmp_path: Path
     ) -> None:
@@ -141,6 +144,7 @@ class TestContract:
         assert epochs(heard) == [2, 3]
 
 
+@pytest.mark.slow("trains in two worker processes that are killed")
 def test_a_worker_that_dies_is_noticed_at_once_with_the_signal(
     data: Dataset, logs: Path, tmp_path: Path
 ) -> None:
@@ -162,6 +166,7 @@ def test_a_worker_that_dies_is_noticed_at_once_with_the_signal(
 
 
 @pytest.mark.skipif(not processes._FORKS, reason="workers are not forked here")
+@pytest.mark.slow("imports TensorFlow again, in another server")
 def test_the_death_of_the_server_that_forks_workers_is_that_of_its_workers(
     data: Dataset, logs: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +222,7 @@ def test_a_handed_over_model_is_tested(data: Dataset, logs: Path, tmp_path: Path
     assert (tmp_path / "model.keras").stat().st_size > 0
 
 
+@pytest.mark.slow("three trainings in two worker processes")
 def test_a_worker_that_has_grown_is_replaced_and_a_log_that_has_gives_way(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +241,7 @@ def test_a_worker_that_has_grown_is_replaced_and_a_log_that_has_gives_way(
     assert said.stat().st_size < local.MOST_LOG
 
 
+@pytest.mark.slow("starts a tuner that imports TensorFlow")
 def test_workers_leave_when_their_tuner_is_killed(
     data: Dataset, logs: Path, tmp_path: Path
 ) -> None:

@@ -34,15 +34,26 @@ dropout_first = 0.0
 dropout_blocks = 0.0
 """
 
+_DRAWING = (
+    "search.figures.plots.draw_curves",
+    "search.figures.plots.draw_confusion",
+    "search.retraining.delivery.draw_mistakes",
+)
+
 TREINO = str(Path(sys.executable).with_name("treino"))
 _started: "list[subprocess.Popen[str]]" = []
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder to run treino in, with a home of its own."""
+    """A folder to run treino in, with a home of its own.
+
+    Commands in this process draw no pictures of trainings unless they are to be ``drawn``: each
+    takes as long as a training's second epoch to its tenth.
+    """
 
     folder: Path
+    drawn: bool = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -93,6 +104,8 @@ class Place:
             patch.chdir(self.folder)
             for name in ("HOME", "COLUMNS"):
                 patch.setenv(name, self.environment[name])
+            for function in () if self.drawn else _DRAWING:
+                patch.setattr(function, _not_drawn)
             with redirect_stdout(told), redirect_stderr(blamed), pytest.raises(SystemExit) as ended:
                 main(arguments)
         assert told.then is None, f"it ended without saying {told.once!r}: {told.getvalue()}"
@@ -112,6 +125,12 @@ class Place:
             return optuna.load_study(study_name="images", storage=storage).get_trials()
         finally:
             storage.engine.dispose()
+
+
+def _not_drawn(*shown: object, **more: object) -> None:
+    """Writes in place of a picture what it would show."""
+    (path,) = (argument for argument in shown if isinstance(argument, Path))
+    path.write_text(repr((shown, more)))
 
 
 class _Told(io.StringIO):
@@ -157,7 +176,7 @@ def finished_search(temporary: pytest.TempPathFactory) -> Place:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed
         if not (folder / "first search").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            place = small_place(folder)
+            place = Place(small_place(folder).folder, drawn=True)
             told = place.search(*FINISHED)
             (folder / "first search").write_text(told)
     return Place(folder)

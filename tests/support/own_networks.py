@@ -1,8 +1,5 @@
 """Networks as people write them, in a file."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from models.own_network import OwnNetwork, load
@@ -24,15 +21,6 @@ def compiled(model, loss, optimizer="adam", **more):
     model.compile(optimizer=optimizer, loss=loss, **more)
     return model
 """
-
-
-@contextmanager
-def imports_kept() -> Iterator[None]:
-    """As in the process that tries a network: what was imported is not looked through each time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def written(folder: Path, text: str) -> str:
