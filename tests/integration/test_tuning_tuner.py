@@ -3,10 +3,10 @@
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 import pytest
@@ -16,12 +16,11 @@ from optuna.trial import TrialState
 
 from models.history import EpochFigures
 from search.figures import plots
-from search.protocol import EpochDone, Failed, Job, Message
-from search.scheduling.failures import HOPELESS
+from search.protocol import Job
 from search.scheduling.prior import prior_of
 from search.spaces.builtin import Documents
 from search.spaces.training_defaults import TrainingDefaults
-from search.workers.backends.simulated import Curve, SimulatedBackend
+from search.workers.backends.simulated import SimulatedBackend
 from storage.engine import database_url, open_storage
 from storage.files import Layout
 from tests.support.laboratory import EPOCHS, RUNGS, Killed, Lab, Said, Writes, bowl, figures, told
@@ -226,139 +225,6 @@ def test_epochs_that_only_the_checkpoint_knows_are_recorded(lab: Lab) -> None:
     assert list(lab.trials[0].intermediate_values) == [1, 2, 3, 4]
 
 
-def failing(steps: Iterator[Failed | None]) -> Curve:
-    """The bowl, where each look may find the next epoch broken."""
-
-    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
-        broken = next(steps, None)
-        return bowl(job) if broken is None else [*bowl(job)[:2], broken, broken]
-
-    return curve
-
-
-def test_a_worker_that_dies_costs_the_trial_nothing(lab: Lab) -> None:
-    died = Failed("died", "its worker process died: SIGKILL")
-    deaths = SimulatedBackend(1, bowl)
-    looks = 0
-
-    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
-        nonlocal looks
-        looks += 1
-        return [*bowl(job)[:2], died, died] if looks < 12 else bowl(job)
-
-    deaths._curve = curve
-    outcome = lab.search(bowl, trials=1, backend=deaths)
-    assert outcome.states == {"complete": 1}
-    assert lab.trials[0].user_attrs["worker deaths"]["after epoch"] == 2
-    assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
-    assert any("resuming from its last epoch" in line for line in lab.said.lines)
-
-
-def test_a_trial_that_kills_its_worker_three_times_has_failed(lab: Lab) -> None:
-    died = Failed("died", "its worker process died: SIGSEGV")
-
-    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
-        return [figures(1, 1.0), *[died] * 3] if job.run == "trial-00001" else bowl(job)
-
-    outcome = lab.search(curve, trials=3)
-    assert outcome.states == {"complete": 2, "fail": 1}
-    failed = lab.trials[1]
-    assert failed.state is TrialState.FAIL
-    assert failed.user_attrs["reason"] == died.reason
-    assert failed.user_attrs["worker deaths"] == {"after epoch": 1, "times": 3}
-
-
-def test_a_trial_that_gets_on_between_deaths_is_not_failed(lab: Lab) -> None:
-    died = Failed("died", "its worker process died: SIGKILL")
-    steps: list[EpochFigures | Failed] = []
-    for epoch in range(1, EPOCHS + 1):
-        steps += [died, figures(epoch, 1.0)]
-
-    class Mending(SimulatedBackend):
-        """Each epoch kills its worker once."""
-
-        def _train(self, slot: int, job: Job) -> None:
-            step = steps.pop(0)
-            if isinstance(step, EpochFigures):
-                self._epochs[job.run] = step.epoch
-                last = self._is_over(job)
-                self._outbox.append((slot, EpochDone(step, last=last)))
-            else:
-                self._outbox.append((slot, step))
-
-    curve = [figures(epoch, 1.0) for epoch in range(1, EPOCHS + 1)]
-    outcome = lab.search(bowl, trials=1, backend=Mending(1, lambda _: curve))
-    assert outcome.states == {"complete": 1}
-
-
-@pytest.mark.parametrize(
-    ("kind", "state"),
-    [
-        ("diverged", TrialState.PRUNED),
-        ("memory", TrialState.PRUNED),
-        ("error", TrialState.FAIL),
-    ],
-)
-def test_a_broken_trial_has_a_state_and_a_reason_and_the_search_goes_on(
-    lab: Lab, kind: Literal["diverged", "memory", "error"], state: TrialState
-) -> None:
-    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
-        return [Failed(kind, "because")] * 4 if job.run == "trial-00001" else bowl(job)
-
-    lab.search(curve, trials=3)
-    assert lab.trials[1].state is state
-    assert lab.trials[1].user_attrs["reason"] == "because"
-    assert lab.trials[2].state is TrialState.COMPLETE
-
-
-def test_a_search_in_which_every_trial_fails_at_once_stops(lab: Lab) -> None:
-    outcome = lab.search(lambda _: [Failed("error", "no such layer")] * 4, trials=30)
-    assert outcome.states == {"fail": HOPELESS}
-    said = "5 trials in a row failed before their first epoch, the last one: no such layer; see "
-    assert outcome.trouble == said + str(Layout(lab.var).logs("lab"))
-    assert not outcome.trained
-
-
-def test_a_slow_first_epoch_is_waited_for_before_a_search_is_hopeless(lab: Lab) -> None:
-    class Slow(SimulatedBackend):
-        """The first slot's epochs take as long as nine trials that fail."""
-
-        ended = 0
-
-        def wait(self, timeout: float) -> list[tuple[int, Message]]:
-            while self.ended < 9 and any(slot for slot, _ in self._outbox):
-                if self._outbox[0][0] or not isinstance(self._outbox[0][1], EpochDone):
-                    break
-                self._outbox.rotate(-1)
-            messages = super().wait(timeout)
-            self.ended += sum(isinstance(message, Failed) for _, message in messages)
-            return messages
-
-    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
-        number = int(job.run.rpartition("-")[2])
-        return [Failed("error", "no such layer")] * 4 if 0 < number < 10 else bowl(job)
-
-    outcome = lab.search(curve, trials=13, backend=Slow(4, curve))
-    assert outcome.states == {"fail": 9, "complete": 4}
-    assert not outcome.trouble
-
-
-@pytest.mark.parametrize("good", [[figures(1, 1.0)], [Failed("diverged", "val_loss is nan")]])
-def test_failures_that_are_not_all_at_once_stop_nothing(
-    lab: Lab, good: list[EpochFigures | Failed]
-) -> None:
-    """Four fail at once, one gets further or diverges, and so on."""
-
-    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
-        number = int(job.run.rpartition("-")[2])
-        first = good if number % HOPELESS == 0 else []
-        return [*first, *[Failed("error", "no such layer")] * 4]
-
-    outcome = lab.search(curve, trials=2 * HOPELESS + 1)
-    assert not outcome.trouble
-    assert sum(outcome.states.values()) == 2 * HOPELESS + 1
-
-
 def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab) -> None:
     writes, before_second = Writes(), []
 
@@ -376,97 +242,6 @@ def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab
             again.search(bowl, trials=2, backend=backend, writes=Writes(last))
         again.search(bowl, trials=2, backend=backend)
         assert told(again.trials) == told(lab.trials), f"killed at write {last}"
-
-
-def test_promising_trials_go_on_and_the_others_are_told_why_not(lab: Lab) -> None:
-    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
-    outcome = lab.search(bowl, trials=12, sampler="gp", pruner="promote")
-    assert outcome.states == {"complete": 4, "pruned": 8}
-    assert outcome.epochs == 4 * 9 + 8 * 3
-    values = [min(trial.intermediate_values.values()) for trial in lab.trials]
-    for trial, value in zip(lab.trials, values, strict=True):
-        assert lab.epochs[f"trial-{trial.number:05d}"] == list(trial.intermediate_values)
-        if trial.state is TrialState.COMPLETE:
-            assert trial.value == value
-            assert trial.user_attrs["decisions"][-1].startswith("after epoch 3: continued, expec")
-        else:
-            assert list(trial.intermediate_values) == [1, 2, 3]
-            assert trial.user_attrs["decisions"][0].startswith("after epoch 3: paused, rank ")
-            assert trial.user_attrs["reason"].startswith("not promoted beyond epoch 3 of 9: ")
-            assert trial.user_attrs["reason"].endswith("; 6 epochs saved")
-    complete = [v for t, v in zip(lab.trials, values, strict=True) if t.value is not None]
-    assert min(values) == min(complete)
-
-
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
-def test_several_workers_promote_together(lab: Lab, sampler: str) -> None:
-    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
-    outcome = lab.search(bowl, trials=14, sampler=sampler, pruner="promote", workers=4)
-    assert sum(outcome.states.values()) == 14
-    assert outcome.states["complete"] >= 5
-    assert outcome.epochs == sum(len(epochs) for epochs in lab.epochs.values())
-
-
-def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> None:
-    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
-
-    def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
-        at.search(bowl, trials=4, sampler="gp", pruner="promote", backend=backend, writes=writes)
-
-    writes = Writes()
-    search(lab, SimulatedBackend(1, bowl), writes)
-    for last in range(30, writes.done, 37):  # a prime: it meets every kind of write
-        again = Lab(lab.data, lab.var.with_name(f"killed-{last}"), lab.space, Said())
-        backend = SimulatedBackend(1, bowl)
-        with pytest.raises(Killed):
-            search(again, backend, Writes(last))
-        survivor = SimulatedBackend(1, bowl)
-        survivor._epochs = backend._epochs  # the checkpoints
-        search(again, survivor)
-        assert told(again.trials) == told(lab.trials), f"killed at write {last}"
-
-
-def test_a_budget_of_epochs_ends_the_search_and_a_larger_one_goes_on(lab: Lab) -> None:
-    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
-    outcome = lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote")
-    assert outcome.epochs == 20
-    assert "paused" not in outcome.states
-    reasons = {t.user_attrs["reason"] for t in lab.trials if t.state is TrialState.PRUNED}
-    assert "the budget of 20 epochs is used up" in reasons
-    assert lab.said.last is not None
-    assert (lab.said.last.done, lab.said.last.total, lab.said.last.what) == (20, 20, "epochs")
-    assert lab.search(bowl, trials=None, budget=20, sampler="gp", pruner="promote").epochs == 0
-    assert lab.search(bowl, trials=None, budget=26, sampler="gp", pruner="promote").epochs == 6
-
-
-def test_a_search_that_has_come_to_a_stop_ends_if_it_is_to(lab: Lab) -> None:
-    lab.space = Documents(TrainingDefaults(epochs=1), 32)
-
-    def curve(job: Job) -> Sequence[EpochFigures]:
-        loss = max(1.0 - int(job.run[-5:]) / 10, 0.7)
-        return [replace(figures(1, loss), seconds=600.0)]
-
-    outcome = lab.search(curve, trials=20, stop_when_flat=True)
-    # Six epochs an hour: flat when S² / (S + 6) has come to 4, the epoch of the last gain.
-    assert outcome.states == {"complete": 8}
-    assert "the search was flat (another hour, about 6 epochs: 0.7000 to " in outcome.flat
-    assert outcome.flat in "".join(lab.said.lines)
-    assert lab.search(curve, trials=20).states == {"complete": 20}
-
-
-def test_the_chooser_learns_that_a_configuration_diverges(lab: Lab) -> None:
-    lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
-
-    def curve(job: Job) -> Sequence[EpochFigures | Failed]:
-        if job.training.learning_rate > 1e-3:
-            return [Failed("diverged", "val_loss is nan after epoch 1")] * 9
-        return bowl(job)
-
-    lab.search(curve, trials=20, sampler="gp", pruner="promote")
-    diverged = [t for t in lab.trials if t.user_attrs.get("unfit")]
-    assert all(t.state is TrialState.PRUNED for t in diverged)
-    late = [t for t in diverged if t.number >= 10]
-    assert len(late) < len(diverged) - len(late)
 
 
 def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(lab: Lab) -> None:

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -22,6 +23,7 @@ from storage.engine import open_storage
 if TYPE_CHECKING:
     from selenium import webdriver
 
+HOSTS = frozenset({"localhost", "127.0.0.1"})
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import signal, sys
@@ -115,3 +117,19 @@ def requested(chrome: "webdriver.Chrome") -> set[str]:
         if message["method"] == "Network.requestWillBeSent"
     }
     return {url for url in urls if not url.startswith(("chrome:", "data:", "blob:"))}
+
+
+def call(app: object, method: str, path: str, host: str = "localhost") -> tuple[str, bytes]:
+    """One request without a server, for the many that would be slow with one."""
+    environ: dict[str, object] = {}
+    setup_testing_defaults(environ)
+    path, _, query = path.partition("?")
+    environ |= {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
+    environ |= {"HTTP_HOST": host, "HTTP_ACCEPT_ENCODING": "gzip"}
+    statuses: list[str] = []
+    assert callable(app)
+    answer = app(environ, lambda status, *_: statuses.append(status))
+    body = b"".join(answer)
+    if hasattr(answer, "close"):
+        answer.close()
+    return statuses[0], body
