@@ -311,11 +311,22 @@ def _full(outputs: keras.KerasTensor) -> str:
 
 
 def _tried(model: keras.Model, input_shape: tuple[int, int, int]) -> Any:
-    """The outputs for a few images of noise, half of them so dark that nothing is saturated."""
+    """The outputs for a few images of noise, half of them so dark that nothing is saturated.
+
+    Raises:
+        OwnCodeError: The network fails on them.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (4, *input_shape)).astype(np.float32)
     # Sigmoids of 0 to 255 as they are tend to be 0 or 1, and now and then add up to 1.
     noise[2:] /= 255
-    return np.asarray(keras.ops.convert_to_numpy(model(noise, training=False)), np.float64)
+    try:
+        outputs = model(noise, training=False)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:
+        size = _size(input_shape)
+        raise OwnCodeError(f"the network fails on images of {size}: {cause(error)}") from error
+    return np.asarray(keras.ops.convert_to_numpy(outputs), np.float64)
 
 
 def _are_shares(values: Any) -> bool:
