@@ -259,8 +259,8 @@ def _decode(
         ]
         if listed and not skip_bad:
             raise DataError(
-                f"{_some(listed)}: fix or remove {'it' if len(listed) == 1 else 'them'}, or leave "
-                "bad images out with --skip-bad-images"
+                f"{_some(listed)}: fix or remove {'it' if len(listed) == 1 else 'them'}, or "
+                "have bad images left out with --skip-bad-images"
             )
         fingerprint = _fingerprint(found.classes, kept, digests, side)
         # Earlier versions counted skipped images and named classes differently. Studies have
