@@ -205,7 +205,7 @@ def _command(
 
 
 def _is_remark(line: str) -> bool:
-    return line.startswith(("treino: warning: ", "treino: settings from", "data: "))
+    return line.startswith(("treino: warning: ", "settings from", "data: "))
 
 
 @contextlib.contextmanager
