@@ -64,7 +64,7 @@ def check_file(path: Path, *, write: bool, timeout: float) -> None:
             raise StorageError(f"no database at {path}; run `make search` first")
     except OSError as error:
         raise StorageError(f"cannot create a database at {path}: {error.strerror}") from error
-    opened = sqlite3.connect(path, timeout) if write else Reader(path, timeout)()
+    opened = sqlite3.connect(path, timeout=timeout) if write else Reader(path, timeout)()
     with closing(opened) as connection:
         if write:
             # Stored in the file, so set once, here; the other pragmas are per connection. Under
@@ -165,7 +165,7 @@ class Reader:
 
     def _connect(self, path: Path, mode: str) -> sqlite3.Connection:
         uri = f"file://{quote(os.fsencode(path.absolute()))}?mode={mode}"
-        connection = sqlite3.connect(uri, self._timeout, check_same_thread=False, uri=True)
+        connection = sqlite3.connect(uri, timeout=self._timeout, check_same_thread=False, uri=True)
         try:
             connection.execute("PRAGMA schema_version").fetchone()  # opens the file only now
         except BaseException:

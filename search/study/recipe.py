@@ -102,7 +102,7 @@ class StudyRecipe(Spec):
 
     def _differing(self, other: "StudyRecipe") -> Iterator[tuple[str, object, object]]:
         if self.images.fingerprint != other.images.fingerprint:
-            yield "images", self.images, other.images
+            yield "data", self.images, other.images
         yield from differences(self.space, other.space)
         for label, before, now in (
             *(

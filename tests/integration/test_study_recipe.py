@@ -88,7 +88,7 @@ class TestOpening:
             ({"epochs": 50}, "made with epochs 20, not 50: its trials"),
             (
                 {"fingerprint": "5f1f", "seed": 8},
-                "made with images images 5f1e, not images 5f1f; seed 7, not 8: its trials",
+                "made with data images 5f1e, not images 5f1f; seed 7, not 8: its trials",
             ),
             ({"augment": True}, "augment no, not yes"),
             ({"precision": "bfloat16"}, "precision float32, not bfloat16"),

@@ -9,9 +9,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -168,7 +170,19 @@ class TestFormats:
         pixels = decode(saved(Image.fromarray(array), "TIFF"), 8)
         assert expected is None or np.all(pixels == expected)
 
-    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB"])
+    @pytest.mark.parametrize(
+        "mode",
+        [
+            *("1", "L", "LA", "P", "RGBA", "CMYK", "LAB"),
+            pytest.param(
+                "YCbCr",
+                marks=pytest.mark.skipif(
+                    Version(PIL.__version__) < Version("13"),
+                    reason="Pillow 12, the last for Python 3.10, cannot read what it writes",
+                ),
+            ),
+        ],
+    )
     def test_modes_of_a_tiff(self, mode: str) -> None:
         image = Image.new("RGB", (8, 8), (255, 255, 255))
         image = image if mode == "LAB" else image.convert(mode)
