@@ -106,7 +106,7 @@ def commands_ended() -> Iterator[None]:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Lab":
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Lab]":
     """A place for searches on simulated workers, with three classes of tiny images.
 
     Its trials' pictures are blank: to draw them takes longer than all else that a search on
@@ -123,6 +123,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Lab":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     monkeypatch.setattr(plots, "draw_curves", blank_picture)
     choice = load(str(image_folder(tmp_path / "images")), image_size=32)
-    return Lab(
-        choice.dataset, tmp_path / "var", Documents(TrainingDefaults(epochs=EPOCHS), 32), Said()
-    )
+    space = Documents(TrainingDefaults(epochs=EPOCHS), 32)
+    lab = Lab(choice.dataset, tmp_path / "var", space, Said())
+    yield lab
+    lab.close()

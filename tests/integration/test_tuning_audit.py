@@ -10,8 +10,8 @@ from optuna.trial import TrialState, create_trial
 from search.study.attributes import UNFIT
 from search.study.trials import sample_of_pruned
 from search.tuning.audit import Audited, told
-from storage.engine import database_url, open_storage
 from tests.support.commands import SMALL, small_place
+from tests.support.databases import opened
 
 
 def pruned(number: int, **attributes: object) -> optuna.trial.FrozenTrial:
@@ -64,13 +64,14 @@ def test_an_audit_goes_on_from_where_a_trial_was_left(tmp_path: Path) -> None:
         *("--trials", "3", "--epochs", "6", "--workers", "1", "--keep", "1", "--audit", "1"),
     )
     assert "audit: " in out
-    url = database_url(str(tmp_path / "var/treino.db"))
-    study = optuna.load_study(study_name="images", storage=open_storage(url, write=False))
-    found = [Audited(**entry) for entry in study.user_attrs["audit"]]
+    with opened(tmp_path / "var/treino.db", write=False) as storage:
+        study = optuna.load_study(study_name="images", storage=storage)
+        found = [Audited(**entry) for entry in study.user_attrs["audit"]]
+        trials = study.get_trials()
     assert len(found) == 1
     log = (tmp_path / "var/images/logs/worker-0.log").read_text()
     for audited in found:
-        trial = study.trials[audited.trial]
+        trial = trials[audited.trial]
         assert trial.state is TrialState.PRUNED
         assert audited.epochs == len(trial.intermediate_values) == 2
         assert audited.after <= audited.before == min(trial.intermediate_values.values())

@@ -21,7 +21,6 @@ from search.scheduling.prior import prior_of
 from search.spaces.builtin import Documents
 from search.spaces.training_defaults import TrainingDefaults
 from search.workers.backends.simulated import SimulatedBackend
-from storage.engine import database_url, open_storage
 from storage.files import Layout
 from tests.support.laboratory import EPOCHS, RUNGS, Killed, Lab, Said, Writes, bowl, figures, told
 
@@ -206,8 +205,7 @@ def test_a_pruned_trial_says_why(lab: Lab) -> None:
 
 def test_a_decision_to_prune_outlives_the_tuner(lab: Lab) -> None:
     lab.search(bowl, backend=SimulatedBackend(1, interrupting(6)))
-    storage = open_storage(database_url(str(lab.var / "treino.db")), write=True)
-    study = optuna.load_study(study_name="lab", storage=storage)
+    study = lab.study_for_writing
     running = next(t for t in study.get_trials() if t.state is TrialState.RUNNING)
     optuna.Trial(study, running._trial_id).set_user_attr("pruned", "by a tuner that died")
     lab.search(bowl)

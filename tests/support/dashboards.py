@@ -52,7 +52,11 @@ class Made:
         return open_storage(str(self.database), write=True)
 
     def studies(self) -> list[str]:
-        return optuna.get_all_study_names(open_storage(str(self.database), write=False))
+        storage = open_storage(str(self.database), write=False)
+        try:
+            return optuna.get_all_study_names(storage)
+        finally:
+            storage.engine.dispose()
 
     def dump(self) -> list[str]:
         with closing(sqlite3.connect(self.database)) as connection:

@@ -1,10 +1,11 @@
 """A tuner on simulated workers, with a real study and real tables: for tests of whole searches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, event
 
@@ -83,6 +84,19 @@ class Lab:
     said: Said
     prior: Prior | None = None
     memory: int | None = None
+    _opened: list[RDBStorage] = field(default_factory=list)
+
+    def storage(self, *, write: bool) -> RDBStorage:
+        """The database, until ``close``."""
+        storage = open_storage(database_url(str(self.var / "treino.db")), write=write)
+        self._opened.append(storage)
+        return storage
+
+    def close(self) -> None:
+        """Close the database, however often it was opened."""
+        for storage in self._opened:
+            storage.engine.dispose()
+        self._opened.clear()
 
     def search(
         self,
@@ -101,7 +115,7 @@ class Lab:
         seed: int = 7,
         writes: Writes | None = None,
     ) -> Outcome:
-        storage = open_storage(database_url(str(self.var / "treino.db")), write=True)
+        storage = self.storage(write=True)
         if writes is not None:
             event.listen(storage.engine, "commit", writes)
         study, new = open_study(storage, "lab", recipe(), opening())
@@ -128,14 +142,12 @@ class Lab:
 
     @property
     def study(self) -> optuna.Study:
-        url = database_url(str(self.var / "treino.db"))
-        return optuna.load_study(study_name="lab", storage=open_storage(url, write=False))
+        return optuna.load_study(study_name="lab", storage=self.storage(write=False))
 
     @property
     def study_for_writing(self) -> optuna.Study:
         """The study, for what another program might do to it."""
-        url = database_url(str(self.var / "treino.db"))
-        return optuna.load_study(study_name="lab", storage=open_storage(url, write=True))
+        return optuna.load_study(study_name="lab", storage=self.storage(write=True))
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -143,8 +155,7 @@ class Lab:
 
     @property
     def epochs(self) -> dict[str, list[int]]:
-        storage = open_storage(database_url(str(self.var / "treino.db")), write=False)
-        recorded = Records(storage.engine).epochs_of_study("lab")
+        recorded = Records(self.storage(write=False).engine).epochs_of_study("lab")
         return {run: [row.epoch for row in rows] for run, rows in recorded.items()}
 
 
