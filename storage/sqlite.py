@@ -206,7 +206,6 @@ def set_up(engine: Engine, *, write: bool) -> None:
 
     def connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
-        connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
         if not write:
             connection.execute("PRAGMA query_only=ON")

@@ -3,7 +3,7 @@
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -56,7 +56,10 @@ class StudySummaryRow:
 
 
 def open_or_create(
-    storage: RDBStorage, name: str, attributes: Mapping[str, Any]
+    storage: RDBStorage,
+    name: str,
+    attributes: Mapping[str, Any],
+    is_complete: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> tuple[optuna.Study, bool]:
     """Open the study ``name``, or create it, minimising one value.
 
@@ -67,16 +70,19 @@ def open_or_create(
         storage: Opened for writing.
         name: Name of the study.
         attributes: User attributes of a new study, written in this order.
+        is_complete: Whether a study with these user attributes was created as a whole; by default,
+            whether it has the last of ``attributes``.
 
     Returns:
-        The study, and whether it was created. A study without trials and without the last of the
-        attributes, as an interrupted creation leaves it, counts as created now.
+        The study, and whether it was created. A study without trials that is not complete, as an
+        interrupted creation leaves it, counts as created now.
 
     Raises:
         StorageError: It does not minimise one value, or the name is invalid.
     """
     checked_name(name)
     last = list(attributes)[-1]
+    complete = is_complete or (lambda existing: last in existing)
     with explained(storage.url):
         if name not in _names(storage):
             study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
@@ -87,7 +93,7 @@ def open_or_create(
                     f"study {name!r} does not minimise one value, as treino's do; "
                     "name another STUDY="
                 )
-            if last in study.user_attrs or study.get_trials(deepcopy=False):
+            if complete(study.user_attrs) or study.get_trials(deepcopy=False):
                 return study, False
         Records(storage.engine).forget(name)
         for attribute, value in attributes.items():

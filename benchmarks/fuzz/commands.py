@@ -161,7 +161,7 @@ def _make_study(folder: Path) -> None:
         name_derived=False,
         decoded="none",
         skip_bad_images=False,
-        images=None,
+        image_limit=None,
         settings={},
         versions={},
     )

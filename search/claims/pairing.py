@@ -24,7 +24,7 @@ from search.intervals import FEWEST_PAIRS
 from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
 from search.spaces.unit_cube import Params
-from search.study.opening import Opening
+from search.study.opening import openings_of
 from search.study.provenance import document
 from search.study.recipe import recipe_of
 from search.study.training_order import TrainingOrder
@@ -261,7 +261,7 @@ def works_of(
 
 def _folders(study: optuna.Study) -> int | None:
     """Number of folders of the training images; None if they are not in the cache."""
-    first = Opening.all_stored_in(study.user_attrs)[0]
+    first = openings_of(study)[0]
     try:
         return len(Dataset.open(Path(first.decoded)).train.parts)
     except DataError:

@@ -88,6 +88,6 @@ def studies(settings: Settings, as_json: AsJson = False) -> None:
     if not rows:
         raise TreinoError("there are no studies yet: run `make search` first")
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json(listings.studies_as_json(rows))
     else:
         console().print(listings.table_of_studies(rows))

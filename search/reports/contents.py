@@ -73,7 +73,7 @@ class Report:
         ranked: The trials, best first.
         commands: Commands that repeat the study.
         mixed: What earlier searches used other versions of.
-        made_with: Images, space and versions by name.
+        provenance: Images, space and versions by name.
     """
 
     study: Snapshot
@@ -90,7 +90,7 @@ class Report:
     ranked: Sequence[TrialView]
     commands: Sequence[str]
     mixed: Sequence[str]
-    made_with: Mapping[str, str]
+    provenance: Mapping[str, str]
 
 
 def report_of(snapshot: Snapshot, verdicts: Sequence[ClaimVerdict], charts: Charts) -> Report:
@@ -112,7 +112,7 @@ def report_of(snapshot: Snapshot, verdicts: Sequence[ClaimVerdict], charts: Char
         ranked=sorted(snapshot.trials, key=lambda t: (t.value, STATES.index(t.state))),
         commands=_commands(snapshot),
         mixed=_mixed(snapshot),
-        made_with=_made_with(snapshot),
+        provenance=_provenance(snapshot),
     )
 
 
@@ -220,7 +220,7 @@ def _mixed(snapshot: Snapshot) -> list[str]:
     return [name for name, versions in found.items() if len(versions) > 1]
 
 
-def _made_with(snapshot: Snapshot) -> dict[str, str]:
+def _provenance(snapshot: Snapshot) -> dict[str, str]:
     recipe, versions = snapshot.recipe, snapshot.openings[-1].versions
     return {
         "images": recipe.images.name,

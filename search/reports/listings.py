@@ -1,6 +1,7 @@
 """Listings of `treino data` and `treino studies`: images by class, studies by name."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.table import Table
@@ -54,6 +55,17 @@ def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
         )
         table.add_row(printable(row.name), trials, best, data, epochs, started)
     return table
+
+
+def studies_as_json(rows: Sequence[StudySummaryRow]) -> list[dict[str, Any]]:
+    """The studies of a database as plain values; ``recipe`` is None if treino did not make it."""
+    listed = []
+    for row in rows:
+        recipe = StudyRecipe.stored_in(row.attributes)
+        content = {field.name: getattr(row, field.name) for field in fields(row)}
+        del content["attributes"]
+        listed.append({**content, "recipe": recipe and recipe.stored()})
+    return listed
 
 
 def _splits(data: Dataset) -> dict[str, Any]:

@@ -21,11 +21,10 @@ def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
         "data": opening.data,
         "study": study,
         "image_size": recipe.images.side,
-        "images": opening.images,
-        "epochs": recipe.training.epochs,
+        "images": opening.image_limit,
         "seed": recipe.seed,
         "monitor": recipe.monitor,
-        "train_order": recipe.training.train_order,
+        **recipe.training.model_dump(),
         **opening.settings,
         "skip_bad_images": opening.skip_bad_images,
     }

@@ -60,7 +60,7 @@ class Curves(Spec):
     Attributes:
         format: Version of the file format.
         data: Name and fingerprint of the images.
-        space: Description of the space (``search.spaces.builtin``).
+        space: Description of the space (``search.spaces.records.described``).
         epochs: Length of a full training.
         seed: Seed of the study.
         versions: Versions of the software that trained them.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.own_trial import Range
 from models.spec import Spec
@@ -28,6 +28,14 @@ class RangesRecord(Spec):
         """The record of a space with these ranges."""
         ranges = {name: json.loads(distribution_to_json(d)) for name, d in distributions.items()}
         return cls(space=space, ranges=ranges)
+
+    @model_validator(mode="after")
+    def _check(self) -> "RangesRecord":
+        try:
+            self.distributions  # noqa: B018 - read to see whether it can be
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"expected distributions as Optuna writes them ({error!r})") from error
+        return self
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -88,7 +96,7 @@ def differences(
         return
     texts, others = before.range_texts, now.range_texts
     for name in sorted(texts.keys() | others.keys()):
-        if texts.get(name) != others.get(name):
+        if before.ranges.get(name) != now.ranges.get(name):
             yield name, texts.get(name, "(none)"), others.get(name, "(none)")
 
 
@@ -97,5 +105,6 @@ def _shown(given: Mapping[str, Any]) -> str:
     if "choices" in given:
         return ", ".join(json.dumps(choice) for choice in given["choices"])
     ends = f"{given['low']} to {given['high']}"
-    steps = given["step"] if given["step"] not in (None, 1) else None
-    return f"{ends}{', log' if given['log'] else ''}{f', step {steps}' if steps else ''}"
+    step = given["step"]
+    every = step is None or (step == 1 and isinstance(given["low"], int))
+    return f"{ends}{', log' if given['log'] else ''}{'' if every else f', step {step}'}"

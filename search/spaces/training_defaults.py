@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from models.history import MOST_EPOCHS
 from models.spec import EarlyStopping, ReduceLROnPlateau, Spec, TrainingSpec
 
 
@@ -19,7 +18,7 @@ class TrainingDefaults(Spec):
         early_stopping: Whether a training ends once it no longer improves.
     """
 
-    epochs: int = Field(ge=1, le=MOST_EPOCHS)
+    epochs: int = Field(ge=1)
     train_order: Literal["together", "folders"] = "together"
     augment: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"

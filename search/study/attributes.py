@@ -1,8 +1,9 @@
 """Names of the trial and study attributes in the database. The dashboard shows them."""
 
 RECIPE = "recipe"  # study attribute: what its trials have in common (search.study.recipe)
-OPENED_BY = "made_by"  # study attribute: its first opening (search.study.opening)
-REOPENED_BY = "continued_by"  # study attribute: list of later openings that differed
+# Openings (search.study.opening). The names are those of 0.1, whose entries are texts.
+OPENED_BY = "made_by"  # study attribute: its first opening
+REOPENED_BY = "continued_by"  # study attribute: list of later openings, the latest last
 
 REASON = "reason"
 PRUNED = "pruned"

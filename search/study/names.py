@@ -35,7 +35,7 @@ class ExistingStudy:
 
     Attributes:
         recipe: What its trials have in common; None if treino did not make it.
-        places: Its images, as named at each of its openings.
+        places: Its images, as its openings named them.
         derived: Whether its name is known to be derived from such a name, not given.
         empty: Whether its creation was interrupted: it has neither a recipe nor trials.
     """
@@ -59,7 +59,7 @@ def existing_studies(storage: RDBStorage) -> dict[str, ExistingStudy]:
         openings = Opening.all_stored_in(row.attributes)
         studies[row.name] = ExistingStudy(
             recipe=recipe,
-            places=tuple(opening.data for opening in openings),
+            places=tuple(dict.fromkeys(opening.data for opening in openings)),
             derived=any(opening.name_derived for opening in openings),
             empty=recipe is None and not row.trials,
         )

@@ -14,20 +14,20 @@ from pydantic import InstanceOf
 from data.catalog import NAMES, located
 from data.dataset import Dataset
 from models.spec import Spec
+from search.errors import TreinoError
 from search.settings import Settings
 from search.spaces.builtin import Space
 from search.spaces.hypermodel import OwnNetworks
 from search.study.attributes import OPENED_BY, RECIPE, REOPENED_BY
 from search.study.provenance import versions
-from search.study.recipe import StudyRecipe
+from search.study.recipe import StudyRecipe, recipe_of
 from search.study.recipe_of_0_1 import converted_opening
-from storage.errors import StorageError
 from storage.study import open_or_create
 
-# Settings that may change when a study is resumed. The report shows them as commands.
+# Settings that may change when a study is resumed, and where the space was read. The report shows
+# them as commands.
 HOW_SEARCHED = (
-    *("space", "augment", "precision", "early_stopping"),
-    *("trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
+    *("space", "trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
     *("documented", "max_params"),
 )
 
@@ -43,7 +43,7 @@ class Opening(Spec):
         name_derived: Whether the study's name was derived from that, not given by the user.
         decoded: Folder of the decoded images.
         skip_bad_images: Whether unreadable images were left out.
-        images: Number of training images to use; None for all.
+        image_limit: Number of training images to use; None for all.
         code: The user's function that builds the networks; empty if there is none.
         settings: The other settings, by name.
         versions: Versions of Python, of packages and of treino.
@@ -53,7 +53,7 @@ class Opening(Spec):
     name_derived: bool
     decoded: PathText
     skip_bad_images: bool
-    images: int | None
+    image_limit: int | None
     code: PathText = ""
     settings: dict[str, Any]
     versions: dict[str, str]
@@ -69,7 +69,7 @@ class Opening(Spec):
             name_derived=not settings.study,
             decoded=str(data.path),
             skip_bad_images=settings.skip_bad_images,
-            images=settings.images,
+            image_limit=settings.images,
             code=space.code if isinstance(space, OwnNetworks) else "",
             settings={name: getattr(settings, name) for name in HOW_SEARCHED},
             versions=versions(),
@@ -78,14 +78,8 @@ class Opening(Spec):
     @classmethod
     def all_stored_in(cls, attributes: Mapping[str, Any]) -> list["Opening"]:
         """The openings in a study's user attributes, first to last; empty if it is not treino's."""
-        later = attributes.get(REOPENED_BY, [])
-        found = []
-        for content in [attributes.get(OPENED_BY), *(later if isinstance(later, list) else [])]:
-            if isinstance(content, dict):
-                with suppress(KeyError, TypeError, ValueError):  # attributes of another program
-                    new = "versions" in content
-                    found.append(cls.model_validate(content if new else converted_opening(content)))
-        return found
+        contents = [attributes.get(OPENED_BY), *_later(attributes)]
+        return [opening for content in contents if (opening := _read(content)) is not None]
 
     def stored(self) -> dict[str, Any]:
         """The form in which it is stored."""
@@ -103,30 +97,61 @@ def open_study(
         storage: Opened for writing.
         name: Name of the study.
         recipe: What its trials have in common.
-        opening: This opening. It is stored if it differs from all before.
+        opening: This opening. It is stored if it differs from the last one.
 
     Returns:
         The study, and whether it was created.
 
     Raises:
-        StorageError: It has another recipe, or treino did not make it, or the name is invalid.
+        TreinoError: It has another recipe, or treino did not make it.
+        StorageError: The name is invalid.
     """
     # The recipe comes last: a study with a recipe is complete.
     new = {OPENED_BY: opening.stored(), RECIPE: recipe.stored()}
-    study, created = open_or_create(storage, name, new)
+    study, created = open_or_create(storage, name, new, _is_complete)
     if created:
         return study, True
-    attributes = study.user_attrs
-    before = StudyRecipe.stored_in(attributes)
-    if before is None:
-        raise StorageError(
-            f"study {name!r} was not made by treino, or by a newer version; name another STUDY="
-        )
-    if differing := before.differences(recipe):
-        raise StorageError(
+    if differing := recipe_of(study).differences(recipe):
+        raise TreinoError(
             f"study {name!r} was made with {'; '.join(differing)}: its trials would not be "
             "comparable; name another STUDY=, or use the old values"
         )
-    if opening not in Opening.all_stored_in(attributes):
-        study.set_user_attr(REOPENED_BY, [*attributes.get(REOPENED_BY, []), opening.stored()])
+    attributes = study.user_attrs
+    if [opening] != Opening.all_stored_in(attributes)[-1:]:
+        # The latest comes last, and each is there once, however often searches alternate.
+        later = [content for content in _later(attributes) if _read(content) != opening]
+        study.set_user_attr(REOPENED_BY, [*later, opening.stored()])
     return study, False
+
+
+def openings_of(study: Study) -> list[Opening]:
+    """The openings of a study, first to last; at least one.
+
+    Raises:
+        TreinoError: None can be read.
+    """
+    openings = Opening.all_stored_in(study.user_attrs)
+    if not openings:
+        raise TreinoError(
+            f"study {study.study_name!r} does not say where its images are; name another STUDY="
+        )
+    return openings
+
+
+def _is_complete(attributes: Mapping[str, Any]) -> bool:
+    return RECIPE in attributes or StudyRecipe.stored_in(attributes) is not None
+
+
+def _later(attributes: Mapping[str, Any]) -> list[Any]:
+    later = attributes.get(REOPENED_BY, [])
+    return later if isinstance(later, list) else []
+
+
+def _read(content: object) -> Opening | None:
+    """An opening as it is stored, by any version; None if it is not treino's."""
+    if not isinstance(content, dict):
+        return None
+    with suppress(KeyError, TypeError, ValueError):
+        new = "versions" in content
+        return Opening.model_validate(content if new else converted_opening(content))
+    return None

@@ -21,6 +21,8 @@ from search.spaces.training_defaults import TrainingDefaults
 from search.study import recipe_of_0_1
 from search.study.attributes import RECIPE
 
+_COMPARED_ABOVE = frozenset({"format", "images", "space", "training"})
+
 
 class ImagesRecord(Spec):
     """The images of a study.
@@ -104,33 +106,30 @@ class StudyRecipe(Spec):
         if self.images.fingerprint != other.images.fingerprint:
             yield "data", self.images, other.images
         yield from differences(self.space, other.space)
-        for label, before, now in (
-            *(
-                (
-                    name.replace("_", " "),
-                    getattr(self.training, name),
-                    getattr(other.training, name),
-                )
-                for name in TrainingDefaults.model_fields
-            ),
-            ("monitor", self.monitor, other.monitor),
-            ("seed", self.seed, other.seed),
+        for mine, others, names in (
+            (self.training, other.training, TrainingDefaults.model_fields),
+            (self, other, StudyRecipe.model_fields.keys() - _COMPARED_ABOVE),
         ):
-            if before != now:
-                yield label, _shown(before), _shown(now)
+            for name in sorted(names):
+                before, now = getattr(mine, name), getattr(others, name)
+                if before != now:
+                    yield name.replace("_", " "), _shown(before), _shown(now)
 
 
 def recipe_of(study: optuna.Study) -> StudyRecipe:
     """The recipe of a study.
 
     Raises:
-        TreinoError: treino did not make the study.
+        TreinoError: treino did not make the study, or a newer version did.
     """
-    recipe = StudyRecipe.stored_in(study.user_attrs)
+    attributes = study.user_attrs
+    recipe = StudyRecipe.stored_in(attributes)
     if recipe is None:
-        raise TreinoError(
-            f"study {study.study_name!r} was not made by treino, or by a newer version; use another"
-        )
+        content = attributes.get(RECIPE)
+        newer = isinstance(content, dict) and content.get("format") not in (None, 1)
+        by = "by a newer version of treino" if newer else "not made by treino"
+        was = "was made" if newer else "was"
+        raise TreinoError(f"study {study.study_name!r} {was} {by}; name another STUDY=")
     return recipe
 
 

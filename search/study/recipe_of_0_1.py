@@ -11,26 +11,32 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
+from data.names import as_text
 from search.settings import Settings
 from search.spaces.builtin import SPACES
 from search.spaces.custom_ranges import changed_range
 from search.spaces.hypermodel import OwnNetworks
 from search.spaces.records import RangesRecord
 from search.spaces.training_defaults import TrainingDefaults
+from search.study.attributes import OPENED_BY
 
 MADE_WITH = "made_with"
-_OF_OPENING = ("data", "named", "decoded", "image_size", "skip_bad_images", "images", "code")
+# Settings that an opening has a field of its own for.
+_WITH_A_FIELD = {"data", "image_size", "skip_bad_images", "images", *TrainingDefaults.model_fields}
 _VERSIONS = ("python", "tensorflow", "keras", "optuna", "numpy", "treino")
 
 
 def converted(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
     """The content of a recipe from a study's user attributes; None if they are not treino's."""
-    made_with, made_by = attributes.get(MADE_WITH), attributes.get("made_by")
-    if not isinstance(made_with, dict) or not isinstance(made_by, dict):
-        return None
-    with suppress(KeyError, TypeError, ValueError):
-        return _recipe(made_with, made_by)
+    with suppress(KeyError, TypeError, ValueError):  # attributes of another program
+        return _recipe(_texts(attributes[MADE_WITH]), _texts(attributes[OPENED_BY]))
     return None
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise TypeError("expected texts by name")
+    return value
 
 
 def _recipe(made_with: Mapping[str, str], made_by: Mapping[str, str]) -> dict[str, Any]:
@@ -47,10 +53,10 @@ def _recipe(made_with: Mapping[str, str], made_by: Mapping[str, str]) -> dict[st
     side = int(made_by["image_size"])
     return {
         "images": {
-            "name": name,
+            "name": as_text(name),
             "fingerprint": fingerprint,
             "side": side,
-            "classes": json.loads(made_by["classes"]),
+            "classes": [as_text(each) for each in json.loads(made_by["classes"])],
         },
         "space": _space(space, json.loads(text), TrainingDefaults.model_validate(training), side),
         "training": training,
@@ -62,6 +68,8 @@ def _recipe(made_with: Mapping[str, str], made_by: Mapping[str, str]) -> dict[st
 def _space(
     name: str, content: Mapping[str, Any], training: TrainingDefaults, side: int
 ) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise TypeError("expected ranges by parameter")
     if name == OwnNetworks.name:
         return {"kind": "code", **content}
     # The text had only ends and choices. Steps and scales are the built-in space's.
@@ -82,20 +90,20 @@ def converted_opening(made_by: Mapping[str, str]) -> dict[str, Any]:
     """The content of an opening from the texts that 0.1 stored.
 
     Raises:
-        ValueError: They are not treino's.
+        KeyError, TypeError, ValueError: They are not treino's.
     """
+    texts = _texts(made_by)
     hints = get_type_hints(Settings)
-    settings = {
-        name: _value(text, hints[name])
-        for name, text in made_by.items()
-        if name in hints and name not in _OF_OPENING
-    }
+    settings = {}
+    for name in hints.keys() & texts.keys() - _WITH_A_FIELD:
+        with suppress(ValueError):  # then it is not shown
+            settings[name] = _value(texts[name], hints[name])
     return {
         "data": made_by["data"],
         "name_derived": made_by.get("named") == "derived",
         "decoded": made_by["decoded"],
         "skip_bad_images": made_by["skip_bad_images"] == "True",
-        "images": int(made_by["images"]) if made_by.get("images") else None,
+        "image_limit": int(made_by["images"]) if made_by.get("images") else None,
         "code": made_by.get("code", ""),
         "settings": settings,
         "versions": {name: made_by[name] for name in _VERSIONS if name in made_by},

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.scheduling.curves import DIGITS, Curve, Curves
 from search.spaces.records import described
 from search.study.attributes import UNFIT
-from search.study.opening import Opening
+from search.study.opening import openings_of
 from search.study.recipe import recipe_of
 from search.study.trials import counted, run_name
 from storage.tables import EpochRow, Records
@@ -23,7 +23,7 @@ def of_study(study: optuna.Study, records: Records) -> Curves | None:
     if not trials:
         return None
     recipe = recipe_of(study)
-    trained_by = Opening.all_stored_in(study.user_attrs)[0].versions
+    trained_by = openings_of(study)[0].versions
     return Curves(
         data=str(recipe.images),
         space=described(recipe.space),

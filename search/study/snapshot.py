@@ -15,7 +15,7 @@ from search.scheduling.rungs import rungs
 from search.study.attributes import DECISIONS, REASON
 from search.study.evaluation_record import EvaluationRecord, read, test_images
 from search.study.names import BASELINES
-from search.study.opening import Opening
+from search.study.opening import Opening, openings_of
 from search.study.recipe import StudyRecipe, recipe_of
 from search.study.trials import counted, run_name, seen
 from search.study.workspace import Workspace, space_of
@@ -196,7 +196,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         moment=datetime.now(timezone.utc),
         searching=searching,
         recipe=recipe,
-        openings=Opening.all_stored_in(study.user_attrs),
+        openings=openings_of(study),
         trials=tuple(
             TrialView(
                 number=trial.number,

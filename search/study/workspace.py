@@ -19,7 +19,7 @@ from search.spaces.custom_ranges import OwnRanges
 from search.spaces.hypermodel import OwnNetworks
 from search.spaces.records import CodeRecord
 from search.study.names import BASELINES, derived_name, existing_studies, plain_name
-from search.study.opening import Opening
+from search.study.opening import openings_of
 from search.study.recipe import StudyRecipe, recipe_of
 from storage import study as studies
 from storage.engine import database_url, explained, open_storage
@@ -80,7 +80,7 @@ class Workspace:
         """The images with the fingerprint under which the named, or any, study has them."""
         existing = existing_studies(self.storage)
         names = existing.keys() & {settings.study} if settings.study else existing.keys()
-        return as_made(data, {existing[name].fingerprint for name in names})
+        return with_stored_fingerprint(data, {existing[name].fingerprint for name in names})
 
     def study_name(self, settings: Settings, recipe: StudyRecipe, ending: str = "") -> str:
         """Name of the study of a search: as set by the user, or derived from the images.
@@ -111,7 +111,7 @@ def provisional_name(settings: Settings, ending: str = "") -> str:
     return settings.study or plain_name(settings.data, ending)
 
 
-def as_made(data: Dataset, fingerprints: Collection[str]) -> Dataset:
+def with_stored_fingerprint(data: Dataset, fingerprints: Collection[str]) -> Dataset:
     """The images with an earlier version's fingerprint, if studies have only that one."""
     before = [each for each in data.formerly if each in fingerprints]
     if data.fingerprint in fingerprints or not before:
@@ -128,7 +128,7 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
     """
     recipe = recipe_of(study)
     made = recipe.images.fingerprint
-    places = Opening.all_stored_in(study.user_attrs)[::-1]  # the latest comes first
+    places = openings_of(study)[::-1]  # the latest comes first
     for place in places:
         with suppress(DataError):
             data = Dataset.open(Path(place.decoded))
@@ -144,7 +144,7 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
             image_size=recipe.images.side,
             seed=recipe.seed,
             skip_bad_images=place.skip_bad_images,
-            images=place.images,
+            images=place.image_limit,
             progress=progress,
         ).dataset
     except DataError as error:
@@ -152,7 +152,7 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
             f"images of study {study.study_name!r} are not available: {error}; if they were "
             "moved, first resume the search with their new path (--data)"
         ) from error
-    data = as_made(data, [made])
+    data = with_stored_fingerprint(data, [made])
     if data.fingerprint != made:
         raise TreinoError(
             f"study {study.study_name!r} was made with the images {recipe.images}, "
@@ -166,7 +166,7 @@ def space_of(study: optuna.Study) -> Space:
     recipe = recipe_of(study)
     record, training, side = recipe.space, recipe.training, recipe.images.side
     if isinstance(record, CodeRecord):
-        code = Opening.all_stored_in(study.user_attrs)[-1].code
+        code = openings_of(study)[-1].code
         return OwnNetworks(training, side, code=code, digest=record.digest, ranges=record.ranges)
     base = make_space(record.space, training, side)
     before = base.distributions()

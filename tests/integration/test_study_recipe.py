@@ -14,16 +14,19 @@ from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage
 
 from models.own_trial import Choice, Range, Real, Whole
+from search.errors import TreinoError
 from search.spaces.builtin import SPACES, Space, make_space
 from search.spaces.custom_ranges import OwnRanges
 from search.spaces.hypermodel import OwnNetworks
+from search.spaces.records import CodeRecord, differences
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import OPENED_BY, RECIPE, REOPENED_BY
-from search.study.opening import Opening, open_study
+from search.study.names import existing_studies
+from search.study.opening import Opening, open_study, openings_of
 from search.study.recipe import StudyRecipe
+from search.study.recipe_of_0_1 import MADE_WITH
 from search.study.workspace import space_of
 from storage.engine import database_url, open_storage
-from storage.errors import StorageError
 from storage.study import load
 from tests.support.recipes import begun, opening, recipe
 
@@ -77,10 +80,12 @@ class TestOpening:
         assert again.user_attrs == study.user_attrs, "the name of the images is only shown"
 
     def test_other_openings_are_stored(self, storage: RDBStorage) -> None:
-        for version in ("5.0", "5.1", "5.0", "5.2", "5.1"):
+        for version in ("5.0", "5.1", "5.1", "5.0", "5.2", "5.1", "5.0"):
             open_study(storage, "birds", recipe(), opening(versions={"optuna": version}))
-        openings = Opening.all_stored_in(load(storage, "birds").user_attrs)
-        assert [each.versions["optuna"] for each in openings] == ["5.0", "5.1", "5.2"]
+            last = openings_of(load(storage, "birds"))[-1]
+            assert last.versions["optuna"] == version
+        openings = openings_of(load(storage, "birds"))
+        assert [each.versions["optuna"] for each in openings] == ["5.0", "5.2", "5.1", "5.0"]
 
     @pytest.mark.parametrize(
         ("changed", "said"),
@@ -104,19 +109,44 @@ class TestOpening:
         self, storage: RDBStorage, changed: dict[str, Any], said: str
     ) -> None:
         begun(storage, "birds")
-        with pytest.raises(StorageError) as caught:
+        with pytest.raises(TreinoError) as caught:
             begun(storage, "birds", recipe(**changed))
         assert said in str(caught.value)
         assert "name another STUDY=, or use the old values" in str(caught.value)
         assert StudyRecipe.stored_in(load(storage, "birds").user_attrs) == recipe()
 
-    def test_studies_of_other_programs_are_refused(self, storage: RDBStorage) -> None:
-        for number, attribute in enumerate((None, {"format": 2}, 3, {**recipe().stored(), "a": 1})):
-            study = optuna.create_study(storage=storage, study_name=str(number))
-            study.enqueue_trial({"x": 1})
-            study.set_user_attr(RECIPE, attribute)
-            with pytest.raises(StorageError, match="not made by treino, or by a newer version"):
-                begun(storage, study.study_name)
+    @pytest.mark.parametrize(
+        ("attributes", "said"),
+        [
+            ({}, "was not made by treino"),
+            ({RECIPE: 3}, "was not made by treino"),
+            ({RECIPE: {"format": 2}}, "was made by a newer version of treino"),
+            ({RECIPE: {**recipe().stored(), "more": 1}}, "was not made by treino"),
+            ({MADE_WITH: {"data": ["x"]}, OPENED_BY: {"x": 1}}, "was not made by treino"),
+            ({MADE_WITH: 1, OPENED_BY: {}}, "was not made by treino"),
+        ],
+    )
+    def test_studies_of_other_programs_are_refused(
+        self, storage: RDBStorage, attributes: dict[str, Any], said: str
+    ) -> None:
+        study = optuna.create_study(storage=storage, study_name="theirs")
+        study.enqueue_trial({"x": 1})
+        for name, value in attributes.items():
+            study.set_user_attr(name, value)
+        assert existing_studies(storage)["theirs"].recipe is None
+        with pytest.raises(TreinoError, match=said):
+            begun(storage, "theirs")
+
+    def test_a_range_of_another_kind_is_no_recipe(self, storage: RDBStorage) -> None:
+        stored = recipe().stored()
+        stored["space"]["ranges"]["blocks"] = {"name": "Nonsense"}
+        assert StudyRecipe.stored_in({RECIPE: stored}) is None
+
+    def test_without_an_opening_one_line_says_so(self, storage: RDBStorage) -> None:
+        study = begun(storage, "birds")
+        study.set_user_attr(OPENED_BY, {"decoded": 5})
+        with pytest.raises(TreinoError, match="does not say where its images are"):
+            openings_of(study)
 
     def test_a_creation_that_was_interrupted_is_completed(self, storage: RDBStorage) -> None:
         study = optuna.create_study(storage=storage, study_name="birds")
@@ -165,15 +195,8 @@ TEXT_OF_OWN = (
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "space", "code"),
-    [
-        (TEXT_OF_DOCUMENTS, own_ranges(), ""),
-        (TEXT_OF_OWN, own_networks(), "/home/me/net.py:build"),
-    ],
-    ids=["documents", "own"],
-)
-def test_what_version_0_1_stored(storage: RDBStorage, text: str, space: Space, code: str) -> None:
+def texts_of_0_1(text: str, code: str = "") -> tuple[dict[str, str], dict[str, str]]:
+    """What version 0.1 stored: ``made_with`` and ``made_by``."""
     made_with = {
         "augment": "yes",
         "early stopping": "no",
@@ -202,6 +225,19 @@ def test_what_version_0_1_stored(storage: RDBStorage, text: str, space: Space, c
         "optuna": "5.0.0",
         "treino": "0.1.0",
     }
+    return made_with, made_by
+
+
+@pytest.mark.parametrize(
+    ("text", "space", "code"),
+    [
+        (TEXT_OF_DOCUMENTS, own_ranges(), ""),
+        (TEXT_OF_OWN, own_networks(), "/home/me/net.py:build"),
+    ],
+    ids=["documents", "own"],
+)
+def test_what_version_0_1_stored(storage: RDBStorage, text: str, space: Space, code: str) -> None:
+    made_with, made_by = texts_of_0_1(text, code)
     study = optuna.create_study(storage=storage, study_name="birds")
     study.set_user_attr("made_with", made_with)
     study.set_user_attr("made_by", made_by)
@@ -214,11 +250,10 @@ def test_what_version_0_1_stored(storage: RDBStorage, text: str, space: Space, c
         name_derived=False,
         decoded="/cache/birds",
         skip_bad_images=True,
-        images=None,
+        image_limit=None,
         code=code,
         settings={
             "space": "space.toml",
-            "augment": True,
             "timeout": 1.5,
             "trials": 30,
             "budget_epochs": None,
@@ -236,3 +271,39 @@ def test_what_version_0_1_stored(storage: RDBStorage, text: str, space: Space, c
         "/elsewhere",
     ]
     assert attributes[REOPENED_BY] == [opening("/elsewhere").stored()]
+
+
+def test_a_study_of_0_1_without_trials_is_not_made_anew(storage: RDBStorage) -> None:
+    made_with, made_by = texts_of_0_1(TEXT_OF_DOCUMENTS)
+    study = optuna.create_study(storage=storage, study_name="birds")
+    study.set_user_attr(MADE_WITH, made_with)
+    study.set_user_attr(OPENED_BY, made_by)
+    with pytest.raises(TreinoError, match="seed 3, not 7"):
+        begun(storage, "birds", recipe())
+    assert load(storage, "birds").user_attrs == {MADE_WITH: made_with, OPENED_BY: made_by}
+
+
+@pytest.mark.parametrize(
+    ("with_", "by"),
+    [
+        ({"data": "bird\udcff 5f1e"}, {"classes": '["a\udcff"]'}),
+        ({"epochs": "200000"}, {}),
+        ({}, {"timeout": "soon"}),
+    ],
+    ids=["bytes", "epochs", "a setting"],
+)
+def test_what_0_1_accepted_is_read(with_: dict[str, str], by: dict[str, str]) -> None:
+    made_with, made_by = texts_of_0_1(TEXT_OF_DOCUMENTS)
+    attributes = {MADE_WITH: made_with | with_, OPENED_BY: made_by | by}
+    assert StudyRecipe.stored_in(attributes) is not None
+    (opening,) = Opening.all_stored_in(attributes)
+    assert opening.settings["trials"] == 30
+
+
+def test_ranges_with_and_without_a_step_differ() -> None:
+    def record(**more: Any) -> CodeRecord:
+        ranges: dict[str, Range] = {"rate": Real(low=0.0, high=10.0, **more)}
+        return CodeRecord(digest="0", function="build", ranges=ranges)
+
+    (difference,) = differences(record(), record(step=1.0))
+    assert difference == ("rate", "0.0 to 10.0", "0.0 to 10.0, step 1.0")

@@ -37,7 +37,7 @@ def opening(data: str = "/data/images", **others: Any) -> Opening:
         "name_derived": True,
         "decoded": "decoded",
         "skip_bad_images": False,
-        "images": None,
+        "image_limit": None,
         "settings": {},
         "versions": {"keras": "3"},
         **others,
