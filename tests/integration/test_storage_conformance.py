@@ -1,6 +1,8 @@
 """Optuna's own conformance suite, over a storage that `open_storage` opened."""
 
+import gc
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,3 +26,10 @@ class TestOurStorage(StorageTestCase):
         storage = open_storage(str(shutil.copy(empty, tmp_path / "treino.db")), write=True)
         yield storage
         storage.engine.dispose()
+
+    def test_pickle_storage(self, storage: RDBStorage) -> None:
+        with warnings.catch_warnings():
+            # Optuna's test does not close the database of the storage that it restores.
+            warnings.simplefilter("ignore", ResourceWarning)
+            super().test_pickle_storage(storage)
+            gc.collect()

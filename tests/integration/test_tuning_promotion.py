@@ -52,7 +52,7 @@ def test_a_tuner_killed_at_any_write_promotes_as_one_that_was_not(lab: Lab) -> N
     writes = Writes()
     search(lab, SimulatedBackend(1, bowl), writes)
     for last in range(30, writes.done, 37):  # a prime: it meets every kind of write
-        again = Lab(lab.data, lab.var.with_name(f"killed-{last}"), lab.space, Said())
+        again = replace(lab, var=lab.var.with_name(f"killed-{last}"), said=Said())
         backend = SimulatedBackend(1, bowl)
         with pytest.raises(Killed):
             search(again, backend, Writes(last))

@@ -109,7 +109,7 @@ def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
 ) -> None:
     if pruner == "promote":
         lab.space = Documents(TrainingDefaults(epochs=RUNGS[-1]), 32)
-    other = Lab(lab.data, tmp_path / "var undisturbed", lab.space, Said())
+    other = replace(lab, var=tmp_path / "var undisturbed", said=Said())
     other.search(bowl, trials=8, sampler=sampler, pruner=pruner)
     backend = SimulatedBackend(1, interrupting(after))
     first = lab.search(bowl, trials=8, sampler=sampler, pruner=pruner, backend=backend)
@@ -234,7 +234,7 @@ def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab
     lab.search(curve, trials=2, writes=writes)
     begun = before_second[0]  # the trial was drawn, enqueued and begun by the last few writes
     for last in range(begun - 6, begun + 2):
-        again = Lab(lab.data, lab.var.with_name(f"killed-{last}"), lab.space, Said())
+        again = replace(lab, var=lab.var.with_name(f"killed-{last}"), said=Said())
         backend = SimulatedBackend(1, bowl)
         with pytest.raises(Killed):
             again.search(bowl, trials=2, backend=backend, writes=Writes(last))

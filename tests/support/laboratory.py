@@ -84,7 +84,7 @@ class Lab:
     said: Said
     prior: Prior | None = None
     memory: int | None = None
-    _opened: list[RDBStorage] = field(default_factory=list)
+    _opened: list[RDBStorage] = field(default_factory=list)  # shared with its copies
 
     def storage(self, *, write: bool) -> RDBStorage:
         """The database, until ``close``."""
