@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
 from storage.engine import open_storage
@@ -27,7 +27,7 @@ class TestOurStorage(StorageTestCase):
         yield storage
         storage.engine.dispose()
 
-    def test_pickle_storage(self, storage: RDBStorage) -> None:
+    def test_pickle_storage(self, storage: BaseStorage) -> None:
         with warnings.catch_warnings():
             # Optuna's test does not close the database of the storage that it restores.
             warnings.simplefilter("ignore", ResourceWarning)
