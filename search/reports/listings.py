@@ -8,7 +8,6 @@ from rich.table import Table
 
 from data.dataset import Dataset
 from search.console.terminal import printable
-from search.study.recipe import StudyRecipe
 from storage.study import StudySummaryRow
 
 SPLITS = ("training", "validation", "test")
@@ -42,6 +41,8 @@ def table_of_images(data: Dataset) -> Table:
 
 def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
     """The studies of a database for a terminal."""
+    from search.study.recipe import StudyRecipe  # not needed to list images, which is to be quick
+
     table = Table()
     for heading in ("study", "trials", "best val_loss", "data", "epochs", "started"):
         table.add_column(heading, overflow="fold")
@@ -59,6 +60,8 @@ def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
 
 def studies_as_json(rows: Sequence[StudySummaryRow]) -> list[dict[str, Any]]:
     """The studies of a database as plain values; ``recipe`` is None if treino did not make it."""
+    from search.study.recipe import StudyRecipe
+
     listed = []
     for row in rows:
         recipe = StudyRecipe.stored_in(row.attributes)
