@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import psutil
 import pytest
 from matplotlib.figure import Figure
@@ -102,8 +103,16 @@ class Deadly(Figure):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def with_points(count: int) -> Figure:
+    """A figure too large for a pipe."""
+    figure = Figure()
+    figure.subplots().scatter(np.arange(count), np.arange(count))
+    return figure
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux alone")
 def test_a_process_that_is_killed_is_an_error_of_ours(tmp_path: Path) -> None:
     deadly = svg.Chart("deadly", "", "", Deadly())
+    large = [svg.Chart(f"large {n}", "", "", with_points(200_000)) for n in range(4)]
     with pytest.raises(TreinoError, match="was killed"):
-        svg.save_all([[deadly], *charts()], tmp_path, drawers=2)
+        svg.save_all([[deadly, *large], *charts()], tmp_path, drawers=2)
