@@ -43,7 +43,7 @@ class StudySummaryRow:
     Attributes:
         name: Its name.
         trials: Number of trials by state name; states without trials are left out.
-        best_value: The lowest value of a complete trial, if there is one.
+        best_value: The lowest value of a complete trial, if there is one and it was asked for.
         attributes: Its user attributes.
         started: When its first trial started, if one did.
     """
@@ -134,8 +134,13 @@ def load(storage: RDBStorage, name: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
 
 
-def summaries(storage: RDBStorage) -> list[StudySummaryRow]:
-    """Summaries of the studies in ``storage``, in order of creation."""
+def summaries(storage: RDBStorage, *, best_values: bool = False) -> list[StudySummaryRow]:
+    """Summaries of the studies in ``storage``, in order of creation.
+
+    Args:
+        storage: The database.
+        best_values: Whether to find the best value of each, which takes a query for each study.
+    """
     query = select(
         _TRIALS.c.study_id, _TRIALS.c.state, func.count(), func.min(_TRIALS.c.datetime_start)
     ).group_by(_TRIALS.c.study_id, _TRIALS.c.state)
@@ -152,7 +157,7 @@ def summaries(storage: RDBStorage) -> list[StudySummaryRow]:
             StudySummaryRow(
                 name=name,
                 trials=trials[study_id],
-                best_value=_best_value(storage, study_id),
+                best_value=_best_value(storage, study_id) if best_values else None,
                 attributes=storage.get_study_user_attrs(study_id),
                 started=min(starts[study_id], default=None),
             )

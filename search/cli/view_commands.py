@@ -84,7 +84,7 @@ def studies(settings: Settings, as_json: AsJson = False) -> None:
     from storage.study import summaries
 
     with Workspace.open(settings, write=False) as place:
-        rows = summaries(place.storage)
+        rows = summaries(place.storage, best_values=True)
     if not rows:
         raise TreinoError("there are no studies yet: run `make search` first")
     if as_json:

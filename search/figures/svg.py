@@ -97,8 +97,8 @@ def save_all(
         asked = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
         return [[(chart, drawn.result()) for chart, drawn in group] for group in asked]
     except BrokenProcessPool as error:
-        # Before 3.11.6 Python waits forever to hand a dead process its figure, if that is larger
-        # than a pipe (python/cpython, issue 94777). Without a reader, the hand-over ends.
+        # Python 3.10 waits forever to hand a dead process its figure, if that is larger than a pipe
+        # (python/cpython, issue 94777). Without a reader, the hand-over ends.
         pool._call_queue._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
         reason = "a process that drew the figures was killed, probably because memory ran out"
         raise TreinoError(f"{reason}: free some memory and run this again") from error

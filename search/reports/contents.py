@@ -13,13 +13,12 @@ from search.reports import space_charts
 from search.reports.advice import Advice, advice
 from search.reports.reproduce import retrain_command, search_command
 from search.spaces.records import described
+from search.study.provenance import VERSIONED
 from search.study.snapshot import STATES, Snapshot, TrialView
 from storage.tables import ModelRow
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-_VERSIONS = ("treino", "python", "tensorflow", "keras", "optuna", "numpy")
 
 Drawn = Sequence[tuple[Chart, "Markup"]]
 """Charts, each with its SVG element."""
@@ -216,7 +215,7 @@ def _commands(snapshot: Snapshot) -> list[str]:
 
 
 def _mixed(snapshot: Snapshot) -> list[str]:
-    found = {name: {by.versions.get(name, "") for by in snapshot.openings} for name in _VERSIONS}
+    found = {name: {by.versions.get(name, "") for by in snapshot.openings} for name in VERSIONED}
     return [name for name, versions in found.items() if len(versions) > 1]
 
 
@@ -227,7 +226,7 @@ def _provenance(snapshot: Snapshot) -> dict[str, str]:
         "fingerprint": recipe.images.fingerprint,
         "space": described(recipe.space),
         "classes": ", ".join(snapshot.classes),
-        **{name: versions[name] for name in _VERSIONS if name in versions},
+        **{name: versions[name] for name in VERSIONED if name in versions},
     }
 
 

@@ -81,15 +81,13 @@ class CodeRecord(Spec):
 SpaceRecord: TypeAlias = Annotated[RangesRecord | CodeRecord, Field(discriminator="kind")]
 
 
-def described(record: RangesRecord | CodeRecord) -> str:
+def described(record: SpaceRecord) -> str:
     """The space in one line, to show."""
     ranges = "; ".join(f"{name} {text}" for name, text in sorted(record.range_texts.items()))
     return f"{record.title}: {ranges}"
 
 
-def differences(
-    before: RangesRecord | CodeRecord, now: RangesRecord | CodeRecord
-) -> Iterator[tuple[str, str, str]]:
+def differences(before: SpaceRecord, now: SpaceRecord) -> Iterator[tuple[str, str, str]]:
     """What differs between two spaces, and both values as text: the space, or some ranges."""
     if before.title != now.title:
         yield "space", before.title, now.title

@@ -1,6 +1,6 @@
 """The openings of a study: where its images and code were, with which settings and versions.
 
-They may differ from one search to the next, so they are stored and never compared.
+They may differ from one search to the next. No search is refused for that.
 """
 
 from collections.abc import Mapping

@@ -12,6 +12,7 @@ from data.dataset import Dataset
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
 PACKAGES = ("tensorflow", "keras", "optuna", "numpy")
+VERSIONED = ("treino", "python", *PACKAGES)  # the names of ``versions``
 
 
 @cache

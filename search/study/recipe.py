@@ -120,16 +120,15 @@ def recipe_of(study: optuna.Study) -> StudyRecipe:
     """The recipe of a study.
 
     Raises:
-        TreinoError: treino did not make the study, or a newer version did.
+        TreinoError: treino did not make the study, a newer version did, or it is damaged.
     """
     attributes = study.user_attrs
     recipe = StudyRecipe.stored_in(attributes)
     if recipe is None:
         content = attributes.get(RECIPE)
-        newer = isinstance(content, dict) and content.get("format") not in (None, 1)
-        by = "by a newer version of treino" if newer else "not made by treino"
-        was = "was made" if newer else "was"
-        raise TreinoError(f"study {study.study_name!r} {was} {by}; name another STUDY=")
+        ours = isinstance(content, dict) and "format" in content
+        fault = "is damaged, or a newer treino made it" if ours else "was not made by treino"
+        raise TreinoError(f"study {study.study_name!r} {fault}; name another STUDY=")
     return recipe
 
 

@@ -19,11 +19,11 @@ from search.spaces.hypermodel import OwnNetworks
 from search.spaces.records import RangesRecord
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import OPENED_BY
+from search.study.provenance import VERSIONED
 
 MADE_WITH = "made_with"
 # Settings that an opening has a field of its own for.
 _WITH_A_FIELD = {"data", "image_size", "skip_bad_images", "images", *TrainingDefaults.model_fields}
-_VERSIONS = ("python", "tensorflow", "keras", "optuna", "numpy", "treino")
 
 
 def converted(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -95,9 +95,10 @@ def converted_opening(made_by: Mapping[str, str]) -> dict[str, Any]:
     texts = _texts(made_by)
     hints = get_type_hints(Settings)
     settings = {}
-    for name in hints.keys() & texts.keys() - _WITH_A_FIELD:
-        with suppress(ValueError):  # then it is not shown
-            settings[name] = _value(texts[name], hints[name])
+    for name, text in texts.items():
+        if name in hints and name not in _WITH_A_FIELD:
+            with suppress(ValueError):  # then it is not shown
+                settings[name] = _value(text, hints[name])
     return {
         "data": made_by["data"],
         "name_derived": made_by.get("named") == "derived",
@@ -106,7 +107,7 @@ def converted_opening(made_by: Mapping[str, str]) -> dict[str, Any]:
         "image_limit": int(made_by["images"]) if made_by.get("images") else None,
         "code": made_by.get("code", ""),
         "settings": settings,
-        "versions": {name: made_by[name] for name in _VERSIONS if name in made_by},
+        "versions": {name: made_by[name] for name in VERSIONED if name in made_by},
     }
 
 

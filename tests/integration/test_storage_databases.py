@@ -246,7 +246,7 @@ class TestStudies:
         study.enqueue_trial({"x": 1})
         optuna.create_study(storage=storage, study_name="theirs", directions=["minimize"] * 2)
 
-        ours, theirs = summaries(storage)
+        ours, theirs = summaries(storage, best_values=True)
         assert ours.name == "z first"
         assert ours.trials == {"COMPLETE": 3, "PRUNED": 1, "FAIL": 1, "RUNNING": 1, "WAITING": 1}
         assert ours.best_value == 0.25

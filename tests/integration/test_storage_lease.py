@@ -14,6 +14,7 @@ from optuna.storages import RDBStorage
 import storage.lease
 from storage.engine import open_storage
 from storage.lease import LeaseHeld, StudyLease
+from tests.support.children import child
 
 ROOT = Path(storage.lease.__file__).parents[1]
 HOLD = """
@@ -35,17 +36,9 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the lease until its standard input ends."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, path],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "held\n"
-        yield child
-        child.kill()
+    with child([sys.executable, "-c", HOLD, path], "held", ROOT) as process:
+        yield process
+        process.kill()
 
 
 @pytest.fixture
@@ -102,18 +95,10 @@ def test_a_holder_in_another_namespace_keeps_it(path: Path, proc: list[str]) -> 
         or subprocess.run([*inside, "true"], check=False, capture_output=True).returncode
     ):
         pytest.skip("no namespace of process ids can be made here")
-    with subprocess.Popen(
-        [*inside, sys.executable, "-c", HOLD, path],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "held\n"
+    with child([*inside, sys.executable, "-c", HOLD, path], "held", ROOT) as process:
         storage = open_storage(str(path), write=True)
         with pytest.raises(LeaseHeld, match=r"process 1 on .*, last renewed \d+ s ago"):
             StudyLease(storage.engine, "cifar").acquire()
         storage.engine.dispose()
-        child.communicate()
-        assert child.returncode == 0
+        process.communicate()
+        assert process.returncode == 0

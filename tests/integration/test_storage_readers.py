@@ -15,6 +15,7 @@ from storage.engine import open_storage
 from storage.errors import StorageError
 from storage.files import folder_to_write
 from storage.study import load, open_or_create, summaries
+from tests.support.children import child
 
 WRITE = """
 import sqlite3, sys
@@ -93,16 +94,9 @@ def database(closed: Path) -> Iterator[Path]:
 @pytest.fixture
 def writer(database: Path) -> Iterator["subprocess.Popen[str]"]:
     """A process that has renamed the study, and has the database open."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "written\n"
-        yield child
-        child.kill()
+    with child([sys.executable, "-c", WRITE], "written") as process:
+        yield process
+        process.kill()
 
 
 def test_a_database_at_rest_is_read(database: Path) -> None:
