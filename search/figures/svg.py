@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
+_ENDING = 3.0  # seconds; a broken pool that can end does so at once
 _MOST_DRAWERS = 8  # for about twenty figures
 _SVG = "http://www.w3.org/2000/svg"
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -97,13 +98,23 @@ def save_all(
         asked = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
         return [[(chart, drawn.result()) for chart, drawn in group] for group in asked]
     except BrokenProcessPool as error:
-        # Python 3.10 waits forever to hand a dead process its figure, if that is larger than a pipe
-        # (python/cpython, issue 94777). Without a reader, the hand-over ends.
-        pool._call_queue._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
+        _end_broken(pool)
         reason = "a process that drew the figures was killed, probably because memory ran out"
         raise TreinoError(f"{reason}: free some memory and run this again") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_broken(pool: Any) -> None:
+    """Let a pool end, one of whose processes was killed.
+
+    Python 3.10 and early versions of 3.11 wait forever to hand a dead process its figure, if that
+    is larger than a pipe (python/cpython, issue 94777). Without a reader, the hand-over ends.
+    """
+    manager = pool._executor_manager_thread  # noqa: SLF001 - there is no public way
+    manager.join(_ENDING)
+    if manager.is_alive():  # else this Python ends it by itself
+        pool._call_queue._reader.close()  # noqa: SLF001
 
 
 def _submit(pool: ProcessPoolExecutor, chart: Chart, folder: Path) -> "Future[Markup]":
