@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import models  # noqa: F401 - before a test loads TensorFlow: it says how
 from search.spaces.training_defaults import TrainingDefaults
@@ -23,6 +24,11 @@ for name in [name for name in os.environ if name.startswith(("TREINO_", "OPTUNA_
     del os.environ[name]
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["MPLBACKEND"] = "Agg"
+
+
+# No example has a time limit: beside other work any of them may be slow.
+settings.register_profile("treino", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("treino")
 
 
 def have_room(folder: Path) -> bool:

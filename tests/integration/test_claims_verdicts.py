@@ -102,7 +102,7 @@ def test_looking_again_after_every_round_keeps_the_level() -> None:
     assert wrong <= 65  # of 50 expected; more comes once in a hundred times
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_trainings_does_not_matter(random: object) -> None:
     view = study(AS_CLAIMED, trials=70, pairs=5, seed=1)

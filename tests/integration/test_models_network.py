@@ -18,7 +18,7 @@ def test_documented_networks_have_their_parameters(name: str, parameters: int) -
     assert build(DOCUMENTED[name].model, (32, 32, 3), 10).count_params() == parameters
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.filter_too_much])
 @given(models)
 def test_the_count_without_keras_is_the_count_of_keras(spec: ModelSpec) -> None:
     try:

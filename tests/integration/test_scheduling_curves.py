@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
@@ -41,7 +41,6 @@ curve_strategy = st.integers(0, 10_000).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(curve_strategy, min_size=1, max_size=5))
 def test_a_file_gives_back_what_was_written(configurations: list[Curve]) -> None:
     before = made(tuple(configurations))

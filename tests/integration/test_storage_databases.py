@@ -107,9 +107,7 @@ class TestRecords:
         (row,) = records.epochs("cifar", "a")
         assert vars(row) == {**FIGURES, "val_loss": 7.0}
 
-    @settings(
-        max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-    )
+    @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(value=st.floats())
     def test_every_float_survives(self, records: Records, value: float) -> None:
         figures = {**dict.fromkeys(FIGURES, value), "epoch": 1}

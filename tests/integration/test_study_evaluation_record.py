@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -33,7 +33,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace
         yield place
 
 
-@settings(deadline=None)  # beside other work, too
 @given(st.integers(1, 10_000), st.data())
 def test_the_interval_of_a_share_is_the_exact_binomial_one(n: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, n))

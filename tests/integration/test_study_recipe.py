@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage
@@ -170,7 +170,6 @@ class TestOpening:
     epochs=st.integers(1, 500),
     augment=st.booleans(),
 )
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_the_stored_form_is_json_and_the_same_recipe(
     images: str, classes: tuple[str, ...], seed: int, epochs: int, augment: bool
 ) -> None:

@@ -26,7 +26,6 @@ from storage.engine import open_storage
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 NAMES = [field.name for field in fields(Settings) if field.metadata["flag"] is None]
 
-unhurried = hypothesis_settings(deadline=None, max_examples=60)  # beside other work, too
 
 seen: list[Settings] = []
 probe = typer.Typer(cls=Commands, rich_markup_mode=None)
@@ -293,7 +292,7 @@ TEXTS = st.one_of(
 )
 
 
-@unhurried
+@hypothesis_settings(max_examples=60)
 @given(st.sampled_from(NAMES), TEXTS)
 def test_any_text_as_a_setting_is_taken_or_refused_in_one_line(name: str, value: str) -> None:
     for toml, arguments in (({name: value}, []), ({}, [f"{flag_of(name)}={value}"])):
@@ -305,7 +304,7 @@ def test_any_text_as_a_setting_is_taken_or_refused_in_one_line(name: str, value:
             assert isinstance(found, Settings)
 
 
-@unhurried
+@hypothesis_settings(max_examples=60)
 @given(st.sampled_from(NAMES), TEXTS.filter(lambda text: "\0" not in text))
 def test_any_text_as_a_variable_is_taken_or_refused_in_one_line(name: str, value: str) -> None:
     try:
@@ -320,7 +319,7 @@ def test_any_text_as_a_variable_is_taken_or_refused_in_one_line(name: str, value
             assert flag_of(name) in str(error)
 
 
-@unhurried
+@hypothesis_settings(max_examples=60)
 @given(content=st.one_of(st.binary(), st.sampled_from(NAMES).map(str.encode), st.text().map(repr)))
 def test_any_settings_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes | str

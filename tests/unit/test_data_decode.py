@@ -119,7 +119,7 @@ class TestMetadata:
         content = saved(PICTURE, kind, **options)
         np.testing.assert_array_equal(decode(without_metadata(content), 8), decode(content, 8))
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.data())
     def test_any_damage_is_read_or_told_in_a_line(self, data: st.DataObject) -> None:
         kind = data.draw(st.sampled_from(["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP"]))

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dataset import DataError
@@ -72,7 +72,6 @@ part = st.one_of(
 paths = st.lists(part, min_size=1, max_size=4)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # beside other load
 @given(st.lists(st.tuples(paths, st.integers(0, 4)), max_size=8), st.lists(paths, max_size=2))
 def test_any_folder_is_scanned_or_refused_in_one_line(
     folders: list[tuple[list[bytes], int]], links: list[list[bytes]]

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.dataset import DataError
@@ -20,7 +20,6 @@ from data.names import (
 file_names = st.binary(min_size=1, max_size=12).map(os.fsdecode)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab_- 0123", min_size=1, max_size=6), min_size=1, unique=True))
 def test_class_names_stay_apart(folders: list[str]) -> None:
     names = class_names(folders)
@@ -60,7 +59,6 @@ def test_numbers_that_are_part_of_the_names_stay(folders: list[str]) -> None:
     assert class_names(folders) == tuple(folders)
 
 
-@settings(deadline=None)
 @given(file_names)
 def test_any_file_name_is_text_that_can_be_encoded(name: str) -> None:
     as_text(name).encode()
@@ -69,7 +67,6 @@ def test_any_file_name_is_text_that_can_be_encoded(name: str) -> None:
     assert as_text(as_text(name)) == as_text(name)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=12))
 def test_any_text_is_made_printable(text: str) -> None:
     shown = printable(text)

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from markupsafe import Markup
@@ -150,7 +150,6 @@ def test_outside_text_is_no_markup(text: str) -> None:
     check(text)
 
 
-@settings(deadline=None)  # beside other work, too
 @given(st.lists(st.sampled_from([*NASTY, *"<>&\"'/=;#!-"]) | st.text(st.characters())).map("".join))
 def test_no_outside_text_is_markup(text: str) -> None:
     check(text)

@@ -30,7 +30,7 @@ def points(count: int, features: int, random: np.random.Generator) -> Points:
 
 
 @given(seed=SEEDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_gradient_is_that_of_the_value(seed: int) -> None:
     random = np.random.default_rng(seed)
     where, losses = points(12, 3, random), random.standard_normal(12)
@@ -47,7 +47,7 @@ def test_the_gradient_is_that_of_the_value(seed: int) -> None:
 
 
 @given(seed=SEEDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_fitting_makes_the_losses_more_probable(seed: int) -> None:
     random = np.random.default_rng(seed)
     where = points(20, 2, random)
@@ -185,7 +185,7 @@ def models(draw: st.DrawFn) -> tuple[CurveProcess, Points, Points, np.ndarray]:
 
 
 @given(case=models())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_predicts_what_scikit_learn_predicts(
     case: tuple[CurveProcess, Points, Points, np.ndarray],
 ) -> None:
@@ -201,7 +201,7 @@ def test_it_predicts_what_scikit_learn_predicts(
 
 
 @given(case=models())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_its_likelihood_and_gradient_are_those_of_scikit_learn(
     case: tuple[CurveProcess, Points, Points, np.ndarray],
 ) -> None:
@@ -220,7 +220,7 @@ def test_its_likelihood_and_gradient_are_those_of_scikit_learn(
 
 
 @given(case=models(), missing=st.integers(1, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_features_that_all_lack_change_nothing(
     case: tuple[CurveProcess, Points, Points, np.ndarray], missing: int
 ) -> None:

@@ -283,4 +283,4 @@ def next_of(
 
 
 TestSearches = Searches.TestCase
-TestSearches.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSearches.settings = settings(max_examples=60, stateful_step_count=40)

@@ -49,7 +49,7 @@ def test_filters_double_up_to_those_of_the_last(blocks: int, last: int, filters:
     assert [block.filters for block in SPACE.specs(params)[0].blocks] == filters
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**31), st.sampled_from([8, 12, 28, 64]))
 def test_every_configuration_makes_a_network_with_room(name: str, seed: int, side: int) -> None:
     space = make_space(name, TrainingDefaults(epochs=3), side)
@@ -61,7 +61,7 @@ def test_every_configuration_makes_a_network_with_room(name: str, seed: int, sid
     assert training.epochs == 3
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31))
 def test_the_extended_space_holds_every_network_of_the_documents_space(seed: int) -> None:
     params = ask(SPACE, seed)
@@ -72,7 +72,7 @@ def test_the_extended_space_holds_every_network_of_the_documents_space(seed: int
     assert EXTENDED.specs(wider) == SPACE.specs(params)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.data())
 def test_no_parameter_of_the_extended_space_goes_unused(seed: int, data: st.DataObject) -> None:
     # Else two configurations would be the same network, trained twice.
