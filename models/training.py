@@ -187,13 +187,23 @@ def fit(
 
 def evaluate(model: keras.Model, split: Images) -> Evaluation:
     """Classify every image of ``split``."""
-    probabilities = np.concatenate(
+    return evaluation_of(classify(model, split), np.asarray(split.labels))
+
+
+def classify(model: keras.Model, split: Images) -> npt.NDArray[np.float64]:
+    """Probabilities of the classes of every image of ``split``, shape (images, classes)."""
+    return np.concatenate(
         [
             keras.ops.convert_to_numpy(model(images, training=False))
             for images, _ in evaluation_batches(split)
         ]
     ).astype(np.float64)
-    labels = np.asarray(split.labels)
+
+
+def evaluation_of(
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]
+) -> Evaluation:
+    """Results of a network from its ``classify`` and the true classes, shape (images,)."""
     predicted = probabilities.argmax(axis=1)
     confusion = np.zeros((probabilities.shape[1],) * 2, np.int64)
     np.add.at(confusion, (labels, predicted), 1)
