@@ -132,6 +132,11 @@ class RunFiles:
         return _inside(self.root, self.folder / "mistakes.png")
 
     @property
+    def ensemble(self) -> Path:
+        """An ensemble beside the best single model."""
+        return _inside(self.root, self.folder / "ensemble.json")
+
+    @property
     def card(self) -> Path:
         """The card of the model."""
         return _inside(self.root, self.folder / "README.md")

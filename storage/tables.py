@@ -150,12 +150,13 @@ class ModelRow:
     """A trained and tested model: a retrained trial or a baseline.
 
     Kind ``pair`` is one of two paired trainings: its model is neither kept nor tested, so ``path``
-    is empty and the test figures are NaN.
+    is empty and the test figures are NaN. Kind ``ensemble`` is a weighted average of retrained
+    models: its epochs and seconds are the sums of its members', its best epoch and seed are 0.
 
     Attributes:
         study: The study it belongs to.
         run: The training that produced it; one model per run.
-        kind: ``retrain``, ``baseline`` or ``pair``.
+        kind: ``retrain``, ``baseline``, ``pair`` or ``ensemble``.
         title: Its name in tables.
         spec: What it was trained with, as JSON.
         trial: Number of the trial with its configuration, if there is one.
@@ -197,7 +198,7 @@ class ModelRow:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
 
 
-KINDS = ("retrain", "baseline", "pair")
+KINDS = ("retrain", "baseline", "pair", "ensemble")
 _EPOCH_COLUMNS = tuple(field.name for field in fields(EpochRow))
 _MODEL_COLUMNS = tuple(field.name for field in fields(ModelRow))
 

@@ -15,8 +15,10 @@ from search.console.terminal import (
     progress_bar,
     say,
 )
-from search.errors import SettingsError
+from search.errors import NothingToTrainError, SettingsError
 from search.settings import Settings
+
+TOP_OF_ENSEMBLE = 3  # trials that an ensemble is selected from, unless the user names a number
 
 
 @with_settings(*DATA, "storage", "train_order", "baseline_epochs")
@@ -72,13 +74,34 @@ def baseline(
 @with_settings("study", "storage", "workers", "retrain_epochs")
 def retrain_best(
     settings: Settings,
-    top: Annotated[int, typer.Option(help="Number of best trials to train.", min=1)] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Number of best trials to train [default: 1, or {TOP_OF_ENSEMBLE} with "
+            "--ensemble].",
+            min=1,
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds per trial.", min=1, max=1000)] = 1,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Also average the trained models, and deliver the average if its validation "
+            "loss is lower.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the best trials of the study in full, compare them, and deliver the best model."""
+    top = top or (TOP_OF_ENSEMBLE if ensemble else 1)
+    if ensemble and top * seeds == 1:
+        raise SettingsError(
+            "--ensemble: expected at least two models, and --top 1 trains one: use --top 2, or "
+            "--seeds 2"
+        )
     from search.reports import dashboard_notes
-    from search.retraining import comparison, retrain
+    from search.retraining import comparison, ensemble_summary, retrain
     from search.retraining.delivery import workshop
     from search.study.recipe import recipe_of
     from search.study.workspace import Workspace, data_of, space_of
@@ -92,27 +115,38 @@ def retrain_best(
         orders = retrain.orders_of_best(
             study, space_of(study), epochs=settings.retrain_epochs, top=top, seeds=seeds
         )
+        if ensemble and len(orders) == 1:
+            raise NothingToTrainError(
+                f"--ensemble: expected at least two models, and study {study.study_name!r} has one "
+                "trial to retrain: add --seeds 2, or resume the search first (make search)"
+            )
         need = retrain.memory_needed(orders, data)
         workers = min(len(orders), settings.workers or len(slots(0, need)))
         with workshop(place, study.study_name, workers=workers, aside=as_json) as (
             shop,
             interruption,
         ):
-            report = retrain.retrain(shop, study, data, place.layout, orders)
+            made = retrain.retrain(shop, study, data, place.layout, orders, ensemble=ensemble)
         best = place.layout.best(study.study_name)
-        if report is not None:
+        if made is not None:
             dashboard_notes.attach_unless_searched(place, study)
         images, cifar10 = len(data.test.labels), recipe_of(study).images.of_cifar10
-    if report is not None and as_json:
+    if made is not None and as_json:
+        report = made.report
         print_json(
-            messages.as_values(report.model, images)
+            messages.as_values(made.model, images)
             | {"retrained": [asdict(each) for each in report.configurations]}
             | {"rank_flips": report.flips, "lead": report.lead, "interval": report.interval}
+            | {"ensemble": made.ensemble and made.ensemble.model_dump(mode="json")}
         )
-    elif report is not None:
+    elif made is not None:
         if len(orders) > 1:
-            console().print(comparison.table(report))
-            for line in comparison.verdict(report):
+            console().print(comparison.table(made.report))
+            for line in comparison.verdict(made.report):
                 say(line)
-        say(messages.handed_over(report.model, images, best.folder, cifar10=cifar10))
+        if made.ensemble is not None:
+            console().print(ensemble_summary.table(made.ensemble))
+            for line in ensemble_summary.verdict(made.ensemble):
+                say(line)
+        say(messages.handed_over(made.model, images, best.folder, cifar10=cifar10))
     leave_if_interrupted(interruption, as_json=as_json)

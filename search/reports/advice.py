@@ -92,11 +92,12 @@ def _handing_over(snapshot: Snapshot) -> Iterator[Advice]:
     elif (
         snapshot.best is not None
         and snapshot.retrained
-        and snapshot.retrained.trial != snapshot.best.number
+        and snapshot.best.number not in snapshot.retrained_trials
     ):
+        numbers = ", ".join(map(str, snapshot.retrained_trials))
+        of = f"{'trial' if len(snapshot.retrained_trials) == 1 else 'trials'} {numbers}"
         yield Advice(
-            f"The delivered model is from trial {snapshot.retrained.trial}, and trial "
-            f"{snapshot.best.number} is better now:",
+            f"The delivered model is from {of}, and trial {snapshot.best.number} is better now:",
             retrain,
         )
     if snapshot.cifar10 and snapshot.baseline is None:

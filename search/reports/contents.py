@@ -12,6 +12,7 @@ from search.intervals import of_share, told_share
 from search.reports import space_charts
 from search.reports.advice import Advice, advice
 from search.reports.reproduce import retrain_command, search_command
+from search.retraining import ensemble_summary
 from search.spaces.records import described
 from search.study.provenance import VERSIONED
 from search.study.snapshot import STATES, Snapshot, TrialView
@@ -54,6 +55,15 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class EnsembleTable:
+    """The ensemble beside the best single model; empty if there is none."""
+
+    headings: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """The content of a study report.
 
@@ -68,6 +78,7 @@ class Report:
         begun: Number of trials with a figure.
         enough: Least such number for parameter importance.
         test_accuracy: The retrained model's, with its interval; empty if there is no such model.
+        ensemble: The ensemble beside the best single model.
         verdicts: Verdicts on the claims.
         ranked: The trials, best first.
         commands: Commands that repeat the study.
@@ -85,6 +96,7 @@ class Report:
     begun: int
     enough: int
     test_accuracy: str
+    ensemble: EnsembleTable
     verdicts: Sequence[ClaimVerdict]
     ranked: Sequence[TrialView]
     commands: Sequence[str]
@@ -107,11 +119,26 @@ def report_of(snapshot: Snapshot, verdicts: Sequence[ClaimVerdict], charts: Char
         begun=sum(trial.best is not None for trial in snapshot.trials),
         enough=space_charts.ENOUGH,
         test_accuracy=told,
+        ensemble=_ensemble(snapshot),
         verdicts=verdicts,
         ranked=sorted(snapshot.trials, key=lambda t: (t.value, STATES.index(t.state))),
         commands=_commands(snapshot),
         mixed=_mixed(snapshot),
         provenance=_provenance(snapshot),
+    )
+
+
+def _ensemble(snapshot: Snapshot) -> EnsembleTable:
+    record = snapshot.ensemble
+    if record is None:
+        return EnsembleTable()
+    return EnsembleTable(
+        headings=("model", *ensemble_summary.HEADINGS),
+        rows=[
+            (model.title, *ensemble_summary.figures(model, record.test_images))
+            for model in ensemble_summary.compared(record)
+        ],
+        lines=[*ensemble_summary.verdict(record), ensemble_summary.TIMES],
     )
 
 
@@ -144,7 +171,8 @@ def _tiles(snapshot: Snapshot) -> Iterator[Tile]:
 
 
 def _tile_of(model: ModelRow, images: int | None, label: str) -> Tile:
-    note = f"{model.title}, {model.parameters:,} parameters, {model.epochs} epochs"
+    epochs = f"{model.epochs} epochs" + (" in total" if model.kind == "ensemble" else "")
+    note = f"{model.title}, {model.parameters:,} parameters, {epochs}"
     if images:
         low, high = of_share(model.test_accuracy, images)
         note += f"; 95 % interval {low:.4f} to {high:.4f}"
@@ -209,8 +237,8 @@ def _commands(snapshot: Snapshot) -> list[str]:
         search_command(snapshot.study, snapshot.recipe, by) for by in snapshot.openings
     )
     if snapshot.retrained is not None:
-        epochs = json.loads(snapshot.retrained.spec)["training"]["epochs"]
-        commands[retrain_command(snapshot.study, epochs)] = None
+        spec = json.loads(snapshot.retrained.spec)
+        commands[retrain_command(snapshot.study, spec)] = None
     return list(commands)
 
 

@@ -23,7 +23,7 @@ class Row:
 
     Attributes:
         name: Title of the model.
-        kind: ``trial``, ``retrain``, ``baseline`` or ``documents``.
+        kind: ``trial``, ``retrain``, ``ensemble``, ``baseline`` or ``documents``.
         val_accuracy: Share of validation images classified correctly, 0 to 1.
         test_accuracy: The same for the test images.
         test_images: Number of test images.
@@ -92,7 +92,7 @@ def table(found: Sequence[Row], title: str) -> Table:
             _text(row.parameters, ","),
             _text(row.epochs, "d"),
             _text(row.seconds, ",.0f"),
-            style="bold" if row.kind in ("retrain", "baseline") else "",
+            style="bold" if row.kind in ("retrain", "ensemble", "baseline") else "",
         )
     return drawn
 

@@ -1,7 +1,8 @@
 """Builds the commands that start, resume or reproduce a study."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from search.study.opening import Opening
 from search.study.recipe import StudyRecipe
@@ -38,9 +39,19 @@ def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
     return _over_lines(parts)
 
 
-def retrain_command(study: str, epochs: int) -> str:
-    """The command that trains a study's best trial in full."""
-    return f"treino retrain-best --study {shlex.quote(study)} --epochs {epochs}"
+def retrain_command(study: str, spec: Mapping[str, Any]) -> str:
+    """The command that trains a study's best trial in full, or makes its ensemble.
+
+    Args:
+        study: Name of the study.
+        spec: The content of the delivered model's ``spec.json``.
+    """
+    command = f"treino retrain-best --study {shlex.quote(study)} --epochs"
+    if "ensemble" not in spec:
+        return f"{command} {spec['training']['epochs']}"
+    made = spec["ensemble"]
+    trials, seeds = len(made["trials"]), made["seeds"]
+    return f"{command} {made['epochs']} --top {trials} --seeds {seeds} --ensemble"
 
 
 def _over_lines(parts: Sequence[str]) -> str:

@@ -10,6 +10,8 @@ from search.console.terminal import printable
 from search.console.text import duration, plural
 from search.intervals import told_share
 from search.retraining.comparison import Report
+from search.retraining.ensemble_summary import section
+from search.study.ensemble_record import EnsembleRecord
 from storage.files import RunFiles
 from storage.tables import ModelRow
 
@@ -22,7 +24,14 @@ def plain(text: str) -> str:
 
 
 def card(
-    report: Report, verdict: Sequence[str], data: Dataset, files: RunFiles, *, cifar10: bool
+    report: Report,
+    verdict: Sequence[str],
+    data: Dataset,
+    files: RunFiles,
+    *,
+    model: ModelRow,
+    ensemble: EnsembleRecord | None = None,
+    cifar10: bool,
 ) -> str:
     """Write the card of the delivered model.
 
@@ -31,27 +40,30 @@ def card(
         verdict: Results of the comparison, one per line.
         data: The images it was trained and tested on.
         files: The model's files.
+        model: The model: the best single one, or the ensemble.
+        ensemble: The ensemble beside the best single model, if the user wanted one.
         cifar10: Whether these are the images of the documents' figures.
     """
-    row = report.model
+    averaged = model.kind == "ensemble"
     documented = f"| the report's best run | {BEST_TEST_ACCURACY} |\n" if cifar10 else ""
-    return f"""# {plain(row.title)}, study {plain(row.study)}
+    epoch = "" if averaged else f", at epoch {model.best_epoch} of {model.epochs}"
+    curves = "" if averaged else f"![curves]({files.curves.name})\n"
+    return f"""# {plain(model.title)}, study {plain(model.study)}
 
 | | |
 |---|---|
-| test accuracy | {told_share(row.test_accuracy, len(data.test.labels))} |
-{documented}| test loss | {row.test_loss:.4f} |
-| validation accuracy | {row.val_accuracy:.4f} |
-| validation loss | {row.val_loss:.4f}, at epoch {row.best_epoch} of {row.epochs} |
-| parameters | {row.parameters:,} |
-| training | {plural(len(data.train.labels), "image")}, {duration(row.seconds)} |
+| test accuracy | {told_share(model.test_accuracy, len(data.test.labels))} |
+{documented}| test loss | {model.test_loss:.4f} |
+| validation accuracy | {model.val_accuracy:.4f} |
+| validation loss | {model.val_loss:.4f}{epoch} |
+| parameters | {model.parameters:,} |
+| training | {plural(len(data.train.labels), "image")}, {duration(model.seconds)} |
 | images | {plain(data.name)}: {plain(data.source)} |
 | classes | {", ".join(map(plain, data.classes))} |
 
-![curves]({files.curves.name})
-![confusion]({files.confusion.name})
+{curves}![confusion]({files.confusion.name})
 ![mistakes]({files.mistakes.name})
-{_compared(report, verdict)}
+{_compared(report, verdict)}{section(ensemble) if ensemble else ""}
 The model takes raw images, (n, {", ".join(map(str, data.input_shape))}) with values 0 to 255, and
 returns the probabilities of the classes in the order above:
 
@@ -61,15 +73,34 @@ import keras
 model = keras.saving.load_model("{files.model.name}", safe_mode=True)
 probabilities = model.predict(images)
 ```
-{own_network(row)}
-[{files.spec.name}]({files.spec.name}) has the network, the training and the versions;
-[{files.history.name}]({files.history.name}) has the figures of every epoch.
+{own_network(model)}
+{_files_beside(files, averaged=averaged)}
 """
 
 
+def _files_beside(files: RunFiles, *, averaged: bool) -> str:
+    """What the files beside a model hold."""
+    if averaged:
+        return (
+            f"[{files.spec.name}]({files.spec.name}) has the members and the versions. Each "
+            "member's own files\nare in the study's folder `runs`."
+        )
+    return (
+        f"[{files.spec.name}]({files.spec.name}) has the network, the training and the versions;\n"
+        f"[{files.history.name}]({files.history.name}) has the figures of every epoch."
+    )
+
+
 def own_network(row: ModelRow) -> str:
-    """How a user's own network was trained and is loaded; empty for other networks."""
-    own = json.loads(row.spec).get("own_network")
+    """How a user's own network was trained and is loaded; empty for other networks.
+
+    For an ensemble, only how it is loaded.
+    """
+    spec = json.loads(row.spec)
+    own = spec.get("own_network")
+    if row.kind == "ensemble":
+        needed = _needed(spec["ensemble"]["custom_objects"])
+        return f"\n{needed}\n" if needed else ""
     if not own:
         return ""
     rate = own["optimizer"]["config"].get("learning_rate")
@@ -87,11 +118,16 @@ def own_network(row: ModelRow) -> str:
         + f" and the dtype policy {plain(own['dtype_policy'])}.",
     ]
     if own["custom_objects"]:
-        names = ", ".join(map(plain, own["custom_objects"]))
-        lines.append(
-            f"It needs code outside Keras: import what registers {names} before loading it."
-        )
+        lines.append(_needed(own["custom_objects"]))
     return "\n" + "\n".join(lines) + "\n"
+
+
+def _needed(custom_objects: Sequence[str]) -> str:
+    """What has to be imported to load a model; empty if it needs only Keras."""
+    if not custom_objects:
+        return ""
+    names = ", ".join(map(plain, custom_objects))
+    return f"It needs code outside Keras: import what registers {names} before loading it."
 
 
 def _compared(report: Report, verdict: Sequence[str]) -> str:

@@ -72,7 +72,7 @@ class Report:
             second.
         interval: The 95 % interval of that lead, Welch's; None if one of the two has one seed.
         failures: Failed trainings with their reasons, one per line.
-        model: The delivered model: the first configuration's model with the lowest val_loss.
+        model: The best single model: the first configuration's with the lowest val_loss.
     """
 
     configurations: tuple[Retrained, ...]

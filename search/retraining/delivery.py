@@ -25,11 +25,15 @@ from storage.tables import ModelRow
 
 
 class Delivery:
-    """Trains orders on its workers, records every epoch, and delivers the models."""
+    """Trains orders on its workers, records every epoch, and delivers the models.
+
+    Attributes:
+        session: The resources that it uses.
+    """
 
     def __init__(self, session: Session) -> None:
         """Use all slots of the session's backend."""
-        self._session = session
+        self.session = session
         self._records = session.place.records
         self._layout = session.place.layout
         self._display = session.display
@@ -90,7 +94,7 @@ class Delivery:
                 self._display.overall(Overall(len(made), len(orders), "trainings"))
 
         if waiting:
-            JobRunner(self._session, every_turn).train(supply, ended)
+            JobRunner(self.session, every_turn).train(supply, ended)
         return [made.get(order.run(data)) for order, _ in orders]
 
     def _task(self, order: TrainingOrder, paths: RunFiles, run: str, data: Dataset) -> TrainingTask:
@@ -132,10 +136,7 @@ class Delivery:
         write_atomically(paths.history, to_csv(history))
         title = f"{order.study}, {order.title}"
         plots.draw_curves(history, paths.curves, title)
-        plots.draw_confusion(np.array(test.confusion), data.classes, paths.confusion, title)
-        tested = EvaluationRecord.of(test, data)
-        write_atomically(paths.tested, tested.to_json())
-        draw_mistakes(tested, paths.mistakes, title)
+        write_test_results(test, data, paths, title)
         row = ModelRow(
             study=order.study,
             run=order.run(data),
@@ -157,6 +158,14 @@ class Delivery:
         )
         self._records.record_model(row)
         return row
+
+
+def write_test_results(test: TestFigures, data: Dataset, paths: RunFiles, title: str) -> None:
+    """Write a model's results on the test images of ``data``, with their figures."""
+    plots.draw_confusion(np.array(test.confusion), data.classes, paths.confusion, title)
+    tested = EvaluationRecord.of(test, data)
+    write_atomically(paths.tested, tested.to_json())
+    draw_mistakes(tested, paths.mistakes, title)
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """Retrains the study's best trials in full with several seeds, and delivers the best model.
 
-The best is chosen on the validation images. The test images are used once per model, and not for
-choosing.
+That may be an ensemble of them. The best is chosen on the validation images. The test images are
+used once per model, and not for choosing.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
@@ -18,13 +19,30 @@ from search.protocol import Failed
 from search.retraining.card import card
 from search.retraining.comparison import Report, compare, verdict
 from search.retraining.delivery import Delivery
+from search.retraining.ensembling import Ensemble, make_ensemble
 from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
+from search.study.ensemble_record import EnsembleRecord
 from search.study.recipe import recipe_of
 from search.study.training_order import TrainingOrder
 from search.study.trials import lowest, seed_number
 from storage.files import Layout, RunFiles, write_atomically
 from storage.tables import ModelRow
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What was delivered, and what it was chosen from.
+
+    Attributes:
+        report: The comparison of the single models.
+        model: The delivered model: the best of them, or the ensemble.
+        ensemble: The ensemble beside the best single model; None if the user wanted none.
+    """
+
+    report: Report
+    model: ModelRow
+    ensemble: EnsembleRecord | None = None
 
 
 def orders_of_best(
@@ -98,14 +116,19 @@ def retrain(
     data: Dataset,
     layout: Layout,
     orders: Sequence[TrainingOrder],
-) -> Report | None:
+    *,
+    ensemble: bool = False,
+) -> Delivered | None:
     """Train orders of ``orders_of_best``, compare them, and deliver the best one.
 
+    With ``ensemble``, deliver an ensemble of the models if its validation loss is lower.
+
     Returns:
-        The report; None if a training was interrupted. The same call resumes it.
+        What was delivered; None if the work was interrupted. The same call resumes it.
 
     Raises:
-        TrainingFailedError: All trainings failed, or none can continue.
+        TrainingFailedError: All trainings failed, or none can continue; or the ensemble could not
+            be made, and the best single model is delivered.
     """
     places = [layout.run(study.study_name, order.run(data)) for order in orders]
     made = workshop.make_all(list(zip(orders, places, strict=True)), data)
@@ -123,11 +146,39 @@ def retrain(
     numbers = list(dict.fromkeys(order.trial for order in orders))
     failed = [o.trial for o, end in zip(orders, made, strict=True) if isinstance(end, Failed)]
     report = compare([trials[n] for n in numbers if n is not None], rows, failed, failures)
+    if not ensemble:
+        return _deliver(study, data, layout, report)
+    trained = [(o, row) for o, row in zip(orders, made, strict=True) if isinstance(row, ModelRow)]
+    try:
+        averaged = make_ensemble(workshop.session, data, trained, report.model)
+    except TrainingFailedError as error:
+        _deliver(study, data, layout, report)
+        folder = layout.best(study.study_name).folder
+        raise TrainingFailedError(f"{error}; the best single model is in {folder}") from error
+    return None if averaged is None else _deliver(study, data, layout, report, averaged)
+
+
+def _deliver(
+    study: optuna.Study,
+    data: Dataset,
+    layout: Layout,
+    report: Report,
+    ensemble: Ensemble | None = None,
+) -> Delivered:
+    """Copy the best model to the study's folder of the delivered one, and write its card."""
+    model, record = report.model, None
+    if ensemble is not None:
+        record = ensemble.record
+        if ensemble.row is not None and record.delivered is record.ensemble:
+            model = ensemble.row
     best = layout.best(study.study_name)
-    _hand_over(layout.run(study.study_name, report.model.run), best)
-    page = card(report, verdict(report), data, best, cifar10=recipe_of(study).images.of_cifar10)
+    _hand_over(layout.run(study.study_name, model.run), best)
+    if record is not None:
+        write_atomically(best.ensemble, record.to_json())
+    cifar10 = recipe_of(study).images.of_cifar10
+    page = card(report, verdict(report), data, best, model=model, ensemble=record, cifar10=cifar10)
     write_atomically(best.card, page)
-    return report
+    return Delivered(report, model, record)
 
 
 def _hand_over(made: RunFiles, best: RunFiles) -> None:
@@ -138,10 +189,11 @@ def _hand_over(made: RunFiles, best: RunFiles) -> None:
         (made.confusion, best.confusion),
         (made.tested, best.tested),
         (made.mistakes, best.mistakes),
+        (made.ensemble, best.ensemble),
         (made.spec, best.spec),
         (made.model, best.model),
     ):
         if source.exists():
             write_atomically(target, source.read_bytes())
-        else:  # from before treino stored test results
+        else:  # an ensemble has no history; earlier versions stored no test results
             target.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +40,25 @@ def document(
         "model": model.model_dump(mode="json"),
         "training": training.model_dump(mode="json"),
         "seed": seed,
+        **_origin(data),
+    }
+    if own:
+        content["own_network"] = json.loads(own)
+    return _text(content)
+
+
+def document_of_ensemble(ensemble: Mapping[str, Any], data: Dataset) -> str:
+    """Members, data and versions of an ensemble as JSON text.
+
+    Args:
+        ensemble: The members and how they were trained, as JSON-compatible values.
+        data: The images.
+    """
+    return _text({"ensemble": ensemble, **_origin(data)})
+
+
+def _origin(data: Dataset) -> dict[str, Any]:
+    return {
         "data": {
             "name": data.name,
             "fingerprint": data.fingerprint,
@@ -47,8 +67,9 @@ def document(
         },
         "versions": versions(),
     }
-    if own:
-        content["own_network"] = json.loads(own)
+
+
+def _text(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Read-only snapshot of a study, the source of reports and notes."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.scheduling.rungs import rungs
 from search.study.attributes import DECISIONS, REASON
+from search.study.ensemble_record import EnsembleRecord, read_ensemble
 from search.study.evaluation_record import EvaluationRecord, read, test_images
 from search.study.names import BASELINES
 from search.study.opening import Opening, openings_of
@@ -20,6 +22,7 @@ from search.study.recipe import StudyRecipe, recipe_of
 from search.study.trials import counted, run_name, seen
 from search.study.workspace import Workspace, space_of
 from storage import study as studies
+from storage.errors import StorageError
 from storage.lease import is_held
 from storage.tables import EpochRow, ModelRow
 
@@ -106,6 +109,7 @@ class Snapshot:
         retrained: The model that was delivered last, if any.
         retraining: Epochs of that model.
         tested: Test results of that model, if stored.
+        ensemble: The ensemble beside the best single model, if that model was one of the two.
         baseline: The documents' run 10 trained here on the same images, if any.
         baseline_images: Number of images the baseline was tested on, if stored.
     """
@@ -121,6 +125,7 @@ class Snapshot:
     retrained: ModelRow | None
     retraining: Sequence[EpochRow]
     tested: EvaluationRecord | None
+    ensemble: EnsembleRecord | None
     baseline: ModelRow | None
     baseline_images: int | None
 
@@ -143,6 +148,15 @@ class Snapshot:
     def cifar10(self) -> bool:
         """Whether the documents' figures are comparable with the study's."""
         return self.recipe.images.of_cifar10
+
+    @property
+    def retrained_trials(self) -> tuple[int, ...]:
+        """Numbers of the trials that the delivered model comes from, or was selected from."""
+        if self.retrained is None:
+            return ()
+        if self.retrained.kind == "ensemble":
+            return tuple(json.loads(self.retrained.spec)["ensemble"]["trials"])
+        return () if self.retrained.trial is None else (self.retrained.trial,)
 
     @cached_property
     def best(self) -> TrialView | None:
@@ -185,9 +199,13 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     steps = rungs(recipe.training.epochs)
     models = place.records.models()
     # Of several models the delivered one, or the last one if the delivered one is unknown.
-    retrains = [m for m in reversed(models) if m.study == name and m.kind == "retrain"]
-    delivered = (model for model in retrains if _tested(place, model) is not None)
-    retrained = next(delivered, retrains[0] if retrains else None)
+    kinds = ("retrain", "ensemble")
+    retrains = [m for m in reversed(models) if m.study == name and m.kind in kinds]
+    delivered = [model for model in retrains if _tested(place, model) is not None]
+    # Several may have the same accuracy; the spec tells them apart.
+    spec = _spec(place, name)
+    exact = [model for model in delivered if model.spec == spec]
+    retrained = next(iter([*exact, *delivered, *retrains]), None)
     baselines = [m for m in models if m.study == BASELINES and m.run.startswith("run-10-")]
     images = recipe.images.fingerprint
     baseline = next((m for m in reversed(baselines) if m.fingerprint == images), None)
@@ -215,6 +233,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         retrained=retrained,
         retraining=() if retrained is None else place.records.epochs(name, retrained.run),
         tested=None if retrained is None else _tested(place, retrained),
+        ensemble=None if retrained is None else _ensemble(place, retrained),
         baseline=baseline,
         baseline_images=None if baseline is None else test_images(place.layout, baseline),
     )
@@ -229,6 +248,20 @@ def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> Show
         return "failed"
     # Without a search no trial runs. During a search, a trial at a rung is paused.
     return "running" if searching and seen(trial, steps).state == "running" else "paused"
+
+
+def _spec(place: Workspace, study: str) -> str | None:
+    """The spec of the delivered model; None if there is none."""
+    try:
+        return place.layout.best(study).spec.read_text(encoding="utf-8")
+    except (OSError, StorageError, ValueError):
+        return None
+
+
+def _ensemble(place: Workspace, model: ModelRow) -> EnsembleRecord | None:
+    """What the delivered model was chosen from, if that was an ensemble or a single model."""
+    record = read_ensemble(place.layout.best(model.study))
+    return record if record is not None and record.delivered.run == model.run else None
 
 
 def _tested(place: Workspace, model: ModelRow) -> EvaluationRecord | None:

@@ -75,7 +75,7 @@ def test_the_documents_figures_stand_beside_cifar10_alone(classes: tuple[str, ..
     assert cifar10 == (classes == studies.CIFAR)
     row = studies.model_row("s_1", "run", "retrain", "trial 0 retrained", 0.75, data)
     files = RunFiles(Path("var"), Path("var/s/best"))
-    page = card(report_of(row), [], data, files, cifar10=cifar10)
+    page = card(report_of(row), [], data, files, model=row, cifar10=cifar10)
     line = messages.handed_over(row, 40, files.folder, cifar10=cifar10)
     run = DOCUMENTED["run-10"]
     base = messages.of_baseline(run, row, 40, files.folder, cifar10=cifar10)

@@ -164,21 +164,31 @@ FINISHED = (*SMALL, "--trials", "3", "--epochs", "2", "--workers", "2")
 
 
 def finished_search(temporary: pytest.TempPathFactory) -> Place:
-    """A place with a FINISHED search, whose output is in a file; only to be looked at or copied.
+    """A place with a FINISHED search, whose output is in a file; only to be looked at or copied."""
 
-    There is one, whichever of pytest's processes comes first.
-    """
+    def search(folder: Path) -> None:
+        place = Place(small_place(folder).folder, drawn=True)
+        told = place.search(*FINISHED)
+        (folder / "first search").write_text(told)
+
+    return made_once(temporary, "a finished search", search)
+
+
+def made_once(
+    temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
+) -> Place:
+    """A place that ``make`` makes in a new folder, whichever of pytest's processes comes first."""
     root = temporary.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    folder = root / "a finished search"
-    with (root / "finished.lock").open("w") as lock:
+    folder = root / name
+    whole = root / f"{name}.whole"
+    with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed
-        if not (folder / "first search").exists():
+        if not whole.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            place = Place(small_place(folder).folder, drawn=True)
-            told = place.search(*FINISHED)
-            (folder / "first search").write_text(told)
+            make(folder)
+            whole.touch()
     return Place(folder)
 
 

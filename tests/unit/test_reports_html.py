@@ -118,6 +118,7 @@ def page(text: str) -> Parsed:
         ),
         retraining=(),
         tested=None,
+        ensemble=None,
         baseline=None,
         baseline_images=None,
     )

@@ -42,6 +42,14 @@ def test_the_card_says_how_it_was_trained(change: dict[str, object], said: str) 
     assert said in " ".join(own_network(row).split())
 
 
+@pytest.mark.parametrize(("names", "said"), [((), ""), (("mine>Swish",), "registers mine\\>Swish")])
+def test_of_an_ensemble_the_card_says_how_it_is_loaded(names: tuple[str, ...], said: str) -> None:
+    spec = json.dumps({"ensemble": {"custom_objects": names}})
+    text = own_network(replace(ROW, kind="ensemble", spec=spec))
+    assert said in text
+    assert bool(text) == bool(names)
+
+
 def test_of_other_networks_the_card_says_nothing_more() -> None:
     assert own_network(ROW) == ""
 

@@ -1,0 +1,99 @@
+"""What is said of an ensemble beside the best single model: a table, and lines."""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from search.console.text import plural
+from search.intervals import of_share
+from search.study.ensemble_record import EnsembleRecord, MeasuredModel
+
+HEADINGS = ("val_loss", "val_acc", "test_acc", "parameters", "ms/image")
+TIMES = "ms/image: median, one image at a time, on a processor of the machine that measured it"
+
+
+def compared(record: EnsembleRecord) -> list[MeasuredModel]:
+    """The single model, and the ensemble if there is one."""
+    return [record.single, *([record.ensemble] if record.ensemble else [])]
+
+
+def figures(model: MeasuredModel, test_images: int) -> tuple[str, ...]:
+    """The figures of a model as text, in the order of ``HEADINGS``."""
+    low, high = of_share(model.test_accuracy, test_images)
+    return (
+        f"{model.val_loss:.4f}",
+        f"{model.val_accuracy:.4f}",
+        f"{model.test_accuracy:.4f} ({low:.4f} to {high:.4f})",
+        f"{model.parameters:,}",
+        f"{model.milliseconds:.2f}",
+    )
+
+
+def table(record: EnsembleRecord) -> Table:
+    """Both models for a terminal, in 80 columns, with intervals below test accuracies."""
+    drawn = Table(box=None, padding=(0, 0, 0, 2), caption_justify="left")
+    drawn.caption = f"below each test_acc: its 95 % interval\n{TIMES}"
+    drawn.add_column("", overflow="fold")
+    for heading in HEADINGS:
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    for model in compared(record):
+        val_loss, val_accuracy, tested, *others = figures(model, record.test_images)
+        accuracy, _, interval = tested.partition(" ")
+        below = interval.strip("()").replace(" to ", "-")
+        drawn.add_row(model.title, val_loss, val_accuracy, f"{accuracy}\n{below}", *others)
+    return drawn
+
+
+def verdict(record: EnsembleRecord) -> list[str]:
+    """The members of the ensemble, and which model is delivered and why, one per line."""
+    return [*_members(record), _delivered(record)]
+
+
+def section(record: EnsembleRecord) -> str:
+    """The ensemble in the card of the delivered model, in Markdown.
+
+    Titles need no escaping: they hold treino's own words and numbers only.
+    """
+    rows = "".join(
+        f"| {model.title} | {' | '.join(figures(model, record.test_images))} |\n"
+        for model in compared(record)
+    )
+    lines = "".join(f"- {line}\n" for line in verdict(record))
+    return f"""
+The best single model and a weighted average of models (an ensemble) that was selected by validation
+loss; in brackets the 95 % interval:
+
+| | {" | ".join(HEADINGS)} |
+|---|---|---|---|---|---|
+{rows}
+{lines}- {TIMES}
+"""
+
+
+def _members(record: EnsembleRecord) -> Iterator[str]:
+    members = record.members
+    if not members:
+        return
+    total = sum(member.count for member in members)
+    parts = ", ".join(f"{member.title} ({member.count}/{total})" for member in members)
+    models = plural(len(record.candidates), "model")
+    yield f"ensemble of {len(members)} of {models}, with weights: {parts}"
+
+
+def _delivered(record: EnsembleRecord) -> str:
+    single, ensemble = record.single, record.ensemble
+    if ensemble is None:
+        models = plural(len(record.candidates), "model")
+        return (
+            f"no average of the {models} has a lower validation loss than the best of them: "
+            f"{single.title} is delivered"
+        )
+    if record.delivered is single:
+        return (
+            f"the ensemble's validation loss, {ensemble.val_loss:.4f}, is not lower than "
+            f"{single.val_loss:.4f}: {single.title} is delivered"
+        )
+    return (
+        f"the ensemble is delivered: its validation loss is {ensemble.val_loss:.4f}, that of "
+        f"{single.title}, in runs/{single.run}, {single.val_loss:.4f}"
+    )
