@@ -84,15 +84,13 @@ def _carried_out(
     images: Dataset,
     evaluations: Sequence[Evaluation],
 ) -> Combined:
-    image = images.validation.images[0]
-    keras.backend.clear_session()
-    single = _measured(
-        _load(candidates[order.single]), evaluations[order.single], np.asarray(image)
-    )
+    image = np.asarray(images.validation.images[0])
+    of_single = evaluations[order.single]
     members = [index for index, count in enumerate(order.counts) if count]
-    if not members:
-        return Combined(single)
     keras.backend.clear_session()
+    if not members:
+        (single_time,) = milliseconds([_load(candidates[order.single])], image)
+        return Combined(_measured(of_single, single_time))
     made = combine(
         [_load(candidates[index]) for index in members], [order.counts[index] for index in members]
     )
@@ -101,13 +99,14 @@ def _carried_out(
     # Test the delivered file itself, as users will load it.
     keras.backend.clear_session()
     model = keras.saving.load_model(order.file, safe_mode=True)
-    ensemble = _measured(model, evaluate(model, images.validation), np.asarray(image))
+    single_time, ensemble_time = milliseconds([_load(candidates[order.single]), model], image)
+    ensemble = _measured(evaluate(model, images.validation), ensemble_time)
     result = evaluate(model, images.test)
     confusion = tuple(tuple(int(n) for n in row) for row in result.confusion)
     test = TestFigures(
         result.loss, result.accuracy, confusion, model.count_params(), result.mistakes
     )
-    return Combined(single, ensemble, test)
+    return Combined(_measured(of_single, single_time), ensemble, test)
 
 
 def _load(candidate: Candidate) -> keras.Model:
@@ -121,5 +120,5 @@ def _load(candidate: Candidate) -> keras.Model:
         ) from error
 
 
-def _measured(model: keras.Model, evaluation: Evaluation, image: npt.NDArray[np.uint8]) -> Measured:
-    return Measured(evaluation.loss, evaluation.accuracy, milliseconds(model, image))
+def _measured(evaluation: Evaluation, milliseconds: float) -> Measured:
+    return Measured(evaluation.loss, evaluation.accuracy, milliseconds)

@@ -218,12 +218,17 @@ def test_members_take_the_same_images_and_know_the_same_classes() -> None:
         combine([build(NETWORK, (8, 8, 3), classes) for classes in (3, 4)], (1, 1))
 
 
-def test_time_per_image_is_a_median_of_calls_with_one_image() -> None:
-    seen = []
+def test_time_per_image_is_of_calls_with_one_image_in_turn() -> None:
+    seen: list[tuple[str, tuple[int, ...]]] = []
 
     class Model:
-        def predict_on_batch(self, images: np.ndarray) -> None:
-            seen.append(images.shape)
+        def __init__(self, name: str) -> None:
+            self.name = name
 
-    assert 0 < milliseconds(Model(), np.zeros((8, 8, 3), np.uint8)) < 1000
-    assert set(seen) == {(1, 8, 8, 3)}
+        def predict_on_batch(self, images: np.ndarray) -> None:
+            seen.append((self.name, images.shape))
+
+    times = milliseconds([Model("a"), Model("b")], np.zeros((8, 8, 3), np.uint8))
+    assert all(0 < each < 1000 for each in times)
+    assert {shape for _, shape in seen} == {(1, 8, 8, 3)}
+    assert [name for name, _ in seen[-100:]] == ["a", "b"] * 50
