@@ -14,14 +14,11 @@ from models import environment, own_network
 from models.ensemble import combine, milliseconds
 from models.own_errors import CodeChangedError, OwnCodeError, cause
 from models.training import Evaluation, classify, evaluate, evaluation_of
+from search.errors import TrainingFailedError
 from search.protocol import TestFigures
 from search.workers.ensemble_process import Candidate, Combined, EnsembleOrder, Measured
 from storage.errors import StorageError
 from storage.files import replacing
-
-
-class UnusableError(Exception):
-    """A model file cannot be used; the message is one line."""
 
 
 def serve(channel: Connection, candidates: Sequence[Candidate], data: Path) -> None:
@@ -39,7 +36,7 @@ def serve(channel: Connection, candidates: Sequence[Candidate], data: Path) -> N
         except EOFError:  # the other end has gone
             return
         channel.send(_carried_out(order, candidates, images, evaluations))
-    except (UnusableError, DataError, StorageError, OwnCodeError, CodeChangedError) as error:
+    except (TrainingFailedError, DataError, StorageError, OwnCodeError, CodeChangedError) as error:
         channel.send(str(error))
     except (BrokenPipeError, ConnectionResetError):
         pass
@@ -114,7 +111,7 @@ def _load(candidate: Candidate) -> keras.Model:
         return keras.saving.load_model(candidate.file, compile=False, safe_mode=True)
     except Exception as error:
         traceback.print_exc()
-        raise UnusableError(
+        raise TrainingFailedError(
             f"{candidate.title}: {candidate.file} could not be loaded ({cause(error)}); remove it "
             "and run the same command to train it again"
         ) from error
