@@ -3,7 +3,7 @@
 On LCBench, and on curves that ``treino record`` kept. Part of ``make bench``. Twenty seeds on
 twelve tasks with three numbers of workers take hours, so each replay is a line of
 ``var/bench/replay.jsonl`` as soon as it ends, and a second call goes on from there. A line counts
-for as long as the code and the package that made it are the same.
+for as long as the code and the package that made it are the same, and for all of its budgets.
 """
 
 import argparse
@@ -44,11 +44,14 @@ RIVALS = ("three-epochs-then-best", "promote-tpe-3-9-27-52")
 
 
 class Ledger:
-    """Replays that have ended, on disk."""
+    """Replays that have ended, on disk.
+
+    A line without budgets, from before they could be chosen, is one of BUDGETS.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found: dict[tuple[str, ...], list[float]] = {}
+        self._found: dict[tuple[str, ...], dict[int, float]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -56,17 +59,27 @@ class Ledger:
                     row = json.loads(line)
                 except ValueError:  # the last line of a call that was killed
                     continue
-                self._found[self._key(row)] = row["regrets"]
+                self._keep(row, row.get("budgets", BUDGETS), row["regrets"])
 
-    def get(self, row: Mapping[str, Any]) -> list[float] | None:
-        """The regrets of a replay, if it has ended."""
-        return self._found.get(self._key(row))
+    def get(self, row: Mapping[str, Any], budgets: Sequence[int] = BUDGETS) -> list[float] | None:
+        """The regrets of a replay, if it has ended with all of these budgets."""
+        found = self._found.get(self._key(row), {})
+        return [found[budget] for budget in budgets] if found.keys() >= {*budgets} else None
 
-    def add(self, row: Mapping[str, Any], regrets: Sequence[float]) -> None:
+    def add(
+        self, row: Mapping[str, Any], regrets: Sequence[float], budgets: Sequence[int] = BUDGETS
+    ) -> None:
         """Write a replay down."""
-        self._found[self._key(row)] = list(regrets)
+        self._keep(row, budgets, regrets)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps({**row, "regrets": list(regrets)}))
+            line = {**row, "budgets": list(budgets), "regrets": list(regrets)}
+            file.write("\n" + json.dumps(line))
+
+    def _keep(
+        self, row: Mapping[str, Any], budgets: Sequence[int], regrets: Sequence[float]
+    ) -> None:
+        found = self._found.setdefault(self._key(row), {})
+        found.update(zip(budgets, regrets, strict=True))
 
     @staticmethod
     def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -129,7 +142,10 @@ def suites(
 
 
 def measured(
-    tasks: Mapping[str, Callable[[], Task]], strategies: Mapping[str, Maker], runs: Sequence[Run]
+    tasks: Mapping[str, Callable[[], Task]],
+    strategies: Mapping[str, Maker],
+    runs: Sequence[Run],
+    budgets: Sequence[int],
 ) -> Iterator[tuple[Run, Sequence[float]]]:
     """Every run with its regrets, from the ledger or replayed now."""
     ledger = Ledger(FOLDER / "replay.jsonl")
@@ -141,16 +157,18 @@ def measured(
 
     todo = []
     for run in runs:
-        known = ledger.get(row(run))
+        known = ledger.get(row(run), budgets)
         if known is None:
             todo.append(run)
         else:
             yield run, known
     left = Counter((run.strategy, run.workers) for run in todo)
     print(f"{len(runs) - len(todo)} replays are known, {len(todo)} to go", flush=True)
-    for run, found in comparison.replays(list(tasks.values()), strategies, todo, processes=cores()):
+    for run, found in comparison.replays(
+        list(tasks.values()), strategies, todo, budgets=budgets, processes=cores()
+    ):
         regrets = [float(regret) for regret in found]
-        ledger.add(row(run), regrets)
+        ledger.add(row(run), regrets, budgets)
         yield run, regrets
         left[run.strategy, run.workers] -= 1
         if not left[run.strategy, run.workers]:
@@ -160,28 +178,29 @@ def measured(
 def report(results: Sequence[Result], replays: Mapping[tuple[str, int], int]) -> str:
     """Markdown: a table for each number of workers, and what is asked of the default beside it."""
     lines = []
+    budgets = list(dict.fromkeys(result.budget for result in results))
     for workers in dict.fromkeys(result.workers for result in results):
         table: dict[str, dict[int, Result]] = {}
         for result in results:
             if result.workers == workers:
                 table.setdefault(result.strategy, {})[result.budget] = result
         lines += [f"## {workers} workers" if workers > 1 else "## 1 worker", ""]
-        lines.append("| strategy | replays | " + " | ".join(f"{b}x" for b in BUDGETS) + " |")
-        lines.append("|---|" + "---|" * (1 + len(BUDGETS)))
+        lines.append("| strategy | replays | " + " | ".join(f"{b}x" for b in budgets) + " |")
+        lines.append("|---|" + "---|" * (1 + len(budgets)))
         for name, row in table.items():
-            figures = [f"{brief(row[b].regret)} ± {brief(row[b].spread)}" for b in BUDGETS]
+            figures = [f"{brief(row[b].regret)} ± {brief(row[b].spread)}" for b in budgets]
             lines.append(f"| {name} | {replays[name, workers]} | {' | '.join(figures)} |")
         if "default" in table:
-            lines += ["", *_demands(table)]
+            lines += ["", *_demands(table, [b for b in budgets if b in SHARES])]
         lines.append("")
     return "\n".join(lines)
 
 
-def _demands(table: Mapping[str, Mapping[int, Result]]) -> list[str]:
+def _demands(table: Mapping[str, Mapping[int, Result]], budgets: Sequence[int]) -> list[str]:
     """The default against the best packaged peer and the rivals, a line each budget."""
     lines = []
     peers = [name for name in table if name in PACKAGED]
-    for budget in BUDGETS:
+    for budget in budgets:
         ours = table["default"][budget].regret
         asked = {f"{name}'s {brief(r)}": r for name, r in _regrets(table, RIVALS, budget).items()}
         if peers:
@@ -202,6 +221,13 @@ def _regrets(
     return {name: table[name][budget].regret for name in names if name in table}
 
 
+def _budgets(text: str) -> tuple[int, ...]:
+    budgets = tuple(sorted({int(budget) for budget in text.split(",")}))
+    if budgets[0] < 1:
+        raise ValueError(text)
+    return budgets
+
+
 def main() -> None:
     """Print the tables, and write them to FOLDER."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -211,6 +237,12 @@ def main() -> None:
     parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="by commas")
     parser.add_argument("--tasks", default=",".join(lcbench.TASKS), help="of LCBench, by commas")
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--budgets",
+        type=_budgets,
+        default=BUDGETS,
+        help=f"in full trainings, by commas; {','.join(map(str, BUDGETS))}",
+    )
     given = parser.parse_args()
     strategies = chosen(given.strategies)
     if given.lcbench is None and not given.curves:
@@ -225,8 +257,11 @@ def main() -> None:
             for seed in range(_seeds(name, given.seeds, len(tasks)))
             for task in range(len(tasks))
         ]
-        found = {run: np.array(regrets) for run, regrets in measured(tasks, strategies, runs)}
-        results = comparison.summary([(run, found[run]) for run in runs], BUDGETS)
+        found = {
+            run: np.array(regrets)
+            for run, regrets in measured(tasks, strategies, runs, given.budgets)
+        }
+        results = comparison.summary([(run, found[run]) for run in runs], given.budgets)
         tables = report(results, Counter((run.strategy, run.workers) for run in runs))
         texts.append(f"# {title}\n\n{tables}")
     text = "\n".join(texts)

@@ -1,5 +1,6 @@
 """The benchmark of replays goes on where it was, and knows what is out of date."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,33 @@ from search.scheduling.rungs import STARTUP
 from tests.support.recorded import EPOCHS, curve, made
 
 ROW = {"strategy": "random", "code": "optuna-5", "task": "3945", "seed": 0, "workers": 1}
+REGRETS = [0.5, 0.4, 0.3, 0.2, 0.1]
 
 
 def test_a_ledger_goes_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "replay.jsonl"
     ledger = bench.Ledger(path)
     assert ledger.get(ROW) is None
-    ledger.add(ROW, [0.5, 0.25])
+    ledger.add(ROW, REGRETS)
     with path.open("a") as file:
         file.write('\n{"strategy": "ran')
     again = bench.Ledger(path)
-    assert again.get(ROW) == [0.5, 0.25]
+    assert again.get(ROW) == REGRETS
     assert again.get({**ROW, "code": "optuna-6"}) is None
-    again.add({**ROW, "seed": 1}, [0.125])
-    assert bench.Ledger(path).get({**ROW, "seed": 1}) == [0.125]
+    again.add({**ROW, "seed": 1}, REGRETS[::-1])
+    assert bench.Ledger(path).get({**ROW, "seed": 1}) == REGRETS[::-1]
+
+
+def test_a_ledger_keeps_budgets_apart(tmp_path: Path) -> None:
+    path = tmp_path / "replay.jsonl"
+    before = {**ROW, "regrets": REGRETS}  # a line from before budgets were kept
+    path.write_text(json.dumps(before) + "\n")
+    ledger = bench.Ledger(path)
+    assert ledger.get(ROW) == REGRETS
+    assert ledger.get(ROW, (3, 40)) == [0.5, 0.1]
+    assert ledger.get(ROW, (40, 80)) is None
+    ledger.add(ROW, [0.1, 0.05], (40, 80))
+    assert bench.Ledger(path).get(ROW, (3, 80)) == [0.5, 0.05]
 
 
 def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
@@ -83,11 +97,15 @@ def test_the_code_of_treinos_own_is_all_that_decides() -> None:
 def test_the_report_says_where_the_default_falls_short() -> None:
     regret = {"default": 0.3, "random": 0.6, "optuna-tpe": 0.4, "three-epochs-then-best": 0.2}
     results = [Result(n, 4, b, r, 0.01) for n, r in regret.items() for b in (3, 5, 10, 20, 40)]
-    text = bench.report(results, dict.fromkeys(((name, 4) for name in regret), 8))
+    replays = dict.fromkeys(((name, 4) for name in regret), 8)
+    text = bench.report(results, replays)
     assert "## 4 workers" in text
     assert "| default | 8 | .300 ± .010 |" in text
     short = "- 3x: .300, ABOVE three-epochs-then-best's .200, ABOVE 0.7 of optuna-tpe's .400"
     assert short in text.splitlines()
+    longer = bench.report([*results, *(Result(n, 4, 80, 0.1, 0.01) for n in regret)], replays)
+    assert "| 40x | 80x |" in longer
+    assert "- 80x" not in longer  # nothing is asked of it there
 
 
 def test_decisions_are_timed_on_a_search_as_it_would_be(
