@@ -108,8 +108,14 @@ chaos: $(BIN)/installed-dev ## Run the stress tests: killed processes, memory, i
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
 	@$(MAKE) --no-print-directory stress
 
+# Peers that have a virtual environment each: their packages exclude each other's, or are large.
+# One that cannot be installed, on this Python or this machine, is left out.
+ENVIRONMENTS := $(patsubst benchmarks/peers/requirements-%.txt,var/bench/venv-%/installed, \
+	$(wildcard benchmarks/peers/requirements-*.txt))
+
 .PHONY: bench
 bench: $(BIN)/installed-bench ## Compare with peers: make bench DATA=DIR LCBENCH=DIR
+	@$(MAKE) --no-print-directory --keep-going $(ENVIRONMENTS) || echo "some peers are left out"
 	@$(BIN)/python -m benchmarks.decisions
 	@$(if $(call given,DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(call given,DATA)) \
 		$(call flag,IMAGES,images),echo "throughput is not measured: set DATA=DIR to measure it")
@@ -170,4 +176,10 @@ $(BIN)/installed-dev: $(BIN)/installed
 $(BIN)/installed-bench: $(BIN)/installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CONSTRAINTS) --editable '.[benchmarks]'
+	@touch $@
+
+var/bench/venv-%/installed: benchmarks/peers/requirements-%.txt | $(BIN)/python
+	@echo "installing the peer $* into $(@D)"
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

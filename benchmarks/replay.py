@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.peers import GROUPS, PACKAGED, chosen, drafts, kerastuner
+from benchmarks.peers.bridge import Driven
 from search.errors import TreinoError
 from search.replay import comparison, lcbench, simulation, strategies, tabular
 from search.replay import task_sources as tasks_of
 from search.replay.comparison import Result, Run, brief
-from search.replay.peers import EXTRAS, GROUPS, PACKAGED, baselines, chosen
 from search.replay.simulation import BUDGETS, Maker, Task
 from search.scheduling import prior, samplers
 from search.workers.hardware import cores
@@ -37,7 +38,13 @@ WORKERS = (1, 4, 16)
 SEEDS = 20
 # These take seconds for a decision: twenty seeds on many tasks take days. Their means are the less
 # certain.
-FEWER_SEEDS = {"kerastuner-bayesian": 3, "synetune-asha-bore": 1}
+FEWER_SEEDS = {
+    "kerastuner-bayesian": 3,
+    "neps-bayesian": 1,
+    "optuna-gp": 3,
+    "smac-multi-fidelity": 3,
+    "synetune-asha-bore": 1,
+}
 # What the regret of the default may be, as a share of the best packaged peer's.
 SHARES = {3: 0.7, 5: 0.6, 10: 0.6, 20: 0.6, 40: 0.6}
 RIVALS = ("three-epochs-then-best", "promote-tpe-3-9-27-52")
@@ -86,19 +93,24 @@ class Ledger:
         return tuple(str(row[name]) for name in ("strategy", "code", "task", "seed", "workers"))
 
 
-def code_of(name: str, make: Maker) -> str:
+def code_of(make: Maker) -> str:
     """What a strategy's figures depend on: its code, that of the replay, its package's release."""
-    func = getattr(make, "func", make)
-    home = inspect.getmodule(func)
     parts: list[Any] = [simulation.simulate, simulation.regrets]
-    parts.append(func if home is strategies else home)
-    if home in (strategies, baselines):
-        parts += [strategies.Promoting, *_reached(samplers)]
-    code = "".join(_parsed(part) for part in parts) + repr(getattr(make, "args", ()))
-    if "auto" in getattr(make, "args", ()):
-        code += prior.RECORDED.read_text(encoding="utf-8")
-    package = EXTRAS.get(name.partition("-")[0], ("", "optuna"))[1]
-    return f"{package}-{version(package)}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
+    if isinstance(make, Driven):
+        code = "".join(map(_parsed, parts)) + make.code()
+        package, release = make.release()
+    else:
+        func = getattr(make, "func", make)
+        home = inspect.getmodule(func)
+        parts.append(func if home is strategies else home)
+        if home in (strategies, drafts):
+            parts += [strategies.Promoting, *_reached(samplers)]
+        code = "".join(map(_parsed, parts)) + repr(getattr(make, "args", ()))
+        if "auto" in getattr(make, "args", ()):
+            code += prior.RECORDED.read_text(encoding="utf-8")
+        package = "keras-tuner" if home is kerastuner else "optuna"
+        release = version(package)
+    return f"{package}-{release}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
 
 
 def _seeds(name: str, asked: int, tasks: int) -> int:
@@ -149,7 +161,7 @@ def measured(
 ) -> Iterator[tuple[Run, Sequence[float]]]:
     """Every run with its regrets, from the ledger or replayed now."""
     ledger = Ledger(FOLDER / "replay.jsonl")
-    codes = {name: code_of(name, make) for name, make in strategies.items()}
+    codes = {name: code_of(make) for name, make in strategies.items()}
     names = list(tasks)
 
     def row(run: Run) -> dict[str, Any]:
@@ -244,7 +256,8 @@ def main() -> None:
         help=f"in full trainings, by commas; {','.join(map(str, BUDGETS))}",
     )
     given = parser.parse_args()
-    strategies = chosen(given.strategies)
+    strategies, left_out = chosen(given.strategies)
+    print(*left_out, sep="\n", end="\n" if left_out else "")
     if given.lcbench is None and not given.curves:
         parser.error("expected --lcbench or --curves")
     texts = []

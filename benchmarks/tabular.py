@@ -30,9 +30,9 @@ from optuna.distributions import distribution_to_json
 from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 
+from benchmarks.peers import GROUPS
 from search.replay.comparison import compare, printed
 from search.replay.lcbench import EPOCHS, TASKS, LCBenchTask
-from search.replay.peers import GROUPS
 from search.replay.simulation import Task
 from search.replay.tabular import TREES, TabularTask
 from search.scheduling.curves import Curve, Curves

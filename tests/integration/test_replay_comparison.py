@@ -14,9 +14,10 @@ import pytest
 import threadpoolctl
 from optuna.distributions import BaseDistribution, FloatDistribution
 
+from search.errors import SettingsError
 from search.replay.comparison import Result, Run, compare, printed, replays
 from search.replay.lcbench import LCBenchTask
-from search.replay.peers import PEERS
+from search.replay.peers import GROUPS, PEERS, chosen
 from search.replay.simulation import ReplayJob, regrets, simulate
 from search.replay.strategies import STRATEGIES
 from search.spaces.unit_cube import Array, Params
@@ -195,6 +196,14 @@ def test_the_table_keeps_figures_apart_on_eighty_columns() -> None:
         "regret": -0.0268,
         "spread": 0.052,
     }
+
+
+def test_names_and_groups() -> None:
+    assert list(chosen("random,default")) == ["random", "default"]
+    assert list(chosen("own,three-epochs-then-best")) == [*STRATEGIES, "three-epochs-then-best"]
+    assert chosen("all").keys() == {*STRATEGIES, *PEERS} == GROUPS["all"].keys()
+    with pytest.raises(SettingsError, match=r"'tpe'.*optuna-tpe"):
+        chosen("random,tpe")
 
 
 @pytest.mark.skipif(not LCBENCH.is_dir(), reason="no LCBench beside the checkout")

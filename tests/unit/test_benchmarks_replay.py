@@ -7,9 +7,10 @@ import pytest
 
 from benchmarks import decisions
 from benchmarks import replay as bench
+from benchmarks.peers import GROUPS, bridge
+from benchmarks.peers.bridge import Driven
 from search.replay import simulation, strategies
 from search.replay.comparison import Result
-from search.replay.peers import GROUPS
 from search.scheduling import curves, samplers
 from search.scheduling.chooser import NextTraining
 from search.scheduling.curves import LEAST
@@ -60,11 +61,11 @@ def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
 
 
 def codes() -> dict[str, str]:
-    """Of every strategy whose package CI has."""
+    """Of every strategy that needs no environment of its own."""
     return {
-        n: bench.code_of(n, make)
-        for n, make in GROUPS["all"].items()
-        if not n.startswith("synetune")
+        name: bench.code_of(make)
+        for name, make in GROUPS["all"].items()
+        if not isinstance(make, Driven)
     }
 
 
@@ -78,10 +79,24 @@ def test_a_strategys_code_is_its_own_and_that_of_the_replay(
         patched.setattr(strategies, "Promoting", NextTraining)  # the code of another class
         after = codes()
     assert {name for name in before if after[name] != before[name]} == {
-        name for name in before if name.startswith(("default", "promote", "one-", "three-"))
+        name for name in before if name.startswith(("default", "promote"))
     }
     monkeypatch.setattr(simulation, "simulate", decisions.train)
     assert all(after != before[name] for name, after in codes().items())
+
+
+def test_the_code_of_a_driven_peer_is_its_release_and_that_of_the_replay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bridge, "ENVIRONMENTS", tmp_path)
+    info = tmp_path / "venv-smac/lib/python3.11/site-packages/smac.dist-info/METADATA"
+    info.parent.mkdir(parents=True)
+    info.write_text("Metadata-Version: 2.1\nName: smac\nVersion: 2.4.1\n")
+    smac = GROUPS["all"]["smac-multi-fidelity"]
+    before = bench.code_of(smac)
+    assert before.startswith("smac-2.4.1-")
+    monkeypatch.setattr(simulation, "simulate", decisions.train)
+    assert bench.code_of(smac) != before
 
 
 def test_the_code_of_treinos_own_is_all_that_decides() -> None:

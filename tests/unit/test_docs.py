@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import typer
 
+from benchmarks.peers import PEERS
 from models.documented import DOCUMENTED
 from search.claims.catalog import CLAIMS
 from search.cli.app import app, main
 from search.errors import EXIT_ERROR, EXIT_USAGE
+from search.replay.peers import GROUPS as REPLAYED
 from search.settings import Settings, flag_of
 from search.spaces.builtin import SPACES, make_space
 from search.spaces.training_defaults import TrainingDefaults
@@ -252,6 +254,12 @@ def test_every_parameter_is_in_the_guide(name: str) -> None:
     table = GUIDE["spaces.md"].partition("## Ranges of your own")[0]
     parameters = make_space(name, TrainingDefaults(epochs=2), 32).distributions()
     assert all(f"`{parameter}`" in table for parameter in parameters)
+
+
+def test_every_strategy_is_in_the_guide_and_every_peer_in_its_decision() -> None:
+    assert all(f"`{name}`" in GUIDE["replay.md"] for name in REPLAYED["all"])
+    decision = (ROOT / "docs/decisions/0009-peers.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in decision for name in PEERS)
 
 
 def test_every_claim_is_in_the_guide() -> None:

@@ -1,0 +1,43 @@
+"""Peers in environments of their own, where `make bench` has installed them. They take minutes."""
+
+import pytest
+
+from benchmarks.peers import GROUPS
+from benchmarks.peers.bridge import Driven
+from search.replay.simulation import regrets
+from tests.support.searches import EPOCHS, FallingCurves, lengths, searched
+
+DRIVEN = {name: make for name, make in GROUPS["all"].items() if isinstance(make, Driven)}
+
+
+def driven(name: str) -> Driven:
+    peer = DRIVEN[name]
+    if not peer.environment.installed():
+        pytest.skip(f"not installed: make {peer.environment.target}")
+    return peer
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+def test_a_peer_spends_the_budget_inside_the_space(name: str) -> None:
+    peer = driven(name)
+    once = searched(peer, seed=1, workers=3)
+    assert searched(peer, seed=1, workers=3) == once
+    assert searched(peer, seed=2, workers=1) != once
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+def test_a_peer_finds_something_good(name: str) -> None:
+    found = regrets(FallingCurves(), driven(name), seed=0, workers=1, budgets=(1, 8))
+    assert found[1] < 1.0
+    assert found[1] <= found[0]
+
+
+@pytest.mark.parametrize("name", ["neps-priorband", "neps-async-hyperband", "smac-multi-fidelity"])
+def test_a_peer_resumes_promoted_configurations(name: str) -> None:
+    # Brackets of factor 3: a configuration trains to 1, 3 or 9 epochs, and a promoted one goes on.
+    assert set(lengths(driven(name))[:-1]) <= {1, 3, EPOCHS}
+
+
+@pytest.mark.parametrize("name", ["optuna-gp", "neps-bayesian"])
+def test_a_peer_that_knows_no_epochs_trains_in_full(name: str) -> None:
+    assert set(lengths(driven(name), budget=60)[:-1]) == {EPOCHS}
