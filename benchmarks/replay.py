@@ -39,6 +39,8 @@ SEEDS = 20
 # These take seconds for a decision: twenty seeds on many tasks take days. Their means are the less
 # certain.
 FEWER_SEEDS = {
+    "ax": 1,
+    "ax-early-stopping": 1,
     "kerastuner-bayesian": 3,
     "neps-bayesian": 1,
     "optuna-gp": 3,

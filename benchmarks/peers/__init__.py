@@ -1,6 +1,6 @@
 """Peers: other strategies that the benchmarks compare treino with, run unmodified.
 
-    other projects      Optuna, KerasTuner, Syne Tune, NePS, SMAC
+    other projects      Optuna, KerasTuner, Syne Tune, NePS, Ax, SMAC
     literature          random search, a few epochs and then the best in full
     drafts              pause and promote by rank on fixed rungs
 
@@ -20,6 +20,7 @@ from search.replay import peers
 from search.replay.simulation import Maker
 from search.replay.strategies import STRATEGIES
 
+_AX = partial(Driven, Environment("ax"), DRIVERS / "ax_driver.py")
 _GP = partial(Driven, Environment("optuna-gp"), DRIVERS / "optuna_gp_driver.py")
 _NEPS = partial(Driven, Environment("neps"), DRIVERS / "neps_driver.py")
 _SMAC = partial(Driven, Environment("smac"), DRIVERS / "smac_driver.py")
@@ -40,6 +41,8 @@ PACKAGED: Mapping[str, Maker] = {
     "neps-priorband": _NEPS({"algorithm": "priorband"}),
     "neps-async-hyperband": _NEPS({"algorithm": "async-hyperband"}),
     "neps-bayesian": _NEPS({"algorithm": "bayesian"}),
+    "ax": _AX(),
+    "ax-early-stopping": _AX({"stops": "early"}),
     "smac-multi-fidelity": _SMAC(knows_budget=True),
 }
 PEERS: Mapping[str, Maker] = {

@@ -38,6 +38,6 @@ def test_a_peer_resumes_promoted_configurations(name: str) -> None:
     assert set(lengths(driven(name))[:-1]) <= {1, 3, EPOCHS}
 
 
-@pytest.mark.parametrize("name", ["optuna-gp", "neps-bayesian"])
+@pytest.mark.parametrize("name", ["optuna-gp", "neps-bayesian", "ax"])
 def test_a_peer_that_knows_no_epochs_trains_in_full(name: str) -> None:
     assert set(lengths(driven(name), budget=60)[:-1]) == {EPOCHS}
