@@ -236,9 +236,12 @@ def _regrets(
 
 
 def _budgets(text: str) -> tuple[int, ...]:
-    budgets = tuple(sorted({int(budget) for budget in text.split(",")}))
+    try:
+        budgets = tuple(sorted({int(budget) for budget in text.split(",")}))
+    except ValueError:
+        budgets = (0,)
     if budgets[0] < 1:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"expected numbers of full trainings, got {text}")
     return budgets
 
 
