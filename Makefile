@@ -119,7 +119,7 @@ bench: $(BIN)/installed-bench ## Compare with peers: make bench DATA=DIR LCBENCH
 	@$(BIN)/python -m benchmarks.decisions
 	@$(if $(call given,DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(call given,DATA)) \
 		$(call flag,IMAGES,images),echo "throughput is not measured: set DATA=DIR to measure it")
-	@$(BIN)/python -m benchmarks.replay --curves $(wildcard benchmarks/*.json) \
+	@$(BIN)/python -m benchmarks.replay --curves $(wildcard search/scheduling/priors/*.json) \
 		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(call given,ARGS)
 
 .PHONY: format

@@ -105,11 +105,12 @@ def code_of(make: Maker) -> str:
         func = getattr(make, "func", make)
         home = inspect.getmodule(func)
         parts.append(func if home is strategies else home)
+        records: list[Path] = []
         if home in (strategies, drafts):
-            parts += [strategies.Promoting, *_reached(samplers)]
+            parts += [strategies.Promoting, strategies.with_records, *_reached(samplers)]
+            records = sorted(prior.SHIPPED.glob("*.json"))
         code = "".join(map(_parsed, parts)) + repr(getattr(make, "args", ()))
-        if "auto" in getattr(make, "args", ()):
-            code += prior.RECORDED.read_text(encoding="utf-8")
+        code += "".join(record.read_text(encoding="utf-8") for record in records)
         package = "keras-tuner" if home is kerastuner else "optuna"
         release = version(package)
     return f"{package}-{release}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"

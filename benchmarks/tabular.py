@@ -40,7 +40,7 @@ from search.spaces.unit_cube import Array, Params, UnitCube
 from search.workers.hardware import cores
 
 DRAWS, EARLY, NEIGHBOURS = 2, 3, 5
-ROWS = 168  # as many as benchmarks/cifar10.json has
+ROWS = 168  # as many as search/scheduling/priors/cifar10.json has
 SIZES = ((60, 400), (ROWS, ROWS))  # recorded, asked for
 SEARCHES = (
     *("default", "promote-random", "three-epochs-then-best"),

@@ -78,8 +78,8 @@ class Settings:
     sampler: str = _setting("gp", "Method that proposes configurations: gp, tpe or random.")
     prior: str = _setting(
         "auto",
-        "Warm start of the gp sampler: auto (recorded trainings on digits, for the documents "
-        "space), none, or a file written by treino record.",
+        "Warm start of the gp sampler: auto (earlier studies in the database, and curves that "
+        "come with treino), none, or a file written by treino record.",
     )
     pruner: str = _setting(
         "promote",

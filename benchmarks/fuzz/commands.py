@@ -123,7 +123,7 @@ def fuzz_environment(number: int, folder: Path) -> None:
 def fuzz_files(number: int, folder: Path) -> None:
     """Files that a setting names: ranges of one's own in TOML, recorded curves."""
     space = Path("examples/space.toml").read_bytes()
-    recorded = Path("search/scheduling/prior.json").read_bytes()[:3000]
+    recorded = Path("search/scheduling/priors/digits.json").read_bytes()[:3000]
     bases = {name: make_space(name, TrainingDefaults(epochs=20), 32) for name in SPACES}
     path = folder / "a file"
 

@@ -41,6 +41,7 @@ class Overall:
         best: The best trial so far, as text; empty if there is none.
         seconds_left: Estimate of the remaining time; None if there is none.
         next_hour: What another hour is likely to bring; empty if there is no estimate.
+        warm_start: How far curves of other studies are trusted; empty if there are none.
     """
 
     done: int
@@ -49,6 +50,7 @@ class Overall:
     best: str = ""
     seconds_left: float | None = None
     next_hour: str = ""
+    warm_start: str = ""
 
 
 class Display(ABC):
@@ -190,6 +192,8 @@ class LiveDisplay(Display):
             )
             if o.next_hour:
                 table.add_row(Text("next hour", style="dim"), "", "", Text(o.next_hour))
+            if o.warm_start:
+                table.add_row(Text("warm start", style="dim"), "", "", Text(o.warm_start))
         return table
 
 

@@ -38,6 +38,7 @@ class LCBenchTask:
 
     Attributes:
         name: Its number on OpenML.
+        images: Empty: its curves are of tables.
         epochs: Length of a full training.
         distributions: The seven parameters.
         best: Lowest loss of the best of SAMPLE random configurations.
@@ -56,6 +57,7 @@ class LCBenchTask:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
+        self.images = ""
         self._code = int(_codes(folder)[name])
         self._session = _session(folder / "model.onnx")
         ranges = {h["name"]: h for h in _read(folder / "config_space.json")["hyperparameters"]}

@@ -18,6 +18,7 @@ class Task(Protocol):
 
     Attributes:
         name: Its name.
+        images: The images of its curves; empty if they are of none.
         epochs: Length of a full training.
         distributions: The parameters with their ranges.
         best: The lowest loss of the best configuration: a regret of 0.
@@ -25,6 +26,7 @@ class Task(Protocol):
     """
 
     name: str
+    images: str
     epochs: int
     distributions: Mapping[str, BaseDistribution]
     best: float

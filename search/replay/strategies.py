@@ -5,13 +5,18 @@ from functools import partial
 
 from search.replay.simulation import Maker, ReplayJob, Strategy, Task
 from search.scheduling.chooser import Chooser, ObservedTrial
-from search.scheduling.prior import prior_of
+from search.scheduling.curves import Curves
+from search.scheduling.prior import Prior, Source, prior_of, shipped
 from search.scheduling.rungs import rungs
 from search.scheduling.samplers import make_chooser
 
 
 class Promoting:
-    """treino's own strategy, with the chooser that the tuner uses."""
+    """treino's own strategy, with the chooser that the tuner uses.
+
+    Attributes:
+        trials: The trials so far.
+    """
 
     knows_budget = False
 
@@ -19,25 +24,25 @@ class Promoting:
         """Use ``chooser``, for trials that pause at ``steps``, the last epoch included."""
         self._chooser = chooser
         self._rungs = steps
-        self._seen: list[ObservedTrial] = []
+        self.trials: list[ObservedTrial] = []
 
     def work(self) -> ReplayJob | None:
         """The chooser's next training."""
-        choice = self._chooser.choose(self._seen, new=True)
+        choice = self._chooser.choose(self.trials, new=True)
         if choice is None:
             return None
         if choice.number is None:
-            self._seen.append(ObservedTrial(len(self._seen), choice.params, (), "running"))
-            return ReplayJob(len(self._seen) - 1, choice.params)
-        self._seen[choice.number] = self._seen[choice.number].now("running")
+            self.trials.append(ObservedTrial(len(self.trials), choice.params, (), "running"))
+            return ReplayJob(len(self.trials) - 1, choice.params)
+        self.trials[choice.number] = self.trials[choice.number].now("running")
         return ReplayJob(choice.number, choice.params)
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """Stop at rungs, where the chooser decides."""
-        seen = self._seen[config].after(loss)
+        seen = self.trials[config].after(loss)
         if epoch in self._rungs:
             seen = seen.now("over" if epoch == self._rungs[-1] else "paused")
-        self._seen[config] = seen
+        self.trials[config] = seen
         return seen.state == "running"
 
 
@@ -49,8 +54,21 @@ def _promoting(
     return Promoting(chooser, rungs(task.epochs))
 
 
+def left_out(task: Task, seed: int, _workers: int, _budget: int) -> Strategy:
+    """The default, with treino's own records but for those of the task's images."""
+    return with_records(shipped(task.distributions, without=task.images), task, seed)
+
+
+def with_records(records: Sequence[Curves], task: Task, seed: int) -> Strategy:
+    """The default, with these records."""
+    prior = Prior([Source(each, task.distributions) for each in records])
+    chooser = make_chooser("gp", task.distributions, task.epochs, seed, prior=prior)
+    return Promoting(chooser, rungs(task.epochs))
+
+
 STRATEGIES: Mapping[str, Maker] = {
     "default": partial(_promoting, "gp", "auto"),
+    "default-left-out": left_out,
     "default-without-prior": partial(_promoting, "gp", "none"),
     "promote-tpe": partial(_promoting, "tpe", "none"),
     "promote-random": partial(_promoting, "random", "none"),

@@ -33,6 +33,7 @@ class TabularTask:
 
     Attributes:
         name: Its name.
+        images: Name and fingerprint of its images.
         epochs: Length of a full training.
         distributions: The parameters with their ranges.
         best: Lowest loss of the best recorded configuration.
@@ -45,6 +46,7 @@ class TabularTask:
 
     def __init__(self, curves: Curves, name: str) -> None:
         self.name = name
+        self.images = curves.data
         self.epochs = curves.epochs
         self.distributions: Mapping[str, BaseDistribution] = curves.ranges
         self._coordinates = UnitCube(self.distributions)

@@ -254,8 +254,15 @@ def _provenance(snapshot: Snapshot) -> dict[str, str]:
         "fingerprint": recipe.images.fingerprint,
         "space": described(recipe.space),
         "classes": ", ".join(snapshot.classes),
+        **_warm_start(snapshot),
         **{name: versions[name] for name in VERSIONED if name in versions},
     }
+
+
+def _warm_start(snapshot: Snapshot) -> dict[str, str]:
+    """How far recorded curves are trusted, if the study started from any."""
+    told = (f"{name}: trusted {share:.0%}" for name, share in snapshot.trusted.items())
+    return {"warm start": "; ".join(told)} if snapshot.trusted else {}
 
 
 def _shown(value: object) -> str:

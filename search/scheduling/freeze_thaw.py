@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,14 @@ from scipy.special import ndtr
 
 from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.gaussian_process import CurveProcess, Points
-from search.scheduling.prior import DRAWN, Prior
-from search.scheduling.rungs import next_rung, promotable, reached, rungs
+from search.scheduling.prior import Prior, told_trust, trusted_in
+from search.scheduling.rungs import STARTUP, next_rung, promotable, reached, rungs
+from search.scheduling.trust import Measured, trust
 from search.spaces.unit_cube import Array, UnitCube
 
+DRAWN = 5000  # configurations among which recorded curves choose
+SHARPNESS = 4  # power of the trust in the share of decisions that follow recorded curves
+GOOD = 0.01  # share of them that trains to its end as often as the recorded curves are trusted
 CANDIDATES = 200  # new configurations per decision, drawn from the whole space
 NEIGHBOURS = 20  # more of them around each of the LEADERS best trials
 LEADERS = 5
@@ -39,9 +43,13 @@ class FreezeThaw:
     last epoch, over all paused trials and many new configurations, with a model of losses at all
     epochs. Paused trials gain weight with the length of the search and the number of workers. Half
     of the choices, at random, use a confidence bound instead (Srinivas et al., Gaussian Process
-    Optimization in the Bandit Setting, 2010). With a prior these are fewer, and configurations that
-    it rates as very good are not judged by their first epochs. Running trials count with their
-    expected losses, so that several workers spread out.
+    Optimization in the Bandit Setting, 2010). Running trials count with their expected losses, so
+    that several workers spread out.
+
+    With a prior, some decisions follow recorded curves instead: a new configuration is the one of
+    which they expect most, and it trains to its end. The share of these decisions grows with how
+    far the curves are trusted (``search.scheduling.trust``). The model itself knows only the losses
+    of the study.
     """
 
     def __init__(
@@ -66,17 +74,28 @@ class FreezeThaw:
         self._length = math.log(max(epochs, 2))
         self._seed = seed
         self._prior = prior or Prior()
-        if memory is None or memory.get("prior") != self._prior.source:
-            memory = {}  # scales fitted with another prior do not apply
-        self._surrogate = CurveProcess(self._cube.feature_count, memory.get("scales"))
-        self._fitted = int(memory.get("losses", 0))
+        features = self._cube.feature_count
+        self._surrogate = CurveProcess(features, _scales_in(memory or {}, features))
+        self._fitted = int((memory or {}).get("losses", 0))
+        trusted = trusted_in(memory or {})
+        self._trust = np.array(list(trusted.values()), dtype=np.float64)
+        if list(trusted) != self._prior.names:
+            self._trust, self._fitted = self._prior.trust, 0
         self._points: dict[int, Array] = {}
 
     @property
     def memory(self) -> dict[str, Any]:
-        """State for a later chooser: the scales, and the number of losses they were fitted to."""
+        """State for a later chooser.
+
+        The scales, the number of losses that they were fitted to, and how far each source of
+        recorded curves was trusted then.
+        """
         scales = [float(scale) for scale in self._surrogate.scales]
-        return {"scales": scales, "losses": self._fitted, "prior": self._prior.source}
+        return {
+            "scales": scales,
+            "losses": self._fitted,
+            "prior": dict(zip(self._prior.names, map(float, self._trust), strict=True)),
+        }
 
     def choose(
         self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
@@ -91,26 +110,23 @@ class FreezeThaw:
         known = {trial.key for trial in seen}
         begun = sum(bool(trial.losses) for trial in seen)
         full = spent / self._rungs[-1]
-        trusted = self._most_trusted(may) if self._prior.doubt(full) < 1 else None
-        if trusted is not None:
-            return NextTraining(trusted.number, trusted.params, self._prior.reason)
         if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
-            # Seeded by the number of trials alone: worker speed must not change the proposals.
-            chance = np.random.default_rng((self._seed, len(seen)))
-            points = self._cube.uniform(DRAWN, chance)
-            order = self._prior.expect(points, np.ones(len(points))).argsort(kind="stable")
-            return self._first_new(points[order], known, self._prior.reason)
+            return self._start(len(seen), known)
         if not may and not new:
             return None
         if begun < 2:
             return NextTraining(may[0].number, may[0].params, "") if may else None
         self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2
         scale = self._learn(seen)
+        if new and len(self._prior):
+            followed = self._follow(may, known, len(seen), spent)
+            if followed is not None:
+                return followed
         goal = float(scale.to_model(min(trial.best for trial in seen)))
         may = may[:WEIGHED]
         points = np.vstack([self._points_of(may), *(self._new_ones(seen, random) if new else [])])
         mean, deviation = self._surrogate.predict(self._in_full(may, points))
-        if random.random() < UCB_FRACTION * self._prior.doubt(full):
+        if random.random() < UCB_FRACTION:
             order = np.argsort(mean - UCB_KAPPA * deviation, kind="stable")
         else:
             gain = _expected_improvement(goal, mean, deviation)
@@ -128,6 +144,62 @@ class FreezeThaw:
             if choice is not None:
                 return choice
         return None
+
+    def _start(self, count: int, known: set[frozenset[tuple[str, Any]]]) -> NextTraining | None:
+        """A trial before the model decides: at random, or one that the recorded curves favour.
+
+        With a prior some of the first are random, to tell whether the prior is right.
+        """
+        if len(self._prior) and (count % 2 == 0 or count >= self._prior.startup):
+            return self._favourite(known)
+        return self._random(count, known)
+
+    def _random(self, count: int, known: set[frozenset[tuple[str, Any]]]) -> NextTraining | None:
+        # Seeded by the number of trials alone: worker speed must not change the proposals.
+        chance = np.random.default_rng((self._seed, count))
+        return self._first_new(self._cube.uniform(DRAWN, chance), known, "")
+
+    def _follow(
+        self,
+        paused: Sequence[ObservedTrial],
+        known: set[frozenset[tuple[str, Any]]],
+        count: int,
+        spent: int,
+    ) -> NextTraining | None:
+        """What the recorded curves would train next; None if the study's own model decides.
+
+        Among good configurations the first epochs say little about the last. So favourites train
+        to their end, as often as the recorded curves are trusted.
+        """
+        chance = np.random.default_rng((self._seed, count, spent, 1))
+        if chance.random() >= self._trust.sum() ** SHARPNESS:
+            return self._random(count, known) if count < STARTUP else None
+        good = float(np.quantile(self._drawn_scores @ self._trust, GOOD)) + 1e-9
+        able = [trial for trial in paused if trial.best < math.inf]
+        expected = self._expected(self._points_of(able), np.ones(len(able)))
+        if not np.any(expected <= good):
+            return self._favourite(known)
+        best = able[int(expected.argmin())]
+        return NextTraining(best.number, best.params, self._reason)
+
+    def _favourite(self, known: set[frozenset[tuple[str, Any]]]) -> NextTraining | None:
+        """A new trial of which the recorded curves expect most."""
+        order = (self._drawn_scores @ self._trust).argsort(kind="stable")
+        return self._first_new(self._drawn[order], known, self._reason)
+
+    @property
+    def _reason(self) -> str:
+        return f"expected to do well: {told_trust(self.memory['prior'])}"
+
+    @cached_property
+    def _drawn(self) -> Array:
+        """Points (DRAWN, parameters) among which the recorded curves choose."""
+        return self._cube.uniform(DRAWN, np.random.default_rng((self._seed, 2)))
+
+    @cached_property
+    def _drawn_scores(self) -> Array:
+        """What the recorded curves expect of them, (DRAWN, sources)."""
+        return self._prior.expect(self._drawn, np.ones(DRAWN))
 
     def _new_ones(self, seen: Sequence[ObservedTrial], random: np.random.Generator) -> list[Array]:
         """New points (n, parameters): from the whole space, and near each of the best trials."""
@@ -163,6 +235,8 @@ class FreezeThaw:
         values = scale.to_model(np.array(losses))
         total = sum(map(len, looked_at))
         if total >= REFIT * self._fitted:
+            self._trust = self._judged(trials, epochs, points, values)
+            points = self._at(trials, epochs)
             self._surrogate.fit(points, values)
             self._fitted = total
         self._surrogate.condition(points, values)
@@ -181,20 +255,25 @@ class FreezeThaw:
             self._cube.features(points),
             progress,
             np.array(owners, dtype=np.int64),
-            self._prior.expect(points, progress),
         )
 
-    def _most_trusted(self, paused: Sequence[ObservedTrial]) -> ObservedTrial | None:
-        """The best of the paused trials that the prior rates too well to judge by a few epochs.
+    def _expected(self, points: Array, progress: Array) -> Array:
+        """What the priors expect (n,), each as far as it is trusted."""
+        return np.asarray(self._prior.expect(points, progress) @ self._trust)
 
-        Their losses count from the second-to-last rung on.
-        """
-        judged = self._rungs[-2:][0]  # a single rung is the last epoch: nothing pauses before it
-        early = [t for t in paused if len(t.losses) < judged and t.best < math.inf]
-        expected = self._prior.expect(self._points_of(early), np.ones(len(early)))
-        if not np.any(expected <= self._prior.good):
-            return None
-        return early[int(expected.argmin())]
+    def _judged(
+        self, trials: Sequence[ObservedTrial], epochs: Sequence[int], points: Points, values: Array
+    ) -> Array:
+        """How much each prior is trusted, (priors,)."""
+        if not len(self._trust):
+            return self._trust
+        own = self._surrogate.left_out(points, values)
+        places = self._points_of(trials)
+        theirs = self._prior.expect(places, points.progress)
+        final = self._prior.expect(places, np.ones(len(places)))
+        measured = Measured(values, np.array(epochs), points.owner, self._rungs[-1])
+        random = np.random.default_rng((self._seed, len(values)))
+        return trust(own, theirs, final, measured, self._prior.trust, random)
 
     def _points_of(self, trials: Sequence[ObservedTrial]) -> Array:
         """The points of trials, (trials, parameters)."""
@@ -245,6 +324,15 @@ class _Scale:
         values = np.asarray(values, dtype=np.float64)
         drawn_apart = np.where(values > 0, np.expm1(np.maximum(values, 0.0)), values)
         return np.asarray(np.exp(self.middle + self.width * drawn_apart))
+
+
+def _scales_in(memory: Mapping[str, Any], features: int) -> list[float] | None:
+    """The scales that an earlier chooser fitted; None if there are none."""
+    scales = memory.get("scales")
+    if scales is not None and len(scales) == features + 6:
+        # Of an earlier version: the variance before the noise's was of no use without a prior.
+        return [*scales[:-2], scales[-1]]
+    return scales
 
 
 def _looked_at(trial: ObservedTrial, steps: tuple[int, ...]) -> tuple[int, ...]:

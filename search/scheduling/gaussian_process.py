@@ -10,32 +10,28 @@ Symbols
             where a configuration lacks the parameter (``search.spaces.unit_cube``)
     z       (n,) ``Points.progress``: log(epoch) / log(most epochs), 0 to 1
     i       (n,) ``Points.owner``: number of the configuration
-    e       (n,) ``Points.expected``: the expectation from other data (``search.scheduling.prior``),
-            in normal scores; 0 without other data
     y       (n,) ``losses``: scaled logarithms of losses, with mean about 0 and spread about 1 (in
             ``freeze_thaw``), or normal scores (in ``prior``)
-    x, z, i, e and x', z', i', e'   those of one and of another observation
+    x, z, i and x', z', i'   those of one and of another observation
     l_1 … l_d, l   length scales of the features and of z, in the units of X and z
-    a, c, b, v     variances, in the unit of y squared; v per unit of e squared
+    a, c, b        variances, in the unit of y squared
     s              variance of the noise of one observation, in the unit of y squared
     k              ``CurveProcess.forgetting``, 1 or more, without unit; given, not fitted
-    WEIGHT         prior mean of the weight of e, in the unit of y per unit of e
-    scales         (d + 6,) logarithms of l_1 … l_d, l, a, c, b, v, s, in this order
+    scales         (d + 5,) logarithms of l_1 … l_d, l, a, c, b, s, in this order
 
 Model
-    mean of y      WEIGHT e
-    covariance     K(x, x') = (a M(r) + c) g(1) + b [i = i'] g(k) + v e e'
+    mean of y      0
+    covariance     K(x, x') = (a M(r) + c) g(1) + b [i = i'] g(k)
                    with s more for an observation with itself
     distance       r = √ Σ ((x_j - x'_j) / l_j)²
     kernel         M(r) = (1 + √5 r + 5 r² / 3) exp(-√5 r), of Matérn's class, order 5/2
     along epochs   g(k) = exp(-k (z - z')² / 2 l²)
 
 M lets similar configurations have similar losses, c lets all curves fall together, and b lets one
-configuration deviate from the smooth surface; at larger k a deviation is forgotten sooner. Losses
-follow e with a weight of mean WEIGHT and variance v.
+configuration deviate from the smooth surface; at larger k a deviation is forgotten sooner.
 
 Posterior at points * given observations
-    mean           WEIGHT e* + K(*, X) (K(X, X) + s I)⁻¹ (y - WEIGHT e)
+    mean           K(*, X) (K(X, X) + s I)⁻¹ y
     variance       K(*, *) - K(*, X) (K(X, X) + s I)⁻¹ K(X, *), without noise
 
 The scales are the most probable ones given y: those with the highest log marginal likelihood plus
@@ -56,7 +52,6 @@ from scipy.optimize import minimize
 
 Array = npt.NDArray[np.float64]
 
-WEIGHT = 0.5  # prior mean of the weight of other data
 STEPS = 30  # optimiser steps per fit; each fit starts from the last scales
 
 
@@ -68,20 +63,17 @@ class Points:
         features: (n, features) of the configurations, from 0 to 1.
         progress: (n,) log(epoch) / log(most epochs).
         owner: (n,) numbers of the configurations; negative if never trained.
-        expected: (n,) expectations from other data, with mean 0 and spread 1 if there are any.
     """
 
     features: Array
     progress: Array
     owner: npt.NDArray[np.int64]
-    expected: Array
 
     def __add__(self, other: "Points") -> "Points":
         return Points(
             np.concatenate([self.features, other.features]),
             np.concatenate([self.progress, other.progress]),
             np.concatenate([self.owner, other.owner]),
-            np.concatenate([self.expected, other.expected]),
         )
 
 
@@ -89,16 +81,16 @@ class CurveProcess:
     """The model: fit its scales, condition it on losses, predict other losses.
 
     Attributes:
-        scales: (features + 6,) logarithms of l_1 … l_d, l, a, c, b, v and s.
+        scales: (features + 5,) logarithms of l_1 … l_d, l, a, c, b and s.
         forgetting: k; at 1 a deviation lasts as long as the surface.
     """
 
     def __init__(self, features: int, scales: Sequence[float] | None = None) -> None:
         """Create a model of that many features with the given scales, or their prior medians."""
         # For losses that vary by about 1: prior medians, and spreads of the logarithms.
-        self._centre = np.log([0.7] * features + [0.7, 1.0, 0.3, 0.1, 0.1, 0.01])
-        self._spread = np.array([0.9] * features + [0.7, 0.7, 1.0, 1.0, 1.0, 1.0])
-        fits = scales is not None and len(scales) == features + 6
+        self._centre = np.log([0.7] * features + [0.7, 1.0, 0.3, 0.1, 0.01])
+        self._spread = np.array([0.9] * features + [0.7, 0.7, 1.0, 1.0, 1.0])
+        fits = scales is not None and len(scales) == features + 5
         self.scales = np.array(scales) if fits else self._centre.copy()
         self._features = features
         self.forgetting = 1.0
@@ -109,7 +101,7 @@ class CurveProcess:
         found = minimize(
             self._improbability,
             self.scales,
-            args=(points, losses - WEIGHT * points.expected),
+            args=(points, losses),
             jac=True,
             method="L-BFGS-B",
             bounds=list(zip(low, high, strict=True)),
@@ -123,30 +115,42 @@ class CurveProcess:
         covariance[np.diag_indices(len(losses))] += np.exp(self.scales[-1])
         self._points, self._losses = points, losses
         self._factor = _cholesky(covariance)
-        surprise = (losses.T - WEIGHT * points.expected).T
-        self._weights = cho_solve((self._factor, True), surprise)
+        self._weights = cho_solve((self._factor, True), losses)
 
     def mean(self, points: Points) -> Array:
         """Mean of the losses at ``points``, (n,) or (n, kinds)."""
-        return self._mean(points, self._kernel(points, self._points).total)
+        return np.asarray(self._kernel(points, self._points).total @ self._weights)
 
     def predict(self, points: Points) -> tuple[Array, Array]:
         """Mean and standard deviation (n,) of the losses at ``points``, without noise."""
         covariance = self._kernel(points, self._points).total
-        mean = self._mean(points, covariance)
+        mean = covariance @ self._weights
         explained = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
-        a, c, b, v = np.exp(self.scales[-5:-1])
-        variance = a + c + b + v * points.expected**2 - np.einsum("kn,kn->n", explained, explained)
+        variance = np.exp(self.scales[-4:-1]).sum() - np.einsum("kn,kn->n", explained, explained)
         return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def left_out(self, points: Points, losses: Array) -> Array:
+        """Forecasts (n,) of losses, each from those of other configurations.
+
+        Args:
+            points: n points with their losses.
+            losses: (n,) the losses.
+        """
+        covariance = self._kernel(points, points).total
+        covariance[np.diag_indices(len(losses))] += np.exp(self.scales[-1])
+        inverse = cho_solve((_cholesky(covariance), True), np.eye(len(losses)))
+        weights = inverse @ losses
+        forecasts = np.empty(len(losses))
+        for owner in np.unique(points.owner):
+            rows = np.flatnonzero(points.owner == owner)
+            surprise = np.linalg.solve(inverse[np.ix_(rows, rows)], weights[rows])
+            forecasts[rows] = losses[rows] - surprise
+        return forecasts
 
     def believe(self, points: Points) -> None:
         """Also condition on the predicted means at ``points``, for running trainings."""
         losses = np.concatenate([self._losses, self.mean(points)])
         self.condition(self._points + points, losses)
-
-    def _mean(self, points: Points, covariance: Array) -> Array:
-        known = covariance @ self._weights
-        return np.asarray((WEIGHT * points.expected + known.T).T)
 
     def _kernel(self, one: Points, other: Points) -> "_Kernel":
         return _Kernel(self.scales, self.forgetting, one, other)
@@ -175,13 +179,12 @@ class CurveProcess:
             gradient[n] += 2 * (rows @ (x * x) - x @ by_distance @ x)
         lasting = (kernel.surface + self.forgetting * kernel.own) * kernel.apart**2
         gradient[features] += (change * lasting).sum()
-        a, c, _, v = np.exp(scales[features + 1 : features + 5])
+        a, c = np.exp(scales[features + 1 : features + 3])
         shared = change * kernel.along
         gradient[features + 1] += (shared * a * kernel.matern).sum()
         gradient[features + 2] += c * shared.sum()
         gradient[features + 3] += (change * kernel.own).sum()
-        gradient[features + 4] += v * points.expected @ change @ points.expected
-        gradient[features + 5] += np.trace(change) * noise
+        gradient[features + 4] += np.trace(change) * noise
         return float(value), gradient
 
 
@@ -195,7 +198,7 @@ class _Kernel:
     def __init__(self, scales: Array, forgetting: float, one: Points, other: Points) -> None:
         features = one.features.shape[1]
         lengths = np.exp(scales[:features])
-        self._a, c, b, v = np.exp(scales[features + 1 : features + 5])
+        self._a, c, b = np.exp(scales[features + 1 : features + 4])
         self.scaled, there = one.features / lengths, other.features / lengths
         r = self.scaled @ (-2 * there.T)
         r += (self.scaled**2).sum(axis=1)[:, None]
@@ -218,7 +221,6 @@ class _Kernel:
         self.own = b * np.exp(-0.5 * forgetting * self._apart**2)[self._epoch]
         self.own *= one.owner[:, None] == other.owner
         self.total = self.surface + self.own
-        self.total += v * np.outer(one.expected, other.expected)
 
     @property
     def slope(self) -> Array:

@@ -6,13 +6,16 @@ of its training, but not by how many nats: losses count by their rank after the 
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution
 from scipy.special import ndtri
 
 from data.catalog import located
@@ -20,33 +23,50 @@ from search.errors import SettingsError
 from search.scheduling.curves import LEAST, Curves, read
 from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.rungs import STARTUP
-from search.spaces.unit_cube import Array, UnitCube
+from search.scheduling.trust import agreement
+from search.spaces.unit_cube import Array, Params, UnitCube, shared
 
-RECORDED = Path(__file__).with_name("prior.json")
-"""Curves of the documents' space on scikit-learn's handwritten digits, written by
-``treino record --data digits --image-size 16 --configurations 120``.
-"""
+SHIPPED = Path(__file__).with_name("priors")
+"""Curves that ``treino record`` wrote, of several sets of images (benchmarks/LOG.md)."""
 
-DRAWN = 5000  # configurations of the space that are ranked by the prior alone
-GOOD = 0.001  # best share of the space that is not judged by its first epochs
-CAUTIOUS_TRAININGS = 40  # full trainings after which a search is as bold as one without a prior
+STARTUP_WITH_PRIOR = 6  # trials to start before a model of the search's own losses decides
 
 
-class Prior:
-    """The empty prior: every configuration is expected to be equally good.
+class Source:
+    """Recorded curves as a forecast of ranks: a Gaussian process of their scores.
+
+    It knows the parameters that both spaces have (``search.spaces.unit_cube.shared``).
 
     Attributes:
-        startup: Trials to start before a model of the search's own losses decides.
-        good: Threshold of the final score from ``expect``: configurations at or below it are not
-            judged by their first epochs.
-        source: The source of the prior; empty if there is none.
-        reason: The reason stored with a trial that the prior chose.
+        name: Its size and where it is from.
+        configurations: The recorded configurations.
+        lowest: (configurations,) the lowest loss of each.
+
+    Args:
+        curves: The record.
+        distributions: The search's space.
+        study: The study whose trials it has; empty for a file.
     """
 
-    startup = STARTUP
-    good = -math.inf
-    source = ""
-    reason = ""
+    def __init__(
+        self, curves: Curves, distributions: Mapping[str, BaseDistribution], study: str = ""
+    ) -> None:
+        images = curves.data.rpartition(" ")[0] or curves.data  # without their fingerprint
+        where = f"of study {study!r}" if study else f"on {images}"
+        self.name = f"{len(curves.configurations)} trainings {where}"
+        known = shared(distributions, curves.ranges)
+        self._here = UnitCube(distributions)
+        self._there = UnitCube({name: curves.ranges[name] for name in known})
+        self._epochs = curves.epochs
+        self.configurations = [curve.params for curve in curves.configurations]
+        table = np.minimum.accumulate(curves.table(), axis=1)
+        self.lowest = table[:, -1]
+        scores = normal_scores(table)
+        points = self._finished(self._points(self.configurations), np.arange(len(scores)))
+        # One model for all epochs, with scales fitted at the last epoch.
+        self._model = CurveProcess(self._there.feature_count)
+        self._model.fit(points, scores[:, -1])
+        self._model.condition(points, scores)
 
     def expect(self, points: Array, progress: Array) -> Array:
         """Normal scores (n,) of configurations after part of their training; low is good.
@@ -54,91 +74,159 @@ class Prior:
         Args:
             points: (n, parameters) of the search's space (``search.spaces.unit_cube``).
             progress: (n,) log(epoch) / log(most epochs), for trainings of any length.
+
+        Returns:
+            Scores with mean 0 and spread 1 or less over the recorded configurations.
         """
-        return np.zeros(len(points))
-
-    def doubt(self, full: float) -> float:
-        """Share of bold choices, 0 to 1, after that many full trainings."""
-        return 1.0
-
-
-class RecordedPrior(Prior):
-    """A prior from recorded curves: a Gaussian process of their scores.
-
-    Args:
-        curves: The record.
-        distributions: The search's space: the record's parameters, with any ranges.
-    """
-
-    startup = 3
-
-    def __init__(self, curves: Curves, distributions: Mapping[str, BaseDistribution]) -> None:
-        images = curves.data.rpartition(" ")[0] or curves.data  # without their fingerprint
-        self.source = f"{len(curves.configurations)} trainings on {images}"
-        self.reason = f"expected to do well by the curves recorded on {images}"
-        self._here = UnitCube(distributions)
-        self._there = UnitCube(curves.ranges)
-        self._epochs = curves.epochs
-        scores = normal_scores(np.minimum.accumulate(curves.table(), axis=1))
-        recorded = [self._there.of(curve.params) for curve in curves.configurations]
-        known = self._finished(np.array(recorded), np.arange(len(recorded)))
-        # One model for all epochs, with scales fitted at the last epoch.
-        self._model = CurveProcess(self._there.feature_count)
-        self._model.fit(known, scores[:, -1])
-        self._model.condition(known, scores)
-        anywhere = self._here.uniform(DRAWN, np.random.default_rng(0))
-        expected = self.expect(anywhere, np.ones(DRAWN))
-        # And a little more: the last bits of a prediction depend on the batch it is made in.
-        self.good = float(np.quantile(expected, GOOD)) + 1e-9
-
-    def expect(self, points: Array, progress: Array) -> Array:
-        """See Prior; mean 0 and spread 1 or less over the recorded configurations."""
-        asked = self._here.moved(points, self._there)
-        scores = self._model.mean(self._finished(asked, np.full(len(asked), -1)))
+        scores = self._scores(self._here.moved(points, self._there))
         before = np.exp(progress * math.log(self._epochs)) - 1  # epochs, the first counted 0
         left = np.clip(before.astype(np.int64), 0, self._epochs - 2)
         share, rows = before - left, np.arange(len(points))
         return np.asarray((1 - share) * scores[rows, left] + share * scores[rows, left + 1])
 
-    def doubt(self, full: float) -> float:
-        """See Prior: recorded curves replace bold choices while they still apply."""
-        return min(full / CAUTIOUS_TRAININGS, 1.0)
+    def agreement(self, other: "Source") -> float:
+        """How well it ranks the configurations of another source, 0 (as chance does) to 1."""
+        both = zip(other.configurations, other.lowest, strict=True)
+        known = [(params, loss) for params, loss in both if self._there.holds(params)]
+        if len(known) < LEAST:
+            return 0.0
+        configurations, lowest = zip(*known, strict=True)
+        scores = self._scores(self._points(configurations))[:, -1:]
+        return float(agreement(scores, np.array(lowest))[0])
+
+    def _points(self, configurations: Sequence[Params]) -> Array:
+        return np.array([self._there.of(params) for params in configurations])
+
+    def _scores(self, points: Array) -> Array:
+        """Scores (n, epochs) of points (n, parameters) of the record's space."""
+        return self._model.mean(self._finished(points, np.full(len(points), -1)))
 
     def _finished(self, points: Array, owners: npt.NDArray[np.int64]) -> Points:
         """Points (n, parameters) of the record's space at their last epoch."""
-        ends, nothing = np.ones(len(points)), np.zeros(len(points))
-        return Points(self._there.features(points), ends, owners, nothing)
+        return Points(self._there.features(points), np.ones(len(points)), owners)
 
 
-def prior_of(name: str, distributions: Mapping[str, BaseDistribution]) -> Prior:
+class Prior:
+    """What recorded curves say about a search's space. Without sources it says nothing.
+
+    Attributes:
+        trust: (sources,) weights of the sources before the search has losses of its own: by how
+            well each ranks what the others recorded. Their sum is 1.
+    """
+
+    def __init__(self, sources: Sequence[Source] = ()) -> None:
+        self._sources = sources
+        agreed = [
+            sum(one.agreement(other) for other in sources if other is not one) for one in sources
+        ]
+        weights = np.array(agreed) if sum(agreed) else np.ones(len(sources))
+        self.trust = weights / max(weights.sum(), 1e-9)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @property
+    def startup(self) -> int:
+        """Trials to start before a model of the search's own losses decides."""
+        return STARTUP_WITH_PRIOR if self._sources else STARTUP
+
+    def __str__(self) -> str:
+        """What it is made of; empty if there is nothing."""
+        if len(self._sources) < 3:
+            return " and ".join(self.names)
+        count = sum(len(source.configurations) for source in self._sources)
+        return f"{count} trainings of {len(self._sources)} studies and sets of images"
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the sources."""
+        return [source.name for source in self._sources]
+
+    def expect(self, points: Array, progress: Array) -> Array:
+        """Normal scores (n, sources), each as of ``Source.expect``."""
+        scores = [source.expect(points, progress) for source in self._sources]
+        return np.reshape(np.transpose(scores), (len(points), len(self._sources)))
+
+
+def prior_of(
+    name: str,
+    distributions: Mapping[str, BaseDistribution],
+    *,
+    studies: Mapping[str, Curves] = MappingProxyType({}),
+) -> Prior:
     """The prior for a space.
 
     Args:
-        name: ``none``; ``auto``: treino's own record, if the space has its parameters; or a file
-            that treino record wrote.
-        distributions: The space.
+        name: ``none``; ``auto``: the studies, and treino's own records; or a file that treino
+            record wrote.
+        distributions: The space. Curves with less than half of its parameters are left out.
+        studies: Curves of other studies, by name.
 
     Raises:
-        TreinoError: The file cannot be read, or has other parameters.
+        TreinoError: The file cannot be read, or does not fit.
     """
     if name == "none":
         return Prior()
-    curves = _read(RECORDED if name == "auto" else located(name))
-    there, here = _choices(curves.ranges), _choices(distributions)
     if name == "auto":
-        return RecordedPrior(curves, distributions) if there == here else Prior()
-    if there != here:
-        other = [each for each in {**there, **here} if there.get(each) != here.get(each)]
+        theirs = [Source(studies[name], distributions, name) for name in studies]
+        return Prior([*theirs, *(Source(each, distributions) for each in shipped(distributions))])
+    curves = _read(located(name))
+    if not fits(curves, distributions):
+        known = shared(distributions, curves.ranges)
+        missing = [each for each in distributions if each not in known]
         raise SettingsError(
-            f"--prior {name}: expected the parameters of this space, with the same choices; "
-            f"these differ: {', '.join(other)}"
+            f"--prior {name}: expected at least half of the parameters of this space, with their "
+            f"choices; these are missing or differ: {', '.join(missing)}"
         )
-    if curves.epochs < 2 or len(curves.configurations) < LEAST:
+    if not _is_long(curves):
         raise SettingsError(
             f"--prior {name}: expected at least {LEAST} configurations of two or more epochs; it "
             f"has {len(curves.configurations)} with {curves.epochs}"
         )
-    return RecordedPrior(curves, distributions)
+    return Prior([Source(curves, distributions)])
+
+
+def shipped(distributions: Mapping[str, BaseDistribution], without: str = "") -> list[Curves]:
+    """The curves that come with treino and fit a space.
+
+    Args:
+        distributions: The space.
+        without: Name of images; records of them and of parts of them are left out.
+    """
+    records = [_read(path) for path in sorted(SHIPPED.glob("*.json"))]
+    kept = [one for one in records if not without or _set_of(one.data) != _set_of(without)]
+    return [each for each in kept if fits(each, distributions)]
+
+
+def trusted_in(memory: Mapping[str, Any]) -> dict[str, float]:
+    """How far each source of recorded curves is trusted, by its name.
+
+    Args:
+        memory: What a chooser has learned (``search.scheduling.chooser.Chooser.memory``).
+    """
+    prior = memory.get("prior") or {}
+    return prior if isinstance(prior, dict) else {str(prior): 1.0}  # a text of earlier versions
+
+
+def told_trust(trusted: Mapping[str, float]) -> str:
+    """One line: how far recorded curves are trusted, and which most."""
+    name = max(trusted, key=lambda name: trusted[name])
+    total = f"recorded curves are trusted {sum(trusted.values()):.0%}"
+    return total if len(trusted) == 1 else f"{total}, most: {name} ({trusted[name]:.0%})"
+
+
+def is_enough(curves: Curves, distributions: Mapping[str, BaseDistribution]) -> bool:
+    """Whether curves are enough for a prior of a space, and know half of its parameters."""
+    return _is_long(curves) and fits(curves, distributions)
+
+
+def _is_long(curves: Curves) -> bool:
+    return curves.epochs >= 2 and len(curves.configurations) >= LEAST
+
+
+def fits(curves: Curves, distributions: Mapping[str, BaseDistribution]) -> bool:
+    """Whether recorded curves know at least half of a space's parameters."""
+    return 2 * len(shared(distributions, curves.ranges)) >= len(distributions)
 
 
 def normal_scores(table: Array) -> Array:
@@ -147,12 +235,9 @@ def normal_scores(table: Array) -> Array:
     return np.asarray(ndtri((ranks + 0.5) / len(table)))
 
 
-def _choices(ranges: Mapping[str, BaseDistribution]) -> dict[str, tuple[object, ...]]:
-    """The parameters, with their choices if they have choices instead of a range."""
-    return {
-        name: range_.choices if isinstance(range_, CategoricalDistribution) else ()
-        for name, range_ in ranges.items()
-    }
+def _set_of(images: str) -> str:
+    """The set of images that a named set is a part of: ``cifar10`` of ``cifar10-small 5f1e``."""
+    return re.split(r"[\s-]", images, maxsplit=1)[0]
 
 
 @cache

@@ -1,8 +1,9 @@
 """What a search knows of its trials while it runs; part of the search's state."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from search.scheduling.chooser import Chooser
 from search.scheduling.failures import Failures
@@ -134,6 +135,11 @@ class SearchKnowledge:
         """Estimated seconds until the search ends; None if unknown."""
         left = epochs_left(self.trials, self.limits, used_up=self._used_up)
         return self.time.estimate(left, len(self._slots))
+
+    @property
+    def memory(self) -> Mapping[str, Any]:
+        """What the chooser has learned; empty if it learns nothing."""
+        return self._chooser.memory or {}
 
     def outlook(self) -> Outlook | None:
         """The outlook for another hour."""

@@ -40,10 +40,14 @@ class UnitCube:
         return sum(axis.features for axis in self._axes)
 
     def of(self, params: Params) -> Array:
-        """The point of a configuration, (parameters,); 0.5 for a missing parameter."""
+        """The point of a configuration, (parameters,); 0.5 for a parameter it lacks."""
         return np.array(
             [axis.place(params[axis.name]) if axis.name in params else 0.5 for axis in self._axes]
         )
+
+    def holds(self, params: Params) -> bool:
+        """Whether a configuration has every parameter, and one of its choices."""
+        return all(axis.name in params and axis.holds(params[axis.name]) for axis in self._axes)
 
     def params(self, point: Array) -> dict[str, Any]:
         """The configuration at a point (parameters,) of the unit cube."""
@@ -54,13 +58,13 @@ class UnitCube:
         return np.hstack([axis.encode(points[:, n]) for n, axis in enumerate(self._axes)])
 
     def moved(self, points: Array, other: "UnitCube") -> Array:
-        """The same points in a space with the same parameters and choices but other ranges.
+        """The same points in a space with some of the parameters, in other ranges.
 
         Configurations outside its ranges move to the ends.
 
         Args:
             points: (n, parameters) of this space.
-            other: The other space.
+            other: The other space; each parameter is ``shared``.
 
         Returns:
             (n, parameters) in the order of the other one.
@@ -69,7 +73,7 @@ class UnitCube:
         found = []
         for there in other._axes:  # noqa: SLF001 - it is of this class
             here, u = mine[there.name]
-            found.append(there.places(here.values(u)))
+            found.append(here.moved(u, there))
         return np.stack(found, axis=1)
 
     def uniform(self, count: int, random: np.random.Generator) -> Array:
@@ -98,6 +102,10 @@ class _Axis:
         self.name = name
         self.levels = levels
 
+    def holds(self, value: Any) -> bool:
+        """Whether ``place`` knows a value; outside a range it takes the end."""
+        return True
+
     def place(self, value: Any) -> float:
         """Coordinate of a value: the middle of its level."""
         raise NotImplementedError
@@ -106,13 +114,9 @@ class _Axis:
         """The value at a coordinate."""
         raise NotImplementedError
 
-    def values(self, u: Array) -> Array:
-        """The values at coordinates (n,) as numbers; for choices the coordinates themselves."""
-        return u
-
-    def places(self, values: Array) -> Array:
-        """The coordinates of values from ``values``, of this axis or one with another range."""
-        return values
+    def moved(self, u: Array, other: Any) -> Array:
+        """Coordinates (n,) of the same values on an axis of the same kind."""
+        raise NotImplementedError
 
     def encode(self, u: Array) -> Array:
         """Features of coordinates, (n,) to (n, features)."""
@@ -150,10 +154,15 @@ class _Number(_Axis):
         value = min(max(value, self._low), self._high)
         return int(value) if self._whole else value
 
+    def moved(self, u: Array, other: Any) -> Array:
+        return np.asarray(other.places(self.values(u)))
+
     def values(self, u: Array) -> Array:
+        """The values at coordinates (n,)."""
         return np.asarray(self._from(self._start + u * self._length))
 
     def places(self, values: Array) -> Array:
+        """The coordinates of values (n,)."""
         if not self._length:
             return np.full(len(values), 0.5)
         return np.asarray(np.clip((self._to(values) - self._start) / self._length, 0.0, 1.0))
@@ -175,17 +184,40 @@ class _Choice(_Axis):
         if not ordered and self.levels > 2:
             self.features = self.levels
 
+    def holds(self, value: Any) -> bool:
+        return value in self._choices
+
     def place(self, value: Any) -> float:
         return (self._choices.index(value) + 0.5) / self.levels
 
     def value(self, u: float) -> Any:
         return self._choices[min(int(u * self.levels), self.levels - 1)]
 
+    def moved(self, u: Array, other: Any) -> Array:
+        places = np.array([other.place(choice) for choice in self._choices])
+        return np.asarray(places[self._level(u)])
+
     def encode(self, u: Array) -> Array:
         if self.features == 1:
             return super().encode(u)
         # Two different choices are as far apart as the ends of a number's range.
         return np.eye(self.levels)[self._level(u)] / math.sqrt(2)
+
+
+def shared(
+    here: Mapping[str, BaseDistribution], there: Mapping[str, BaseDistribution]
+) -> list[str]:
+    """Names of the parameters of one space whose every value another space can place.
+
+    Numbers in any ranges can be; of choices the other space must have all.
+    """
+    return [name for name in here if name in there and _places(there[name], here[name])]
+
+
+def _places(there: BaseDistribution, here: BaseDistribution) -> bool:
+    if isinstance(here, CategoricalDistribution):
+        return isinstance(there, CategoricalDistribution) and {*here.choices} <= {*there.choices}
+    return not isinstance(there, CategoricalDistribution)
 
 
 def _axis(name: str, distribution: BaseDistribution) -> _Axis:

@@ -11,6 +11,7 @@ DUPLICATE = "duplicate of trial"
 DECISIONS = "decisions"
 UNFIT = "unfit"
 MEMORY = "forecast"  # study attribute: what the chooser has learned
+PRIOR_STUDIES = "prior studies"  # study attribute: trials that its warm start learned from
 DEATHS = "worker deaths"
 RETRY_OF = "retry of trial"  # number of the untrained trial that this one replaces
 OWN_FAULT = "own code failed"  # the trial failed in the user's code, not in the environment

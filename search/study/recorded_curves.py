@@ -1,25 +1,45 @@
 """The learning curves of a study's trials, for replays and priors."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import optuna
 from optuna.distributions import distribution_to_json
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from search.errors import TreinoError
 from search.scheduling.curves import DIGITS, Curve, Curves
+from search.scheduling.prior import is_enough
+from search.spaces.builtin import Space
 from search.spaces.records import described
-from search.study.attributes import UNFIT
+from search.study.attributes import PRIOR_STUDIES, UNFIT
 from search.study.opening import openings_of
-from search.study.recipe import recipe_of
+from search.study.recipe import StudyRecipe, recipe_of
 from search.study.trials import counted, run_name
+from storage.errors import StorageError
+from storage.study import load, summaries
 from storage.tables import EpochRow, Records
 
+MOST_STUDIES = 5  # each costs milliseconds per decision
 
-def of_study(study: optuna.Study, records: Records) -> Curves | None:
-    """The learning curves of the complete or diverged trials of a study; None if there are none."""
+
+def of_study(
+    study: optuna.Study, records: Records, numbers: Collection[int] | None = None
+) -> Curves | None:
+    """The learning curves of the complete or diverged trials of a study; None if there are none.
+
+    Args:
+        study: The study.
+        records: treino's tables.
+        numbers: The trials to read; None for all.
+    """
     epochs = records.epochs_of_study(study.study_name)
-    trials = [trial for trial in counted(study.get_trials(deepcopy=False)) if _is_whole(trial)]
+    trials = [
+        trial
+        for trial in counted(study.get_trials(deepcopy=False))
+        if _is_whole(trial) and (numbers is None or trial.number in numbers)
+    ]
     if not trials:
         return None
     recipe = recipe_of(study)
@@ -38,6 +58,54 @@ def of_study(study: optuna.Study, records: Records) -> Curves | None:
             _curve(trial, epochs.get(run_name(trial.number), ())) for trial in trials
         ),
     )
+
+
+def of_other_studies(
+    study: optuna.Study, storage: RDBStorage, records: Records, space: Space
+) -> dict[str, Curves]:
+    """Curves of other studies that a study's warm start learns from, by their names.
+
+    The first search of a study takes the newest MOST_STUDIES that have enough curves of similar
+    spaces. Later searches read the same trials again, so that they decide the same.
+
+    Args:
+        study: The study. Its attribute PRIOR_STUDIES is written if it has no trials yet.
+        storage: Where the studies are.
+        records: treino's tables.
+        space: The study's search space.
+    """
+    chosen = study.user_attrs.get(PRIOR_STUDIES)
+    if chosen is None and study.get_trials(deepcopy=False):
+        return {}
+    found = {}
+    for name, numbers in _candidates(study, storage) if chosen is None else chosen.items():
+        curves = _curves_of(name, storage, records, numbers)
+        if curves is not None and is_enough(curves, space.distributions()):
+            found[name] = curves
+        if len(found) == MOST_STUDIES:
+            break
+    if chosen is None:
+        numbers_of = {name: [c.trial for c in found[name].configurations] for name in found}
+        study.set_user_attr(PRIOR_STUDIES, numbers_of)
+    return found
+
+
+def _candidates(study: optuna.Study, storage: RDBStorage) -> Iterator[tuple[str, None]]:
+    """The other studies, the newest first."""
+    rows = [row for row in summaries(storage) if StudyRecipe.stored_in(row.attributes)]
+    for row in sorted(rows, key=lambda row: str(row.started or ""), reverse=True):
+        if row.name != study.study_name and row.trials.get("COMPLETE", 0):
+            yield row.name, None
+
+
+def _curves_of(
+    name: str, storage: RDBStorage, records: Records, numbers: Collection[int] | None
+) -> Curves | None:
+    """Curves of a study; None if it has none, or is gone, or its trials differ in parameters."""
+    try:
+        return of_study(load(storage, name), records, numbers)
+    except (StorageError, TreinoError, ValueError):
+        return None
 
 
 def _is_whole(trial: FrozenTrial) -> bool:

@@ -12,8 +12,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from search.scheduling.prior import trusted_in
 from search.scheduling.rungs import rungs
-from search.study.attributes import DECISIONS, REASON
+from search.study.attributes import DECISIONS, MEMORY, REASON
 from search.study.ensemble_record import EnsembleRecord, read_ensemble
 from search.study.evaluation_record import EvaluationRecord, read, test_images
 from search.study.names import BASELINES
@@ -104,6 +105,7 @@ class Snapshot:
         recipe: What the trials have in common.
         openings: Settings and versions of the searches, one entry for each change.
         trials: Trials that have begun, without duplicates, in order.
+        trusted: How far each source of recorded curves is trusted by now, by its name.
         order: Trial number and epoch of every epoch, in the order they were trained.
         documented: The documents' run 10 as a configuration of the space, if it contains run 10.
         retrained: The model that was delivered last, if any.
@@ -120,6 +122,7 @@ class Snapshot:
     recipe: StudyRecipe
     openings: Sequence[Opening]
     trials: tuple[TrialView, ...]
+    trusted: Mapping[str, float]
     order: Sequence[tuple[int, int]]
     documented: Mapping[str, Any] | None
     retrained: ModelRow | None
@@ -228,6 +231,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
             )
             for trial in counted(study.get_trials(deepcopy=False))
         ),
+        trusted=trusted_in(study.user_attrs.get(MEMORY) or {}),
         order=studies.reports(place.storage, name),
         documented=space_of(study).of_documented_run(),
         retrained=retrained,

@@ -14,7 +14,7 @@ from search.console.display import Overall
 from search.console.text import duration, plural
 from search.intervals import of_share, told_share
 from search.scheduling.instructions import FinishTrial
-from search.scheduling.prior import Prior
+from search.scheduling.prior import Prior, told_trust, trusted_in
 from search.scheduling.search_state import SearchState
 from search.study.attributes import MEMORY, REASON
 from search.study.recipe import recipe_of
@@ -47,12 +47,13 @@ def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot])
 def knowing(study: optuna.Study, new: bool, prior: Prior) -> str:
     """One line about the warm start, if the study is new or its prior has changed; else empty."""
     memory = study.user_attrs.get(MEMORY)
-    before = memory.get("prior", "") if memory else prior.source
-    if new and prior.source:
-        return f"warm start from {prior.source} (--prior none disables it)"
-    if prior.source == before:
+    before = list(trusted_in(memory)) if memory else prior.names
+    if new and prior.names:
+        return f"warm start from {prior} (--prior none disables it)"
+    if prior.names == before:
         return ""
-    return f"prior changed from {before or 'none'} to {prior.source or 'none'}: refitting forecast"
+    then = " and ".join(before) if len(before) < 3 else f"{len(before)} records"
+    return f"prior changed from {then or 'none'} to {str(prior) or 'none'}: refitting forecast"
 
 
 def closing(
@@ -77,6 +78,8 @@ def closing(
                 f"{attributes['parameters']:,} parameters"
             )
         lines.append(line)
+    if trusted := trusted_in(study.user_attrs.get(MEMORY) or {}):
+        lines.append(told_trust(trusted))
     if outcome.outlook is not None and not outcome.flat:
         lines.append(str(outcome.outlook))
     lines.append(f"disk usage of {layout.root}/: {layout.used() / 2**20:,.0f} MiB")
@@ -166,14 +169,16 @@ def overall(state: SearchState, plan: Plan) -> Overall:
     best = "" if leader is None else f"best: {leader.best:.4f}, trial {leader.number}"
     outlook = state.outlook()
     next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
+    trusted = trusted_in(state.memory)
+    trust = f"trusted {sum(trusted.values()):.0%}" if trusted else ""
     if plan.trials is None and plan.budget is not None:
         spent = state.trials.spent
-        return Overall(spent, plan.budget, "epochs", best, state.seconds_left, next_hour)
+        return Overall(spent, plan.budget, "epochs", best, state.seconds_left, next_hour, trust)
     count = len(state.trials)
     what = f"trials, {state.paused} paused" if state.paused else "trials"
     done = count - state.running - state.unfinished
     total = max(plan.trials or 0, count)
-    return Overall(done, total, what, best, state.seconds_left, next_hour)
+    return Overall(done, total, what, best, state.seconds_left, next_hour, trust)
 
 
 def end_of_trial(ended: FinishTrial, history: Sequence[EpochFigures], reason: str) -> str:

@@ -24,6 +24,7 @@ from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import ORIGIN
 from search.study.opening import Opening, open_study
 from search.study.recipe import StudyRecipe
+from search.study.recorded_curves import of_other_studies
 from search.study.workspace import Workspace, provisional_name
 from search.tuning import messages
 from search.tuning.audit import Audited, audit
@@ -76,16 +77,20 @@ def search(
     name = spelling(place.storage, place.study_name(settings, recipe, ending))
     place.layout.make(name)
     by_forecast = settings.sampler == "gp"
-    prior = prior_of(settings.prior if by_forecast else "none", space.distributions())
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     workers = slots(settings.workers, largest)
     check_room(workers, smallest)
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         opening = Opening.of_search(settings, data, space)
         study, new = open_study(place.storage, name, recipe, opening)
+        studies = {}
+        if by_forecast and settings.prior == "auto":
+            studies = of_other_studies(study, place.storage, place.records, space)
         if not study.get_trials(deepcopy=False):
             _prepare(study, space, settings)
         study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
+        wanted = settings.prior if by_forecast else "none"
+        prior = prior_of(wanted, space.distributions(), studies=studies)
         plan = Plan(
             trials=settings.trials_wanted,
             seed=settings.seed,

@@ -29,6 +29,7 @@ class Lines:
     """A configuration x has losses x + 2, x + 1 and x: the best is 0, the middling one 1."""
 
     name = "lines"
+    images = ""
     epochs = 3
     distributions: Mapping[str, BaseDistribution]
     best, middle = 0.0, 1.0

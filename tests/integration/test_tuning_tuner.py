@@ -131,10 +131,7 @@ def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
     search: dict[str, Any] = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
     other.search(bowl, **search)
     decisions = [d for trial in other.trials for d in trial.user_attrs.get("decisions", [])]
-    assert (
-        "after epoch 2: continued, expected to do well by the curves recorded on digits"
-        in decisions
-    )
+    assert any("continued, expected to do well: recorded curves" in each for each in decisions)
     backend = SimulatedBackend(1, interrupting(after))
     lab.search(bowl, **search, backend=backend)
     again = SimulatedBackend(1, bowl)

@@ -21,6 +21,7 @@ class FallingCurves:
     """Losses that fall to a floor, lowest at rate 0.01, with a number, a choice and a size."""
 
     name = "curves"
+    images = ""
     epochs = EPOCHS
     distributions: Mapping[str, BaseDistribution]
     best, middle = 0.5, 1.5

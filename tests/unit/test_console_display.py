@@ -18,7 +18,9 @@ def tell(display: Display) -> None:
         display.job_started(1, "trial 13", 100)
         display.job_at(0, figures(99, 1.23456))
         best = "best: 0.1234, trial 11"
-        display.overall(Overall(done=11, total=200, best=best, seconds_left=7260))
+        display.overall(
+            Overall(done=11, total=200, best=best, seconds_left=7260, warm_start="trusted 83%")
+        )
         display.job_ended(0, "trial 12: complete: val_loss 1.2346")
 
 
@@ -47,6 +49,7 @@ def test_on_a_terminal_rows_fit_and_lines_stay(width: int) -> None:
     assert "trial 12: complete: val_loss 1.2346" in rows
     if width == 80:
         assert any("99/100" in row and "val_accuracy 0.5000" in row for row in table)
+        assert any(re.fullmatch(r"warm start +trusted 83%", row) for row in rows)
         assert any("11/200    best: 0.1234, trial 11, about 2 h 1 min left" in row for row in table)
 
 

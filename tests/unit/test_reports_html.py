@@ -35,6 +35,7 @@ FIELDS = (
     "images",
     "version",
     "caption",
+    "source",
 )
 NASTY = (
     "</title><script>alert(1)</script>",
@@ -111,6 +112,7 @@ def page(text: str) -> Parsed:
         recipe=recipe(epochs=3).model_copy(update={"images": images}),
         openings=[opening(versions={"treino": of["version"]})],
         trials=(trial,),
+        trusted={of["source"]: 0.5},
         order=[(0, 1)],
         documented=None,
         retrained=replace(

@@ -11,11 +11,10 @@ from sklearn.gaussian_process.kernels import (
     ConstantKernel,
     Kernel,
     Matern,
-    PairwiseKernel,
     WhiteKernel,
 )
 
-from search.scheduling.gaussian_process import WEIGHT, CurveProcess, Points
+from search.scheduling.gaussian_process import CurveProcess, Points
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -25,7 +24,6 @@ def points(count: int, features: int, random: np.random.Generator) -> Points:
         random.random((count, features)),
         np.round(random.random(count), 1),
         random.integers(-1, count // 2, count),
-        random.standard_normal(count),
     )
 
 
@@ -62,14 +60,14 @@ def test_fitting_makes_the_losses_more_probable(seed: int) -> None:
 def test_it_knows_what_it_was_told_and_doubts_what_is_far() -> None:
     random = np.random.default_rng(1)
     features = random.random((30, 2))
-    known = Points(features, np.ones(30), np.arange(30), np.zeros(30))
+    known = Points(features, np.ones(30), np.arange(30))
     losses = np.sin(4 * features[:, 0])
     model = CurveProcess(2)
     model.fit(known, losses)
     model.condition(known, losses)
     mean, deviation = model.predict(known)
     np.testing.assert_allclose(mean, losses, atol=0.15)
-    elsewhere = Points(features + 3.0, np.ones(30), np.full(30, -1), np.zeros(30))
+    elsewhere = Points(features + 3.0, np.ones(30), np.full(30, -1))
     assert deviation.max() < model.predict(elsewhere)[1].min()
 
 
@@ -78,14 +76,14 @@ def test_what_short_trainings_say_of_long_ones_is_learned() -> None:
     random = np.random.default_rng(2)
     features = random.random((24, 1))
     level = features[:, 0] - 0.5
-    early = Points(features, np.zeros(24), np.arange(24), np.zeros(24))
+    early = Points(features, np.zeros(24), np.arange(24))
     late = slice(0, 12)
-    full = Points(features[late], np.ones(12), np.arange(12), np.zeros(12))
+    full = Points(features[late], np.ones(12), np.arange(12))
     model = CurveProcess(1)
     losses = np.concatenate([-level, 2 * level[late]])
     model.fit(early + full, losses)
     model.condition(early + full, losses)
-    wanted = Points(features[12:], np.ones(12), np.arange(12, 24), np.zeros(12))
+    wanted = Points(features[12:], np.ones(12), np.arange(12, 24))
     mean, _ = model.predict(wanted)
     assert np.corrcoef(mean, level[12:])[0, 1] > 0.9
 
@@ -116,7 +114,7 @@ def test_scales_go_into_another_model_and_those_of_another_space_do_not() -> Non
 
 def test_a_hopeless_covariance_is_improbable_not_an_error() -> None:
     model = CurveProcess(1)
-    where = Points(np.zeros((3, 1)), np.zeros(3), np.zeros(3, dtype=np.int64), np.zeros(3))
+    where = Points(np.zeros((3, 1)), np.zeros(3), np.zeros(3, dtype=np.int64))
     scales = model.scales.copy()
     scales[-1] = -800.0  # no noise at all: three equal rows
     value, gradient = model._improbability(scales, where, np.array([0.0, 1.0, 2.0]))
@@ -127,40 +125,34 @@ def test_a_hopeless_covariance_is_improbable_not_an_error() -> None:
 class Peer:
     """The same model, made of scikit-learn's kernels.
 
-    Their input has the columns of the features, then progress, owner and expectation. A kernel
-    ignores a column whose length scale is infinite.
+    Their input has the columns of the features, then progress and owner. A kernel ignores a column
+    whose length scale is infinite.
     """
 
     def __init__(self, features: int, scales: np.ndarray, forgetting: float) -> None:
         lengths = np.exp(scales[: features + 1])
-        a, c, b, v, self.noise = np.exp(scales[features + 1 :])
+        a, c, b, self.noise = np.exp(scales[features + 1 :])
 
         def along(length: float, column: int) -> RBF:
-            return RBF(np.where(np.arange(features + 3) == column, length, np.inf))
+            return RBF(np.where(np.arange(features + 2) == column, length, np.inf))
 
         last, owner = features, features + 1
-        matern = Matern([*lengths[:-1], np.inf, np.inf, np.inf], nu=2.5)
+        matern = Matern([*lengths[:-1], np.inf, np.inf], nu=2.5)
         surface = (ConstantKernel(a) * matern + ConstantKernel(c)) * along(lengths[-1], last)
         same = along(1e-3, owner)  # 1 for equal numbers, and exp(-500000) = 0 for others
         own = ConstantKernel(b) * same * along(lengths[-1] / np.sqrt(forgetting), last)
-        other = ConstantKernel(v) * PairwiseKernel(metric=product_of_expectations)
-        self.kernel = surface + own + other
+        self.kernel = surface + own
         # Positions in ``theta`` of what our scales are; l is there twice.
-        t = features + 3  # length scales of a kernel
+        t = features + 2  # length scales of a kernel
         a_, m, c_, l_ = 0, 1, 1 + t, 2 + t + last
         b_ = 2 + 2 * t
-        l_own, v_ = b_ + 1 + t + last, b_ + 1 + 2 * t
-        s_ = v_ + 2  # behind gamma of the pairwise kernel
+        l_own, s_ = b_ + 1 + t + last, b_ + 1 + 2 * t
         self.places = [*((m + n,) for n in range(features)), (l_, l_own)]
-        self.places += [(a_,), (c_,), (b_,), (v_,), (s_,)]
-
-
-def product_of_expectations(one: np.ndarray, other: np.ndarray, gamma: float) -> float:
-    return float(one[-1] * other[-1])
+        self.places += [(a_,), (c_,), (b_,), (s_,)]
 
 
 def columns(at: Points) -> np.ndarray:
-    return np.column_stack([at.features, at.progress, at.owner, at.expected])
+    return np.column_stack([at.features, at.progress, at.owner])
 
 
 def regressor(kernel: Kernel, noise: float) -> GaussianProcessRegressor:
@@ -175,12 +167,10 @@ def models(draw: st.DrawFn) -> tuple[CurveProcess, Points, Points, np.ndarray]:
     )
     random = np.random.default_rng(draw(SEEDS))
     model = CurveProcess(features)
-    model.scales += 0.7 * random.standard_normal(features + 6)
+    model.scales += 0.7 * random.standard_normal(features + 5)
     model.scales[-1] = np.log(draw(st.floats(1e-3, 1.0)))
     model.forgetting = draw(st.floats(1.0, 100.0))
     at, ahead = points(known, features, random), points(wanted, features, random)
-    if not draw(st.booleans()):  # no other data
-        at.expected[:] = ahead.expected[:] = 0.0
     return model, at, ahead, random.standard_normal(known)
 
 
@@ -193,9 +183,9 @@ def test_it_predicts_what_scikit_learn_predicts(
     peer = Peer(at.features.shape[1], model.scales, model.forgetting)
     model.condition(at, losses)
     mean, deviation = model.predict(ahead)
-    theirs = regressor(peer.kernel, peer.noise).fit(columns(at), losses - WEIGHT * at.expected)
+    theirs = regressor(peer.kernel, peer.noise).fit(columns(at), losses)
     wanted_mean, wanted_deviation = theirs.predict(columns(ahead), return_std=True)
-    np.testing.assert_allclose(mean, wanted_mean + WEIGHT * ahead.expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(mean, wanted_mean, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(model.mean(ahead), mean, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(deviation, wanted_deviation, rtol=1e-8, atol=1e-8)
 
@@ -207,11 +197,10 @@ def test_its_likelihood_and_gradient_are_those_of_scikit_learn(
 ) -> None:
     model, at, _, losses = case
     peer = Peer(at.features.shape[1], model.scales, model.forgetting)
-    surprise = losses - WEIGHT * at.expected
-    value, gradient = model._improbability(model.scales, at, surprise)
+    value, gradient = model._improbability(model.scales, at, losses)
     off = (model.scales - model._centre) / model._spread  # the part of the scales' own prior
     kernel = peer.kernel + WhiteKernel(peer.noise)
-    theirs = regressor(kernel, 0.0).fit(columns(at), surprise)
+    theirs = regressor(kernel, 0.0).fit(columns(at), losses)
     likelihood, slopes = theirs.log_marginal_likelihood(kernel.theta, eval_gradient=True)
     ours = -(value - 0.5 * off @ off) - 0.5 * len(losses) * np.log(2 * np.pi)
     np.testing.assert_allclose(ours, likelihood, rtol=1e-9, atol=1e-9)
@@ -234,9 +223,30 @@ def test_features_that_all_lack_change_nothing(
     def widened(narrow: Points) -> Points:
         rest = np.full((len(narrow.progress), missing), 0.5)
         both = np.hstack([narrow.features, rest])
-        return Points(both, narrow.progress, narrow.owner, narrow.expected)
+        return Points(both, narrow.progress, narrow.owner)
 
     model.condition(at, losses)
     wider.condition(widened(at), losses)
     for ours, wanted in zip(wider.predict(widened(ahead)), model.predict(ahead), strict=True):
         np.testing.assert_allclose(ours, wanted, rtol=1e-7, atol=1e-7)
+
+
+@given(case=models())
+@settings(max_examples=25)
+def test_what_is_left_out_is_forecast_from_the_others_alone(
+    case: tuple[CurveProcess, Points, Points, np.ndarray],
+) -> None:
+    model, at, _, losses = case
+    found = model.left_out(at, losses)
+    for owner in np.unique(at.owner):
+        mine, others = (chosen(at, rows) for rows in (at.owner == owner, at.owner != owner))
+        if not len(others.owner):
+            np.testing.assert_allclose(found, 0.0, atol=1e-8)
+            continue
+        model.condition(others, losses[at.owner != owner])
+        np.testing.assert_allclose(found[at.owner == owner], model.mean(mine), atol=1e-6)
+
+
+def chosen(at: Points, rows: np.ndarray) -> Points:
+    """Some of the points."""
+    return Points(at.features[rows], at.progress[rows], at.owner[rows])
