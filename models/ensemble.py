@@ -33,7 +33,9 @@ def combine(members: Sequence[keras.Model], counts: Sequence[int]) -> keras.Mode
         raise ValueError("an ensemble has at least one member, each with a count of at least 1")
     shapes = {(member.input_shape, member.output_shape) for member in members}
     if len(shapes) > 1:
-        raise ValueError(f"members of an ensemble have the same shapes, not {sorted(shapes)}")
+        raise ValueError(
+            f"members of an ensemble have the same shapes, not {sorted(shapes, key=str)}"
+        )
     inputs = keras.Input(shape=members[0].input_shape[1:], name="image")
     weighted = []
     for number, (member, count) in enumerate(zip(members, counts, strict=True), 1):

@@ -82,6 +82,8 @@ def _members(record: EnsembleRecord) -> Iterator[str]:
 
 def _delivered(record: EnsembleRecord) -> str:
     single, ensemble = record.single, record.ensemble
+    if len(record.candidates) == 1:
+        return f"one model is too few for an ensemble: {single.title} is delivered"
     if ensemble is None:
         models = plural(len(record.candidates), "model")
         return (

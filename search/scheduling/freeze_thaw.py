@@ -19,7 +19,7 @@ from search.scheduling.trust import Measured, trust
 from search.spaces.unit_cube import Array, UnitCube
 
 DRAWN = 5000  # configurations among which recorded curves choose
-SHARPNESS = 4  # power of the trust in the share of decisions that follow recorded curves
+SHARPNESS = 2  # power of the trust in the share of decisions that follow recorded curves
 GOOD = 0.01  # share of them that trains to its end as often as the recorded curves are trusted
 CANDIDATES = 200  # new configurations per decision, drawn from the whole space
 NEIGHBOURS = 20  # more of them around each of the LEADERS best trials
@@ -189,7 +189,7 @@ class FreezeThaw:
 
     @property
     def _reason(self) -> str:
-        return f"expected to do well: {told_trust(self.memory['prior'])}"
+        return f"expected to do well: {told_trust(trusted_in(self.memory))}"
 
     @cached_property
     def _drawn(self) -> Array:

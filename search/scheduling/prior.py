@@ -29,6 +29,7 @@ from search.spaces.unit_cube import Array, Params, UnitCube, shared
 SHIPPED = Path(__file__).with_name("priors")
 """Curves that ``treino record`` wrote, of several sets of images (benchmarks/LOG.md)."""
 
+MOST_CURVES = 200  # of a source; the time to fit its model grows with the cube
 STARTUP_WITH_PRIOR = 6  # trials to start before a model of the search's own losses decides
 
 
@@ -53,13 +54,14 @@ class Source:
     ) -> None:
         images = curves.data.rpartition(" ")[0] or curves.data  # without their fingerprint
         where = f"of study {study!r}" if study else f"on {images}"
-        self.name = f"{len(curves.configurations)} trainings {where}"
         known = shared(distributions, curves.ranges)
         self._here = UnitCube(distributions)
         self._there = UnitCube({name: curves.ranges[name] for name in known})
         self._epochs = curves.epochs
-        self.configurations = [curve.params for curve in curves.configurations]
-        table = np.minimum.accumulate(curves.table(), axis=1)
+        kept = slice(None, None, math.ceil(len(curves.configurations) / MOST_CURVES))
+        self.configurations = [curve.params for curve in curves.configurations[kept]]
+        self.name = f"{len(self.configurations)} trainings {where}"
+        table = np.minimum.accumulate(curves.table()[kept], axis=1)
         self.lowest = table[:, -1]
         scores = normal_scores(table)
         points = self._finished(self._points(self.configurations), np.arange(len(scores)))
@@ -110,16 +112,19 @@ class Prior:
     """What recorded curves say about a search's space. Without sources it says nothing.
 
     Attributes:
+        names: Names of the sources, all different.
         trust: (sources,) weights of the sources before the search has losses of its own: by how
             well each ranks what the others recorded. Their sum is 1.
     """
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:
         self._sources = sources
+        self.names = _distinct([source.name for source in sources])
         agreed = [
             sum(one.agreement(other) for other in sources if other is not one) for one in sources
         ]
-        weights = np.array(agreed) if sum(agreed) else np.ones(len(sources))
+        # A source of which the others know nothing counts a little.
+        weights = np.array(agreed, dtype=np.float64) + 0.1
         self.trust = weights / max(weights.sum(), 1e-9)
 
     def __len__(self) -> int:
@@ -136,11 +141,6 @@ class Prior:
             return " and ".join(self.names)
         count = sum(len(source.configurations) for source in self._sources)
         return f"{count} trainings of {len(self._sources)} studies and sets of images"
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the sources."""
-        return [source.name for source in self._sources]
 
     def expect(self, points: Array, progress: Array) -> Array:
         """Normal scores (n, sources), each as of ``Source.expect``."""
@@ -198,6 +198,12 @@ def shipped(distributions: Mapping[str, BaseDistribution], without: str = "") ->
     return [each for each in kept if fits(each, distributions)]
 
 
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, with a number behind each that came before."""
+    counts = [names[:n].count(name) for n, name in enumerate(names)]
+    return [f"{name} ({n + 1})" if n else name for name, n in zip(names, counts, strict=True)]
+
+
 def trusted_in(memory: Mapping[str, Any]) -> dict[str, float]:
     """How far each source of recorded curves is trusted, by its name.
 
@@ -208,11 +214,18 @@ def trusted_in(memory: Mapping[str, Any]) -> dict[str, float]:
     return prior if isinstance(prior, dict) else {str(prior): 1.0}  # a text of earlier versions
 
 
+def judged_in(memory: Mapping[str, Any]) -> dict[str, float]:
+    """``trusted_in``; empty before the study has losses to judge by."""
+    told = memory.get("losses") and isinstance(memory.get("prior"), dict)
+    return trusted_in(memory) if told else {}
+
+
 def told_trust(trusted: Mapping[str, float]) -> str:
     """One line: how far recorded curves are trusted, and which most."""
     name = max(trusted, key=lambda name: trusted[name])
     total = f"recorded curves are trusted {sum(trusted.values()):.0%}"
-    return total if len(trusted) == 1 else f"{total}, most: {name} ({trusted[name]:.0%})"
+    several = len(trusted) > 1 and trusted[name] > 0
+    return f"{total}, most: {name} ({trusted[name]:.0%})" if several else total
 
 
 def is_enough(curves: Curves, distributions: Mapping[str, BaseDistribution]) -> bool:

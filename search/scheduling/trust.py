@@ -2,9 +2,9 @@
 
 A ranking-weighted ensemble (Feurer et al., Scalable Meta-Learning for Bayesian Optimization, 2018).
 The weight of a source is the share of bootstrap samples of the study's configurations that it ranks
-better than any other source does, and better than the study's own model, which forecasts each
-configuration from the others. The rest, up to 1, is the weight of no source: it grows as the
-study's own model learns.
+better than any other source does, if it also ranks them, and the configurations outside of the
+sample, at least as well as chance and as the study's own model, which forecasts each configuration
+from the others. The rest, up to 1, is the weight of no source: it grows as that model learns.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from search.spaces.unit_cube import Array
 Rows = npt.NDArray[np.int64]
 
 SAMPLES = 200  # bootstrap samples
+EQUAL = 1e-9  # difference of sums of errors that is none
 TIE = 0.25  # forecasts (in normal scores) that are this close do not rank two configurations
 
 
@@ -87,30 +88,39 @@ def trust(
         forecasts: (n, sources) forecasts of the sources, in normal scores after the same epoch.
         final: (n, sources) their forecasts for the end of a full training.
         measured: The study's n losses.
-        before: (sources,) weights that count while the sources cannot be told apart.
+        before: (sources,) positive weights that count while the sources cannot be told apart.
         random: Draws the bootstrap samples.
     """
-    owners, rows = np.unique(measured.owners, return_inverse=True)
+    owners, owner = np.unique(measured.owners, return_inverse=True)
     same, ahead = measured.pairs(), measured.ahead()
     lower, higher = (np.concatenate(rows) for rows in zip(same, ahead, strict=True))
     if not len(lower):
         return before
     wrong = np.concatenate([misranked(forecasts, *same), misranked(final, *ahead)])
+    own_wrong = misranked(own[:, None], lower, higher)
     # Few configurations reach the late epochs, which matter as much as the first.
     _, rungs, sizes = np.unique(measured.epochs[higher], return_inverse=True, return_counts=True)
     count = len(owners)
     drawn = random.multinomial(count, np.full(count, 1 / count), size=SAMPLES)
-    weights = drawn[:, rows[lower]] * drawn[:, rows[higher]] / sizes[rungs]  # (samples, pairs)
-    errors = weights @ wrong
-    # Without a configuration, a model that knows only a few errs to its other side. Then chance is
-    # the measure.
-    without = 0.5 * weights.sum(axis=1)
-    if count >= STARTUP:
-        without = np.minimum(without, (weights @ misranked(own[:, None], lower, higher))[:, 0])
-    least = np.minimum(errors.min(axis=1), without)
-    best = before * (errors <= least[:, None] + 1e-9)
-    shares = best / np.maximum(best.sum(axis=1, keepdims=True), 1e-9)
-    return np.asarray(shares.mean(axis=0))
+
+    def weighed(times: npt.NDArray[np.int64]) -> Array:
+        """Weights of the pairs, (samples, pairs), if configurations count so many times."""
+        return times[:, owner[lower]] * times[:, owner[higher]] / sizes[rungs]
+
+    def as_good(weights: Array) -> npt.NDArray[np.bool_]:
+        """Whether a source ranks as well as chance and the study's model, (samples, sources)."""
+        rival = 0.5 * weights.sum(axis=1, keepdims=True)
+        if count >= STARTUP:
+            # With fewer, a model that is left without one errs to its other side.
+            rival = np.minimum(rival, weights @ own_wrong)
+        return np.asarray(weights @ wrong <= rival + EQUAL)
+
+    inside, outside = weighed(drawn), weighed((drawn == 0).astype(np.int64))
+    errors = inside @ wrong
+    best = before * (errors <= errors.min(axis=1, keepdims=True) + EQUAL)
+    # Outside, too: the best of several seems good where it was chosen.
+    right = as_good(inside) & as_good(outside)
+    return np.asarray((right * best / best.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
 def agreement(forecasts: Array, losses: Array) -> Array:

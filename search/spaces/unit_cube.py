@@ -46,8 +46,8 @@ class UnitCube:
         )
 
     def holds(self, params: Params) -> bool:
-        """Whether a configuration has every parameter, and one of its choices."""
-        return all(axis.name in params and axis.holds(params[axis.name]) for axis in self._axes)
+        """Whether ``of`` knows every value of the parameters that a configuration has here."""
+        return all(axis.holds(params[axis.name]) for axis in self._axes if axis.name in params)
 
     def params(self, point: Array) -> dict[str, Any]:
         """The configuration at a point (parameters,) of the unit cube."""
@@ -104,7 +104,7 @@ class _Axis:
 
     def holds(self, value: Any) -> bool:
         """Whether ``place`` knows a value; outside a range it takes the end."""
-        return True
+        raise NotImplementedError
 
     def place(self, value: Any) -> float:
         """Coordinate of a value: the middle of its level."""
@@ -142,10 +142,11 @@ class _Number(_Axis):
         self._start = float(self._to(distribution.low - half))
         self._length = float(self._to(distribution.high + half)) - self._start
 
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
     def place(self, value: Any) -> float:
-        if not self._length:
-            return 0.5
-        return min(max((float(self._to(value)) - self._start) / self._length, 0.0), 1.0)
+        return float(self.places(np.array([value], dtype=np.float64))[0])
 
     def value(self, u: float) -> Any:
         value = float(self._from(self._start + u * self._length))
@@ -165,7 +166,8 @@ class _Number(_Axis):
         """The coordinates of values (n,)."""
         if not self._length:
             return np.full(len(values), 0.5)
-        return np.asarray(np.clip((self._to(values) - self._start) / self._length, 0.0, 1.0))
+        within = np.clip(values, self._low, self._high)
+        return np.asarray((self._to(within) - self._start) / self._length)
 
     def encode(self, u: Array) -> Array:
         if self._step and self._length:

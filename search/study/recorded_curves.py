@@ -1,7 +1,8 @@
 """The learning curves of a study's trials, for replays and priors."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import optuna
 from optuna.distributions import distribution_to_json
@@ -29,17 +30,19 @@ def of_study(
 ) -> Curves | None:
     """The learning curves of the complete or diverged trials of a study; None if there are none.
 
+    If trials differ in their parameters, those with the most frequent ones count.
+
     Args:
         study: The study.
         records: treino's tables.
-        numbers: The trials to read; None for all.
+        numbers: Numbers that an earlier call returned, to read the same again; None for all.
     """
     epochs = records.epochs_of_study(study.study_name)
-    trials = [
-        trial
-        for trial in counted(study.get_trials(deepcopy=False))
-        if _is_whole(trial) and (numbers is None or trial.number in numbers)
-    ]
+    trials = study.get_trials(deepcopy=False)
+    if numbers is None:
+        trials = _alike([trial for trial in counted(trials) if _is_whole(trial)])
+    else:
+        trials = [trial for trial in trials if trial.number in numbers]
     if not trials:
         return None
     recipe = recipe_of(study)
@@ -74,28 +77,28 @@ def of_other_studies(
         records: treino's tables.
         space: The study's search space.
     """
-    chosen = study.user_attrs.get(PRIOR_STUDIES)
-    if chosen is None and study.get_trials(deepcopy=False):
-        return {}
+    stored = study.user_attrs.get(PRIOR_STUDIES)
+    chosen = stored if isinstance(stored, dict) else {}
+    if stored is None and not study.get_trials(deepcopy=False):
+        chosen = dict.fromkeys(_others(study, storage))
     found = {}
-    for name, numbers in _candidates(study, storage) if chosen is None else chosen.items():
+    for name, numbers in chosen.items():
         curves = _curves_of(name, storage, records, numbers)
         if curves is not None and is_enough(curves, space.distributions()):
             found[name] = curves
         if len(found) == MOST_STUDIES:
             break
-    if chosen is None:
+    if stored is None and chosen:
         numbers_of = {name: [c.trial for c in found[name].configurations] for name in found}
         study.set_user_attr(PRIOR_STUDIES, numbers_of)
     return found
 
 
-def _candidates(study: optuna.Study, storage: RDBStorage) -> Iterator[tuple[str, None]]:
-    """The other studies, the newest first."""
+def _others(study: optuna.Study, storage: RDBStorage) -> list[str]:
+    """Names of the other studies with complete trials, the newest first."""
     rows = [row for row in summaries(storage) if StudyRecipe.stored_in(row.attributes)]
-    for row in sorted(rows, key=lambda row: str(row.started or ""), reverse=True):
-        if row.name != study.study_name and row.trials.get("COMPLETE", 0):
-            yield row.name, None
+    rows.sort(key=lambda row: str(row.started or ""), reverse=True)
+    return [row.name for row in rows if row.name != study.study_name and "COMPLETE" in row.trials]
 
 
 def _curves_of(
@@ -106,6 +109,13 @@ def _curves_of(
         return of_study(load(storage, name), records, numbers)
     except (StorageError, TreinoError, ValueError):
         return None
+
+
+def _alike(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials with the most frequent parameters."""
+    kinds = Counter(frozenset(trial.params) for trial in trials)
+    most = kinds.most_common(1)[0][0] if kinds else frozenset()
+    return [trial for trial in trials if trial.params.keys() == most]
 
 
 def _is_whole(trial: FrozenTrial) -> bool:

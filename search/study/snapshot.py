@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.scheduling.prior import trusted_in
+from search.scheduling.prior import judged_in
 from search.scheduling.rungs import rungs
 from search.study.attributes import DECISIONS, MEMORY, REASON
 from search.study.ensemble_record import EnsembleRecord, read_ensemble
@@ -105,7 +105,8 @@ class Snapshot:
         recipe: What the trials have in common.
         openings: Settings and versions of the searches, one entry for each change.
         trials: Trials that have begun, without duplicates, in order.
-        trusted: How far each source of recorded curves is trusted by now, by its name.
+        trusted: How far each source of recorded curves is trusted by now, by its name; empty
+            before the study has losses to judge by.
         order: Trial number and epoch of every epoch, in the order they were trained.
         documented: The documents' run 10 as a configuration of the space, if it contains run 10.
         retrained: The model that was delivered last, if any.
@@ -231,7 +232,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
             )
             for trial in counted(study.get_trials(deepcopy=False))
         ),
-        trusted=trusted_in(study.user_attrs.get(MEMORY) or {}),
+        trusted=judged_in(study.user_attrs.get(MEMORY) or {}),
         order=studies.reports(place.storage, name),
         documented=space_of(study).of_documented_run(),
         retrained=retrained,

@@ -14,7 +14,7 @@ from search.console.display import Overall
 from search.console.text import duration, plural
 from search.intervals import of_share, told_share
 from search.scheduling.instructions import FinishTrial
-from search.scheduling.prior import Prior, told_trust, trusted_in
+from search.scheduling.prior import Prior, judged_in, told_trust, trusted_in
 from search.scheduling.search_state import SearchState
 from search.study.attributes import MEMORY, REASON
 from search.study.recipe import recipe_of
@@ -46,14 +46,17 @@ def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot])
 
 def knowing(study: optuna.Study, new: bool, prior: Prior) -> str:
     """One line about the warm start, if the study is new or its prior has changed; else empty."""
-    memory = study.user_attrs.get(MEMORY)
-    before = list(trusted_in(memory)) if memory else prior.names
     if new and prior.names:
         return f"warm start from {prior} (--prior none disables it)"
-    if prior.names == before:
-        return ""
-    then = " and ".join(before) if len(before) < 3 else f"{len(before)} records"
-    return f"prior changed from {then or 'none'} to {str(prior) or 'none'}: refitting forecast"
+    memory = study.user_attrs.get(MEMORY)
+    before = list(trusted_in(memory)) if memory else prior.names
+    changes = [
+        f"{word} {name}"
+        for word, names, others in (("without", before, prior.names), ("with", prior.names, before))
+        for name in names
+        if name not in others
+    ]
+    return f"the warm start has changed: {', '.join(changes)}" if changes else ""
 
 
 def closing(
@@ -78,7 +81,7 @@ def closing(
                 f"{attributes['parameters']:,} parameters"
             )
         lines.append(line)
-    if trusted := trusted_in(study.user_attrs.get(MEMORY) or {}):
+    if trusted := judged_in(study.user_attrs.get(MEMORY) or {}):
         lines.append(told_trust(trusted))
     if outcome.outlook is not None and not outcome.flat:
         lines.append(str(outcome.outlook))
@@ -169,7 +172,7 @@ def overall(state: SearchState, plan: Plan) -> Overall:
     best = "" if leader is None else f"best: {leader.best:.4f}, trial {leader.number}"
     outlook = state.outlook()
     next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
-    trusted = trusted_in(state.memory)
+    trusted = judged_in(state.memory)
     trust = f"trusted {sum(trusted.values()):.0%}" if trusted else ""
     if plan.trials is None and plan.budget is not None:
         spent = state.trials.spent

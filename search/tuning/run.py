@@ -90,7 +90,9 @@ def search(
             _prepare(study, space, settings)
         study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
         wanted = settings.prior if by_forecast else "none"
-        prior = prior_of(wanted, space.distributions(), studies=studies)
+        # One thread: sums must not depend on the number of cores, nor wait for workers.
+        with threadpool_limits(1):
+            prior = prior_of(wanted, space.distributions(), studies=studies)
         plan = Plan(
             trials=settings.trials_wanted,
             seed=settings.seed,

@@ -147,7 +147,7 @@ class TestRecords:
         assert [row.title for row in records.models()] == ["second"]
 
     def test_an_unknown_kind_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="retrain, baseline, pair, not 'other'"):
+        with pytest.raises(ValueError, match="retrain, baseline, pair, ensemble, not 'other'"):
             model(kind="other")
 
     def test_a_run_or_a_study_is_forgotten(self, records: Records) -> None:

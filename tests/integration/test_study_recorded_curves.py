@@ -82,9 +82,16 @@ def test_the_newest_studies_come_first_and_foreign_ones_are_left_alone(place: Wo
     assert len(learned(place, new, space)) == MOST_STUDIES
 
 
-def test_trials_that_differ_in_their_parameters_are_left_out(place: Workspace) -> None:
+def test_trials_with_the_most_frequent_parameters_count(place: Workspace) -> None:
     study, space = begin(place, "mixed")
-    add(place, study, space, [COMPLETE] * 6)
-    add(place, study, space, [COMPLETE] * 6, params=("learning_rate", "dropout_dense"))
+    add(place, study, space, [COMPLETE] * 3, params=("learning_rate", "dropout_dense"))
+    add(place, study, space, [COMPLETE] * 11)
     new, space = begin(place, "new")
+    assert learned(place, new, space) == {"mixed": list(range(3, 14))}
+
+
+def test_an_odd_attribute_is_no_hindrance(place: Workspace) -> None:
+    finished(place, "birds")
+    new, space = begin(place, "new")
+    new.set_user_attr(PRIOR_STUDIES, "something else")
     assert learned(place, new, space) == {}

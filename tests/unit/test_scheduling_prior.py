@@ -3,11 +3,17 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 from scipy.special import ndtr
 
 from search.errors import SettingsError, TreinoError
@@ -244,6 +250,36 @@ class Again(Promoting):
         return super().work()
 
 
+def test_sources_of_any_kind_stand_beside_each_other() -> None:
+    here = {**SPACE, "depth": IntDistribution(0, 4), "extra": RATE}
+    words = CategoricalDistribution(("slow", "fast"))
+    other_kind = of_space({**SPACE, "learning_rate": words}, 1)
+    logarithmic = of_space({**SPACE, "depth": IntDistribution(1, 8, log=True), "extra": RATE}, 2)
+    prior = Prior([Source(each, here) for each in (RECORD, other_kind, logarithmic)])
+    assert (prior.trust > 0).all()
+    points = UnitCube(here).uniform(50, np.random.default_rng(0))
+    assert np.isfinite(prior.expect(points, np.ones(50))).all()
+    # All names are alike, and each weight is stored.
+    assert len(trusted_in(FreezeThaw(here, 20, 0, prior=prior).memory)) == 3
+
+
+def of_space(ranges: dict[str, Any], seed: int) -> curves.Curves:
+    """The record's curves, for random configurations of another space."""
+    cube = UnitCube(ranges)
+    points = cube.uniform(len(RECORD.configurations), np.random.default_rng(seed))
+    return RECORD.model_copy(
+        update={
+            "distributions": {
+                name: json.loads(distribution_to_json(range_)) for name, range_ in ranges.items()
+            },
+            "configurations": tuple(
+                curve.model_copy(update={"params": cube.params(point)})
+                for curve, point in zip(RECORD.configurations, points, strict=True)
+            ),
+        }
+    )
+
+
 def test_the_first_weights_are_by_what_sources_say_of_each_other() -> None:
     random = np.random.default_rng(0)
     order = random.permutation(len(OTHER.configurations))
@@ -282,7 +318,7 @@ def test_a_search_says_when_it_goes_on_with_another_prior() -> None:
     assert not knowing(study, True, nothing)
     study.set_user_attr(MEMORY, dict(FreezeThaw(SPACE, 20, 0, prior=known).memory))
     assert not knowing(study, False, known)
-    assert "from 120 trainings on digits to none" in knowing(study, False, nothing)
+    assert "changed: without 120 trainings on digits" in knowing(study, False, nothing)
     for before in ({"scales": [], "losses": 9}, dict(FreezeThaw(SPACE, 20, 0).memory)):
         study.set_user_attr(MEMORY, before)
-        assert "from none to 120 trainings on digits" in knowing(study, False, known)
+        assert "changed: with 120 trainings on digits" in knowing(study, False, known)

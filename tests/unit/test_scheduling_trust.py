@@ -98,6 +98,18 @@ def test_forecasts_that_are_about_equal_rank_nothing() -> None:
     assert judged(nearly, own=measured(0).losses)[0] < 0.05
 
 
+def test_of_many_sources_that_know_nothing_none_is_trusted_for_being_the_best_of_them() -> None:
+    totals = []
+    for seed in range(10):
+        random = np.random.default_rng(seed + 50)
+        noise = random.standard_normal((10, len(measured(seed).losses)))
+        own = measured(seed).losses + 2 * random.standard_normal(noise.shape[1])
+        totals.append(judged(*noise, own=own, seed=seed).sum())
+    assert np.mean(totals) < 0.3
+    good = measured(0).losses + 0.3 * np.random.default_rng(99).standard_normal(40)
+    assert judged(good, *np.random.default_rng(98).standard_normal((9, 40)))[0] > 0.8
+
+
 @given(st.integers(0, 100))
 def test_agreement_is_one_for_the_same_order_and_none_for_chance_or_worse(seed: int) -> None:
     losses = np.random.default_rng(seed).permutation(12).astype(np.float64)
