@@ -261,7 +261,8 @@ def _provenance(snapshot: Snapshot) -> dict[str, str]:
 
 def _warm_start(snapshot: Snapshot) -> dict[str, str]:
     """How far recorded curves are trusted, if the study started from any."""
-    told = (f"{name}: trusted {share:.0%}" for name, share in snapshot.trusted.items())
+    trusted = sorted(snapshot.trusted.items(), key=lambda source: -source[1])
+    told = (f"{name}: trusted {share:.0%}" for name, share in trusted)
     return {"warm start": "; ".join(told)} if snapshot.trusted else {}
 
 
