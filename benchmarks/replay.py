@@ -107,7 +107,8 @@ def code_of(make: Maker) -> str:
         parts.append(func if home is strategies else home)
         records: list[Path] = []
         if home in (strategies, drafts):
-            parts += [strategies.Promoting, strategies.with_records, *_reached(samplers)]
+            parts += [strategies.Promoting, strategies.with_records, strategies.with_prior]
+            parts += _reached(samplers)
             records = sorted(prior.SHIPPED.glob("*.json"))
         code = "".join(map(_parsed, parts)) + repr(getattr(make, "args", ()))
         code += "".join(record.read_text(encoding="utf-8") for record in records)

@@ -49,9 +49,7 @@ class Promoting:
 def _promoting(
     sampler: str, prior: str, task: Task, seed: int, _workers: int, _budget: int
 ) -> Strategy:
-    known = prior_of(prior, task.distributions)
-    chooser = make_chooser(sampler, task.distributions, task.epochs, seed, prior=known)
-    return Promoting(chooser, rungs(task.epochs))
+    return with_prior(prior_of(prior, task.distributions), sampler, task, seed)
 
 
 def left_out(task: Task, seed: int, _workers: int, _budget: int) -> Strategy:
@@ -62,7 +60,12 @@ def left_out(task: Task, seed: int, _workers: int, _budget: int) -> Strategy:
 def with_records(records: Sequence[Curves], task: Task, seed: int) -> Strategy:
     """The default, with these records."""
     prior = Prior([Source(each, task.distributions) for each in records])
-    chooser = make_chooser("gp", task.distributions, task.epochs, seed, prior=prior)
+    return with_prior(prior, "gp", task, seed)
+
+
+def with_prior(prior: Prior, sampler: str, task: Task, seed: int) -> Strategy:
+    """The strategy of the tuner's chooser, with this prior and sampler."""
+    chooser = make_chooser(sampler, task.distributions, task.epochs, seed, prior=prior)
     return Promoting(chooser, rungs(task.epochs))
 
 

@@ -50,8 +50,7 @@ def retrain_command(study: str, spec: Mapping[str, Any]) -> str:
     if "ensemble" not in spec:
         return f"{command} {spec['training']['epochs']}"
     made = spec["ensemble"]
-    trials, seeds = len(made["trials"]), made["seeds"]
-    return f"{command} {made['epochs']} --top {trials} --seeds {seeds} --ensemble"
+    return f"{command} {made['epochs']} --top {made['top']} --seeds {made['seeds']} --ensemble"
 
 
 def _over_lines(parts: Sequence[str]) -> str:

@@ -44,6 +44,7 @@ class Ensemble:
 def make_ensemble(
     session: Session,
     data: Dataset,
+    orders: Sequence[TrainingOrder],
     trained: Sequence[tuple[TrainingOrder, ModelRow]],
     single: ModelRow,
 ) -> Ensemble | None:
@@ -52,7 +53,8 @@ def make_ensemble(
     Args:
         session: The study's resources.
         data: The images.
-        trained: The models, with what they were trained by; at least one.
+        orders: What was to be trained, as of ``search.retraining.retrain.orders_of_best``.
+        trained: The models that were, with what they were trained by; at least one.
         single: The best of them, which it is compared with.
 
     Returns:
@@ -92,7 +94,7 @@ def make_ensemble(
     rows = [row for _, row in trained]
     made = ensemble = None
     if combined.ensemble is not None and combined.test is not None:
-        made = _row(data, trained, counts, combined.ensemble, combined.test, paths, run)
+        made = _row(data, orders, trained, counts, combined.ensemble, combined.test, paths, run)
         write_atomically(paths.spec, made.spec)
         write_test_results(combined.test, data, paths, f"{made.study}, {made.title}")
         session.place.records.record_model(made)
@@ -146,6 +148,7 @@ def _candidate(session: Session, order: TrainingOrder, row: ModelRow) -> Candida
 
 def _row(
     data: Dataset,
+    orders: Sequence[TrainingOrder],
     trained: Sequence[tuple[TrainingOrder, ModelRow]],
     counts: Sequence[int],
     measured: Measured,
@@ -155,11 +158,12 @@ def _row(
 ) -> ModelRow:
     members = [(row, count) for (_, row), count in zip(trained, counts, strict=True) if count]
     order = trained[0][0]
-    trials = list(dict.fromkeys(order.trial for order, _ in trained))
+    top = len({order.trial for order in orders})
     content: dict[str, Any] = {
         "epochs": order.training.epochs,
-        "trials": trials,
-        "seeds": max([order.trial for order, _ in trained].count(trial) for trial in trials),
+        "top": top,
+        "seeds": len(orders) // top,
+        "trials": list(dict.fromkeys(order.trial for order, _ in trained)),
         "members": [
             {"run": row.run, "trial": row.trial, "seed": row.seed, "count": count}
             for row, count in members

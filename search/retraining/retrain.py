@@ -150,7 +150,7 @@ def retrain(
         return _deliver(study, data, layout, report)
     trained = [(o, row) for o, row in zip(orders, made, strict=True) if isinstance(row, ModelRow)]
     try:
-        averaged = make_ensemble(workshop.session, data, trained, report.model)
+        averaged = make_ensemble(workshop.session, data, orders, trained, report.model)
     except TrainingFailedError as error:
         _deliver(study, data, layout, report)
         folder = layout.best(study.study_name).folder

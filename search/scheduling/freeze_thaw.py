@@ -19,8 +19,8 @@ from search.scheduling.trust import Measured, trust
 from search.spaces.unit_cube import Array, UnitCube
 
 DRAWN = 5000  # configurations among which recorded curves choose
+GOOD = 0.01  # best share of these: paused trials as good train to their end
 SHARPNESS = 2  # power of the trust in the share of decisions that follow recorded curves
-GOOD = 0.01  # share of them that trains to its end as often as the recorded curves are trusted
 CANDIDATES = 200  # new configurations per decision, drawn from the whole space
 NEIGHBOURS = 20  # more of them around each of the LEADERS best trials
 LEADERS = 5
@@ -236,7 +236,6 @@ class FreezeThaw:
         total = sum(map(len, looked_at))
         if total >= REFIT * self._fitted:
             self._trust = self._judged(trials, epochs, points, values)
-            points = self._at(trials, epochs)
             self._surrogate.fit(points, values)
             self._fitted = total
         self._surrogate.condition(points, values)
@@ -251,21 +250,17 @@ class FreezeThaw:
         return self._placed(self._points_of(trials), progress, [trial.number for trial in trials])
 
     def _placed(self, points: Array, progress: Array, owners: Sequence[int]) -> Points:
-        return Points(
-            self._cube.features(points),
-            progress,
-            np.array(owners, dtype=np.int64),
-        )
+        return Points(self._cube.features(points), progress, np.array(owners, dtype=np.int64))
 
     def _expected(self, points: Array, progress: Array) -> Array:
-        """What the priors expect (n,), each as far as it is trusted."""
+        """What the sources expect (n,), each as far as it is trusted."""
         return np.asarray(self._prior.expect(points, progress) @ self._trust)
 
     def _judged(
         self, trials: Sequence[ObservedTrial], epochs: Sequence[int], points: Points, values: Array
     ) -> Array:
-        """How much each prior is trusted, (priors,)."""
-        if not len(self._trust):
+        """How far each source is trusted, (sources,)."""
+        if not len(self._prior):
             return self._trust
         own = self._surrogate.left_out(points, values)
         places = self._points_of(trials)

@@ -140,7 +140,7 @@ class Prior:
         if len(self._sources) < 3:
             return " and ".join(self.names)
         count = sum(len(source.configurations) for source in self._sources)
-        return f"{count} trainings of {len(self._sources)} studies and sets of images"
+        return f"{count} recorded trainings of {len(self._sources)} sources"
 
     def expect(self, points: Array, progress: Array) -> Array:
         """Normal scores (n, sources), each as of ``Source.expect``."""
@@ -180,7 +180,7 @@ def prior_of(
             f"--prior {name}: expected at least half of the parameters of this space, with their "
             f"choices; these are missing or differ: {', '.join(missing)}"
         )
-    if not _is_long(curves):
+    if not _can_be_fitted(curves):
         raise SettingsError(
             f"--prior {name}: expected at least {LEAST} configurations of two or more epochs; it "
             f"has {len(curves.configurations)} with {curves.epochs}"
@@ -234,15 +234,15 @@ def told_trust(trusted: Mapping[str, float]) -> str:
     name = max(trusted, key=lambda name: trusted[name])
     total = f"recorded curves are trusted {sum(trusted.values()):.0%}"
     several = len(trusted) > 1 and trusted[name] > 0
-    return f"{total}, most: {name} ({trusted[name]:.0%})" if several else total
+    return f"{total}; the most: {name}, {trusted[name]:.0%}" if several else total
 
 
 def is_enough(curves: Curves, distributions: Mapping[str, BaseDistribution]) -> bool:
     """Whether curves are enough for a prior of a space, and know half of its parameters."""
-    return _is_long(curves) and fits(curves, distributions)
+    return _can_be_fitted(curves) and fits(curves, distributions)
 
 
-def _is_long(curves: Curves) -> bool:
+def _can_be_fitted(curves: Curves) -> bool:
     return curves.epochs >= 2 and len(curves.configurations) >= LEAST
 
 

@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from search.errors import TreinoError
-from search.scheduling.curves import DIGITS, Curve, Curves
+from search.scheduling.curves import DIGITS, LEAST, Curve, Curves
 from search.scheduling.prior import is_enough
 from search.spaces.builtin import Space
 from search.spaces.records import described
@@ -95,10 +95,11 @@ def of_other_studies(
 
 
 def _others(study: optuna.Study, storage: RDBStorage) -> list[str]:
-    """Names of the other studies with complete trials, the newest first."""
+    """Names of the other studies that may have enough curves, the newest first."""
     rows = [row for row in summaries(storage) if StudyRecipe.stored_in(row.attributes)]
     rows.sort(key=lambda row: str(row.started or ""), reverse=True)
-    return [row.name for row in rows if row.name != study.study_name and "COMPLETE" in row.trials]
+    ended = {row.name: sum(row.trials.get(s, 0) for s in ("COMPLETE", "PRUNED")) for row in rows}
+    return [name for name in ended if name != study.study_name and ended[name] >= LEAST]
 
 
 def _curves_of(

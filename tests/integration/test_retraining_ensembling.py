@@ -15,6 +15,7 @@ import pytest
 
 from search import protocol
 from search.errors import TrainingFailedError
+from search.reports.reproduce import retrain_command
 from search.retraining import ensembling, retrain
 from search.study.ensemble_record import EnsembleRecord
 from search.workers.ensemble_process import Combined, EnsembleOrder, Measured
@@ -163,6 +164,12 @@ def test_an_ensemble_of_lower_validation_loss_is_delivered(
     assert "the ensemble is delivered" in page
     assert "12,345" in page
     assert "The delivered model is from" not in page  # the best trial is in it
+
+
+def test_its_command_asks_for_what_was_asked_for_even_if_a_training_failed() -> None:
+    made = {"epochs": 5, "top": 3, "seeds": 2, "trials": [4, 7]}  # a third trial failed
+    command = retrain_command("my birds", {"ensemble": made})
+    assert command.endswith("--study 'my birds' --epochs 5 --top 3 --seeds 2 --ensemble")
 
 
 def test_an_ensemble_of_higher_validation_loss_is_not(

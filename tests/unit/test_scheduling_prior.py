@@ -117,16 +117,17 @@ def test_where_nothing_was_recorded_nothing_is_expected() -> None:
         assert prior.expect(np.zeros((4, 9)), np.ones(4)).shape == (4, 0)
 
 
-def test_a_file_of_ones_own_is_taken_and_one_of_another_space_refused(tmp_path: Path) -> None:
-    # As on images where the opposite is good.
-    turned = RECORD.model_copy(
-        update={
-            "configurations": tuple(
-                curve.model_copy(update={"val_loss": tuple(9 - loss for loss in curve.val_loss)})
-                for curve in RECORD.configurations
-            )
-        }
+def inverted(record: curves.Curves) -> curves.Curves:
+    """The record as on images where the opposite is good."""
+    configurations = tuple(
+        curve.model_copy(update={"val_loss": tuple(9 - loss for loss in curve.val_loss)})
+        for curve in record.configurations
     )
+    return record.model_copy(update={"configurations": configurations})
+
+
+def test_a_file_of_ones_own_is_taken_and_one_of_another_space_refused(tmp_path: Path) -> None:
+    turned = inverted(RECORD)
     curves.write(turned, tmp_path / "mine.json")
     mine = at_end(prior_of(str(tmp_path / "mine.json"), SPACE), MAX_OBSERVATIONS)
     assert np.corrcoef(mine, at_end(prior_of("auto", SPACE), MAX_OBSERVATIONS))[0, 1] < -0.3
@@ -215,15 +216,7 @@ def test_favourites_train_to_their_end_while_recorded_curves_are_trusted() -> No
 
 @pytest.mark.parametrize("seed", range(3))
 def test_curves_of_images_where_the_opposite_is_good_are_soon_not_trusted(seed: int) -> None:
-    turned = OTHER.model_copy(
-        update={
-            "configurations": tuple(
-                curve.model_copy(update={"val_loss": tuple(9 - loss for loss in curve.val_loss)})
-                for curve in OTHER.configurations
-            )
-        }
-    )
-    _, search, chooser = searched(Prior([Source(turned, SPACE)]), seed, 5)
+    _, search, chooser = searched(Prior([Source(inverted(OTHER), SPACE)]), seed, 5)
     assert sum(trusted_in(chooser.memory).values()) < 0.1
     # It costs no more than a few short trainings and one long one.
     favoured = [trial for trial in search.trials[:6:2] if len(trial.losses) == OTHER.epochs]
