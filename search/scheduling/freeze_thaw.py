@@ -2,28 +2,28 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
 from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from optuna.distributions import BaseDistribution
-from scipy.special import ndtr
 
+from search.scheduling.candidates import Candidates, Key
 from search.scheduling.chooser import NextTraining, ObservedTrial
+from search.scheduling.full_trainings import FullTrainings
 from search.scheduling.gaussian_process import CurveProcess, Points
+from search.scheduling.improvement import log_expected_improvement, margin, prospect
+from search.scheduling.loss_scale import LossScale
 from search.scheduling.prior import Prior, told_trust, trusted_in
 from search.scheduling.rungs import STARTUP, next_rung, promotable, reached, rungs
 from search.scheduling.trust import Measured, trust
-from search.spaces.unit_cube import Array, UnitCube
+from search.spaces.unit_cube import Array
 
 DRAWN = 5000  # configurations among which recorded curves choose
 GOOD = 0.01  # best share of these: paused trials as good train to their end
 SHARPNESS = 2  # power of the trust in the share of decisions that follow recorded curves
-CANDIDATES = 200  # new configurations per decision, drawn from the whole space
-NEIGHBOURS = 20  # more of them around each of the LEADERS best trials
-LEADERS = 5
+FULL_SHARE = 0.7  # share of decisions by the model of full trainings, once there are enough
 UCB_FRACTION = 0.5  # share of choices by confidence bound, not by expected improvement
 UCB_KAPPA = 3.0  # standard deviations below the mean, for the confidence bound
 PAUSED_BONUS_TRAININGS = (
@@ -46,10 +46,13 @@ class FreezeThaw:
     Optimization in the Bandit Setting, 2010). Running trials count with their expected losses, so
     that several workers spread out.
 
+    After some full trainings, most decisions are by a model of those alone, and no new
+    configuration is a near copy of an earlier one.
+
     With a prior, some decisions follow recorded curves instead: a new configuration is the one of
     which they expect most, and it trains to its end. The share of these decisions grows with how
-    far the curves are trusted (``search.scheduling.trust``). The model itself knows only the losses
-    of the study.
+    far the curves are trusted (``search.scheduling.trust``). The models themselves know only the
+    losses of the study.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class FreezeThaw:
             memory: Stored state of an earlier chooser of the same study.
             prior: The prior; None for no warm start.
         """
-        self._cube = UnitCube(distributions)
+        self._candidates = Candidates(distributions)
+        self._cube = self._candidates.cube
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
         self._seed = seed
@@ -81,20 +85,22 @@ class FreezeThaw:
         self._trust = np.array(list(trusted.values()), dtype=np.float64)
         if list(trusted) != self._prior.names:
             self._trust, self._fitted = self._prior.trust, 0
-        self._points: dict[int, Array] = {}
+        full = (memory or {}).get("full trainings", {})
+        self._full = FullTrainings(self._candidates, self._rungs[-1], full)
 
     @property
     def memory(self) -> dict[str, Any]:
         """State for a later chooser.
 
         The scales, the number of losses that they were fitted to, and how far each source of
-        recorded curves was trusted then.
+        recorded curves was trusted then; and the memory of the model of full trainings.
         """
         scales = [float(scale) for scale in self._surrogate.scales]
         return {
             "scales": scales,
             "losses": self._fitted,
             "prior": dict(zip(self._prior.names, map(float, self._trust), strict=True)),
+            "full trainings": self._full.memory,
         }
 
     def choose(
@@ -122,30 +128,43 @@ class FreezeThaw:
             followed = self._follow(may, known, len(seen), spent)
             if followed is not None:
                 return followed
+        late = new and self._full.are_enough(seen)
+        chance = np.random.default_rng((self._seed, len(seen), spent, 3))
+        if late and chance.random() < FULL_SHARE:
+            chosen = self._full.choose(seen, may, known, chance)
+            if chosen is not None:
+                return chosen
         goal = float(scale.to_model(min(trial.best for trial in seen)))
         may = may[:WEIGHED]
-        points = np.vstack([self._points_of(may), *(self._new_ones(seen, random) if new else [])])
+        fresh = self._fresh(seen, random, late=late) if new else self._candidates.points([])
+        points = np.vstack([self._candidates.points(may), fresh])
         mean, deviation = self._surrogate.predict(self._in_full(may, points))
         if random.random() < UCB_FRACTION:
             order = np.argsort(mean - UCB_KAPPA * deviation, kind="stable")
         else:
-            gain = _expected_improvement(goal, mean, deviation)
+            gain = log_expected_improvement(goal - margin(random), mean, deviation)
             running = sum(trial.state == "running" for trial in seen)
-            gain[: len(may)] *= 1 + full / PAUSED_BONUS_TRAININGS + running / PAUSED_BONUS_WORKERS
+            bonus = 1 + full / PAUSED_BONUS_TRAININGS + running / PAUSED_BONUS_WORKERS
+            gain[: len(may)] += math.log(bonus)
             order = np.argsort(-gain, kind="stable")
         for best in order:
-            why = (
-                f"expected to reach {float(scale.to_loss(mean[best])):.4f}, "
-                f"{ndtr((goal - mean[best]) / deviation[best]):.0%} likely to be the best"
-            )
+            why = prospect(scale, goal, float(mean[best]), float(deviation[best]))
             if best < len(may):
                 return NextTraining(may[best].number, may[best].params, why)
-            choice = self._first_new(points[best : best + 1], known, why)
+            choice = self._candidates.first_new(points[best : best + 1], known, why)
             if choice is not None:
                 return choice
         return None
 
-    def _start(self, count: int, known: set[frozenset[tuple[str, Any]]]) -> NextTraining | None:
+    def _fresh(
+        self, seen: Sequence[ObservedTrial], random: np.random.Generator, *, late: bool
+    ) -> Array:
+        """New points (n, parameters) to choose from."""
+        points = self._candidates.draw(seen, random)
+        apart = self._candidates.apart(points, seen) if late else points
+        return apart if len(apart) else points
+
+    def _start(self, count: int, known: AbstractSet[Key]) -> NextTraining | None:
         """A trial before the model decides: at random, or one that the recorded curves favour.
 
         With a prior some of the first are random, to tell whether the prior is right.
@@ -154,15 +173,15 @@ class FreezeThaw:
             return self._favourite(known)
         return self._random(count, known)
 
-    def _random(self, count: int, known: set[frozenset[tuple[str, Any]]]) -> NextTraining | None:
+    def _random(self, count: int, known: AbstractSet[Key]) -> NextTraining | None:
         # Seeded by the number of trials alone: worker speed must not change the proposals.
         chance = np.random.default_rng((self._seed, count))
-        return self._first_new(self._cube.uniform(DRAWN, chance), known, "")
+        return self._candidates.first_new(self._cube.uniform(DRAWN, chance), known, "")
 
     def _follow(
         self,
         paused: Sequence[ObservedTrial],
-        known: set[frozenset[tuple[str, Any]]],
+        known: AbstractSet[Key],
         count: int,
         spent: int,
     ) -> NextTraining | None:
@@ -176,16 +195,16 @@ class FreezeThaw:
             return self._random(count, known) if count < STARTUP else None
         good = float(np.quantile(self._drawn_scores @ self._trust, GOOD)) + 1e-9
         able = [trial for trial in paused if trial.best < math.inf]
-        expected = self._expected(self._points_of(able), np.ones(len(able)))
+        expected = self._expected(self._candidates.points(able), np.ones(len(able)))
         if not np.any(expected <= good):
             return self._favourite(known)
         best = able[int(expected.argmin())]
         return NextTraining(best.number, best.params, self._reason)
 
-    def _favourite(self, known: set[frozenset[tuple[str, Any]]]) -> NextTraining | None:
+    def _favourite(self, known: AbstractSet[Key]) -> NextTraining | None:
         """A new trial of which the recorded curves expect most."""
         order = (self._drawn_scores @ self._trust).argsort(kind="stable")
-        return self._first_new(self._drawn[order], known, self._reason)
+        return self._candidates.first_new(self._drawn[order], known, self._reason)
 
     @property
     def _reason(self) -> str:
@@ -201,27 +220,12 @@ class FreezeThaw:
         """What the recorded curves expect of them, (DRAWN, sources)."""
         return self._prior.expect(self._drawn, np.ones(DRAWN))
 
-    def _new_ones(self, seen: Sequence[ObservedTrial], random: np.random.Generator) -> list[Array]:
-        """New points (n, parameters): from the whole space, and near each of the best trials."""
-        leaders = self._points_of(sorted(seen, key=lambda trial: trial.best)[:LEADERS])
-        near = (self._cube.near(leader, NEIGHBOURS, random) for leader in leaders)
-        return [self._cube.uniform(CANDIDATES, random), *near]
-
     def _in_full(self, trials: Sequence[ObservedTrial], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""
         owners = [trial.number for trial in trials] + [-1] * (len(points) - len(trials))
         return self._placed(points, np.ones(len(points)), owners)
 
-    def _first_new(
-        self, points: Array, known: set[frozenset[tuple[str, Any]]], reason: str
-    ) -> NextTraining | None:
-        for point in points:
-            params = self._cube.params(point)
-            if frozenset(params.items()) not in known:
-                return NextTraining(None, params, reason)
-        return None
-
-    def _learn(self, seen: Sequence[ObservedTrial]) -> "_Scale":
+    def _learn(self, seen: Sequence[ObservedTrial]) -> LossScale:
         """Condition the model on the trials; return the scale of the losses."""
         trials, epochs, losses = [], [], []
         looked_at = [_looked_at(trial, self._rungs) for trial in seen]
@@ -230,7 +234,7 @@ class FreezeThaw:
                 trials.append(seen[row])
                 epochs.append(epoch)
                 losses.append(min(seen[row].losses[:epoch]))
-        scale = _Scale.of(np.array(losses))
+        scale = LossScale.of(np.array(losses))
         points = self._at(trials, epochs)
         values = scale.to_model(np.array(losses))
         total = sum(map(len, looked_at))
@@ -247,7 +251,9 @@ class FreezeThaw:
 
     def _at(self, trials: Sequence[ObservedTrial], epochs: Sequence[int]) -> Points:
         progress = np.log(np.array(epochs, dtype=np.float64)) / self._length
-        return self._placed(self._points_of(trials), progress, [trial.number for trial in trials])
+        return self._placed(
+            self._candidates.points(trials), progress, [trial.number for trial in trials]
+        )
 
     def _placed(self, points: Array, progress: Array, owners: Sequence[int]) -> Points:
         return Points(self._cube.features(points), progress, np.array(owners, dtype=np.int64))
@@ -263,62 +269,12 @@ class FreezeThaw:
         if not len(self._prior):
             return self._trust
         own = self._surrogate.left_out(points, values)
-        places = self._points_of(trials)
+        places = self._candidates.points(trials)
         theirs = self._prior.expect(places, points.progress)
         final = self._prior.expect(places, np.ones(len(places)))
         measured = Measured(values, np.array(epochs), points.owner, self._rungs[-1])
         random = np.random.default_rng((self._seed, len(values)))
         return trust(own, theirs, final, measured, self._prior.trust, random)
-
-    def _points_of(self, trials: Sequence[ObservedTrial]) -> Array:
-        """The points of trials, (trials, parameters)."""
-        points = [self._point(trial) for trial in trials]
-        return np.reshape(np.array(points), (-1, len(self._cube)))
-
-    def _point(self, trial: ObservedTrial) -> Array:
-        if trial.number not in self._points:
-            self._points[trial.number] = self._cube.of(trial.params)
-        return self._points[trial.number]
-
-
-def _expected_improvement(goal: float, mean: Array, deviation: Array) -> Array:
-    """Expected improvement below ``goal`` of normal variables, (n,); above counts as 0."""
-    ahead = (goal - mean) / deviation
-    density = np.exp(-0.5 * ahead**2) / math.sqrt(2 * math.pi)
-    return np.asarray(deviation * (ahead * ndtr(ahead) + density))
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Maps losses to model values: logarithms, with the worse half compressed.
-
-    Differences among bad configurations do not matter, and would hide those among good ones.
-    """
-
-    middle: float
-    width: float
-    worst: float
-
-    @classmethod
-    def of(cls, losses: Array) -> "_Scale":
-        logs = np.log(np.maximum(losses[np.isfinite(losses)], 1e-12))
-        if not len(logs):
-            return cls(0.0, 1.0, 0.0)
-        middle = float(np.median(logs))
-        return cls(middle, max((middle - float(logs.min())) / 1.5, 1e-9), float(logs.max()))
-
-    def to_model(self, losses: npt.ArrayLike) -> Array:
-        losses = np.asarray(losses, dtype=np.float64)
-        logs = np.where(
-            np.isfinite(losses), np.log(np.maximum(losses, 1e-12)), self.worst + self.width
-        )
-        value = (logs - self.middle) / self.width
-        return np.where(value > 0, np.log1p(np.maximum(value, 0.0)), value)
-
-    def to_loss(self, values: npt.ArrayLike) -> Array:
-        values = np.asarray(values, dtype=np.float64)
-        drawn_apart = np.where(values > 0, np.expm1(np.maximum(values, 0.0)), values)
-        return np.asarray(np.exp(self.middle + self.width * drawn_apart))
 
 
 def _scales_in(memory: Mapping[str, Any], features: int) -> list[float] | None:

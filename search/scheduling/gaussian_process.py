@@ -121,12 +121,20 @@ class CurveProcess:
         """Mean of the losses at ``points``, (n,) or (n, kinds)."""
         return np.asarray(self._kernel(points, self._points).total @ self._weights)
 
-    def predict(self, points: Points) -> tuple[Array, Array]:
-        """Mean and standard deviation (n,) of the losses at ``points``, without noise."""
+    def predict(self, points: Points, *, smooth: bool = False) -> tuple[Array, Array]:
+        """Mean and standard deviation (n,) of the losses at ``points``, without noise.
+
+        Args:
+            points: n points.
+            smooth: Whether to leave out the deviations of single configurations from the surface.
+                The points are then of configurations that were never trained.
+        """
         covariance = self._kernel(points, self._points).total
         mean = covariance @ self._weights
         explained = solve_triangular(self._factor, covariance.T, lower=True, check_finite=False)
-        variance = np.exp(self.scales[-4:-1]).sum() - np.einsum("kn,kn->n", explained, explained)
+        a, c, b = np.exp(self.scales[-4:-1])
+        prior = a + c + (0.0 if smooth else b)
+        variance = prior - np.einsum("kn,kn->n", explained, explained)
         return mean, np.sqrt(np.maximum(variance, 1e-10))
 
     def left_out(self, points: Points, losses: Array) -> Array:

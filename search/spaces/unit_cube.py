@@ -80,14 +80,15 @@ class UnitCube:
         """Uniformly random points of the cube, (count, parameters)."""
         return random.random((count, len(self)))
 
-    def near(self, point: Array, count: int, random: np.random.Generator) -> Array:
+    def near(
+        self, point: Array, count: int, random: np.random.Generator, step: float = 0.1
+    ) -> Array:
         """Random points near ``point``, (count, parameters): about half of its coordinates move.
 
-        A number moves by a tenth of its range (standard deviation); a choice is drawn again.
+        A number moves by a ``step`` of its range (standard deviation); a choice is drawn again.
         """
         moved = random.random((count, len(self))) < 0.5
-        step = 0.1 * random.standard_normal((count, len(self)))
-        near = np.clip(point + step, 0.0, 1.0)
+        near = np.clip(point + step * random.standard_normal((count, len(self))), 0.0, 1.0)
         anew = random.random((count, len(self)))
         choices = np.array([axis.features > 1 or axis.levels == 2 for axis in self._axes])
         return np.where(moved, np.where(choices, anew, near), point)

@@ -1,0 +1,94 @@
+"""The configurations among which a decision chooses."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from scipy.spatial import cKDTree
+
+from search.scheduling.chooser import NextTraining, ObservedTrial
+from search.spaces.unit_cube import Array, UnitCube
+
+ANYWHERE = 200  # new configurations per decision, drawn from the whole space
+NEIGHBOURS = 20  # more of them around each of the LEADERS best trials
+LEADERS = 5
+CLIMBS = 4  # times that a climb draws NEIGHBOURS around each of the LEADERS best
+STEP = 0.1  # first step of a climb, as a part of a range; then it halves
+APART = 0.05  # least difference from every trial in some feature, as a part of its range
+
+Key = frozenset[tuple[str, Any]]
+
+
+class Candidates:
+    """New configurations to choose from, as points of the unit cube, and the points of trials."""
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Draw from ``distributions``."""
+        self.cube = UnitCube(distributions)
+        self._points: dict[int, Array] = {}
+
+    def points(self, trials: Sequence[ObservedTrial]) -> Array:
+        """The points of trials, (trials, parameters)."""
+        points = [self._point(trial) for trial in trials]
+        return np.reshape(np.array(points), (-1, len(self.cube)))
+
+    def draw(self, trials: Sequence[ObservedTrial], random: np.random.Generator) -> Array:
+        """New points (n, parameters): from the whole space, and near each of the best trials."""
+        leaders = self.points(sorted(trials, key=lambda trial: trial.best)[:LEADERS])
+        near = (self.cube.near(leader, NEIGHBOURS, random) for leader in leaders)
+        return np.vstack([self.cube.uniform(ANYWHERE, random), *near])
+
+    def apart(self, points: Array, trials: Sequence[ObservedTrial]) -> Array:
+        """Those of the points (n, parameters) that are no near copies of a trial.
+
+        A model expects most of copies of the best trial, and learns least from them.
+        """
+        theirs = cKDTree(self.cube.features(self.points(trials)))
+        features = self.cube.features(points)
+        distances, _ = theirs.query(features, p=math.inf, distance_upper_bound=APART)
+        return np.asarray(points[np.isinf(distances)])
+
+    def climb(
+        self,
+        points: Array,
+        gain: Callable[[Array], Array],
+        trials: Sequence[ObservedTrial],
+        random: np.random.Generator,
+    ) -> tuple[Array, Array]:
+        """Add points near the best ones, then ever closer to the best of all.
+
+        Args:
+            points: (n, parameters) where to start.
+            gain: Values (m,) of points (m, parameters); high is good.
+            trials: No point is a near copy of them.
+            random: Draws the points.
+
+        Returns:
+            Points (m, parameters) and their values (m,), best first; none if all are near copies.
+        """
+        points = self.apart(points, trials)
+        values = gain(points)
+        for n in range(CLIMBS):
+            best = points[np.argsort(-values, kind="stable")[:LEADERS]]
+            near = [self.cube.near(point, NEIGHBOURS, random, STEP / 2**n) for point in best]
+            added = self.apart(np.vstack([points[:0], *near]), trials)
+            points = np.vstack([points, added])
+            values = np.concatenate([values, gain(added)])
+        order = np.argsort(-values, kind="stable")
+        return points[order], values[order]
+
+    def first_new(self, points: Array, known: AbstractSet[Key], reason: str) -> NextTraining | None:
+        """The first of the points whose configuration is no trial yet; None if all are."""
+        for point in points:
+            params = self.cube.params(point)
+            if frozenset(params.items()) not in known:
+                return NextTraining(None, params, reason)
+        return None
+
+    def _point(self, trial: ObservedTrial) -> Array:
+        if trial.number not in self._points:
+            self._points[trial.number] = self.cube.of(trial.params)
+        return self._points[trial.number]
