@@ -3,10 +3,13 @@
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from models.errors import ModelError
 
+_PACKAGES = {"kerastuner": "keras-tuner", "keras_tuner": "keras-tuner"}
 SHOWN = 3  # the user's innermost lines that an error names, at most
 LONGEST = 300  # characters of an error's text
 
@@ -16,6 +19,7 @@ _VALUES = re.compile(r"(?:\[\s*)+[-+]?\d(?:[-+\d.,eE\s\[\]]|nan|inf|\.\.\.){50,}
 _CALLED = re.compile(r"(?:Exception encountered when calling|\(of type) (?:layer )?['\"]?(\w+)")
 _ENCOUNTERED = "Exception encountered: "
 _INNER = "Error encountered:"  # before the error itself
+_NO_ROOM = "Computed output size would be zero or negative"
 _MISSING = re.compile(r"Could not locate (class|function) '([^']+)'")
 _LAMBDA_LAYER = "deserialization of a `Lambda` layer"
 _LAMBDA = "lambda"
@@ -34,6 +38,32 @@ class OwnCodeError(ModelError):
 
 class CodeChangedError(ModelError):
     """The user's code differs from that of the study; a one-line message."""
+
+
+class OwnPrunedError(ModelError):
+    """The user's code prunes its trial, or has no network for it; a one-line message.
+
+    Attributes:
+        attributes: What it has set on the trial, by name; JSON-compatible.
+    """
+
+    def __init__(self, message: str, attributes: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.attributes = dict(attributes)
+
+
+def prunes(error: BaseException) -> bool:
+    """Whether an error is the configuration's.
+
+    It is if the user's code raises what Optuna or KerasTuner have for that, or if the images are
+    too small for the layers.
+    """
+    optuna, keras_tuner = sys.modules.get("optuna"), sys.modules.get("keras_tuner")
+    return (
+        (optuna is not None and isinstance(error, optuna.TrialPruned))
+        or (keras_tuner is not None and isinstance(error, keras_tuner.errors.FailedTrialError))
+        or (isinstance(error, ValueError) and _NO_ROOM in str(error))
+    )
 
 
 def cause(error: BaseException) -> str:
@@ -75,7 +105,11 @@ def told(error: BaseException, folder: Path) -> str:
         name = Path(error.filename or "?").name
         where.append(f"{name}:{error.lineno}: {(error.text or '').strip()}")
         return f"{' > '.join(where[-SHOWN:])}: {type(error).__name__}: {error.msg}"
-    return ": ".join((" > ".join(where[-SHOWN:]), cause(error))).removeprefix(": ")
+    line = ": ".join((" > ".join(where[-SHOWN:]), cause(error))).removeprefix(": ")
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = _PACKAGES.get(error.name, error.name.partition(".")[0])
+        line += f"; if it is a package: {sys.prefix}/bin/python -m pip install {package}"
+    return line
 
 
 def why_not_loadable(error: BaseException) -> str:

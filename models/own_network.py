@@ -3,17 +3,30 @@
 import inspect
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from models.own_errors import CodeChangedError, OwnCodeError, cause, told
+from models.own_call import called
+from models.own_errors import (
+    CodeChangedError,
+    OwnCodeError,
+    OwnPrunedError,
+    cause,
+    prunes,
+    told,
+)
+from models.own_guard import check_builds, no_training
+from models.own_input import conversion, size
 from models.own_loss import OwnLoss, loss_of
+from models.own_ranges import Value
 from models.own_source import keras_settings_kept, running
-from models.own_trial import OwnTrial, Value, given
+from models.own_trial import OwnTrial, given
 from models.own_view import of_normalization, scales
 from models.spec import OwnSpec
 
@@ -29,6 +42,10 @@ _TRAINING = (
 _built: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 
 
+def _no_images() -> npt.NDArray[np.float32]:
+    raise TypeError("there are no images here")
+
+
 @dataclass(frozen=True)
 class OwnNetwork:
     """A user's network as treino needs it.
@@ -40,6 +57,9 @@ class OwnNetwork:
         loss: The loss that the user compiled with; None if there is none.
         scales: Whether the network seems to scale its images.
         remarks: Warnings for the user, one line each.
+        converted: The size to which images are converted in front of the user's network; empty if
+            they fit.
+        attributes: What the user's code has set on the trial, by name; JSON-compatible.
     """
 
     model: keras.Model
@@ -47,6 +67,8 @@ class OwnNetwork:
     loss: OwnLoss | None = None
     scales: bool = True
     remarks: tuple[str, ...] = ()
+    converted: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label_smoothing(self) -> float:
@@ -61,16 +83,25 @@ class OwnCode:
     Attributes:
         reference: The file or module, a colon, and the function's name.
         digest: Hexadecimal digest of the file and of its top-level imports from its folder.
+        remark: A warning for the user, in one line; empty if there is none.
     """
 
     reference: str
     digest: str
+    remark: str = ""
 
-    def build(self, trial: OwnTrial, input_shape: tuple[int, int, int], classes: int) -> OwnNetwork:
-        """The network for a trial.
+    def build(
+        self,
+        trial: OwnTrial,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        images: Callable[[], npt.NDArray[np.float32]] = _no_images,
+    ) -> OwnNetwork:
+        """The network for a trial; ``images`` returns training images if it asks for some.
 
         Raises:
             OwnCodeError: The function raises, or builds no classifier for these images.
+            OwnPrunedError: It prunes the trial.
             CodeChangedError: Its file has changed.
         """
         with running(self.reference) as source:
@@ -79,20 +110,24 @@ class OwnCode:
                     f"{self.reference} is not what the study was made with (now {source.digest}, "
                     f"then {self.digest}): restore it, or name another STUDY="
                 )
-            arguments = (trial, input_shape, classes)
+            name = self.reference.rpartition(":")[2]
             try:
-                model = source.function(*arguments[: _arity(source.function)])
-            except (MemoryError, tf.errors.ResourceExhaustedError):
+                with no_training():
+                    model = called(source.module, name, trial, input_shape, classes, images)
+            except (MemoryError, tf.errors.ResourceExhaustedError, OwnCodeError):
                 raise
             except (Exception, SystemExit) as error:
-                raise OwnCodeError(f"{told(error, source.folder)}{_with(trial.params)}") from error
+                line = f"{told(error, source.folder)}{_with(trial.params)}"
+                if prunes(error):
+                    raise OwnPrunedError(line, trial.user_attrs) from error
+                raise OwnCodeError(line) from error
             if not isinstance(model, keras.Model):
                 raise OwnCodeError(
                     f"{self.reference} returned {type(model).__name__}, expected a keras.Model"
                 )
             built = network(model, input_shape, classes)
         _check_unshared(built.model)
-        return built
+        return replace(built, attributes=dict(trial.user_attrs))
 
 
 def load(reference: str) -> OwnCode:
@@ -101,18 +136,36 @@ def load(reference: str) -> OwnCode:
     Raises:
         OwnCodeError: There is no such file, module or function, or it raises.
     """
+    place, _, name = reference.rpartition(":")
     with keras_settings_kept(), running(reference) as source:
-        return OwnCode(reference, source.digest)
+        check_builds(source.content, name, Path(place).name)
+        remark = source.stopped and f"its file is not run from {source.stopped}, on: it trains"
+        return OwnCode(reference, source.digest, remark)
 
 
-def build(spec: OwnSpec, input_shape: tuple[int, int, int], classes: int) -> OwnNetwork:
+def build(
+    spec: OwnSpec,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    images: Callable[[], npt.NDArray[np.float32]] = _no_images,
+    number: int = 0,
+) -> OwnNetwork:
     """The network that the user's function builds for a configuration, with fresh weights.
+
+    Args:
+        spec: The function and the configuration.
+        input_shape: Height, width and channels of an image.
+        classes: Number of classes.
+        images: Returns training images, if the function asks for some.
+        number: Number of the trial.
 
     Raises:
         OwnCodeError: The function raises, or builds no classifier for these images.
+        OwnPrunedError: It prunes the trial.
         CodeChangedError: Its file has changed.
     """
-    return OwnCode(spec.code, spec.digest).build(given(dict(spec.params)), input_shape, classes)
+    trial = given(dict(spec.params), number)
+    return OwnCode(spec.code, spec.digest).build(trial, input_shape, classes, images)
 
 
 def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> OwnNetwork:
@@ -121,25 +174,30 @@ def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int)
     Raises:
         OwnCodeError: It does not accept these images, has another number of classes, or overrides
             training.
+        OwnPrunedError: The images are too small for its layers.
     """
     _check_stock_training(model)
     loss = loss_of(model)
-    _check_inputs(model, input_shape)
+    converting, converted = conversion(model, input_shape)
     inputs = keras.Input(shape=input_shape, name="image")
+    taken = inputs
+    for convert in converting:
+        taken = convert(taken)
     try:
-        outputs = model(inputs)
+        outputs = model(taken)
         binary = _one_for_two(outputs, classes)
         is_graph = len(getattr(model, "inputs", ())) == len(getattr(model, "outputs", ())) == 1
         logit = binary and is_graph and _without_sigmoid(model)
         if is_graph:
             # Without the user's optimiser, which would be saved with it.
-            outputs = keras.Model(model.inputs[0], model.outputs[0])(inputs)
+            outputs = keras.Model(model.inputs[0], model.outputs[0])(taken)
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
     except Exception as error:
-        raise OwnCodeError(
-            f"the network does not take images of {_size(input_shape)}: {cause(error)}"
-        ) from error
+        line = f"the network does not take images of {size(input_shape)}: {cause(error)}"
+        if prunes(error):
+            raise OwnPrunedError(line, {}) from error
+        raise OwnCodeError(line) from error
     _check_outputs(outputs, classes, loss, binary=binary)
     whole = keras.Model(inputs, outputs)
     remarks = []
@@ -169,7 +227,7 @@ def network(model: keras.Model, input_shape: tuple[int, int, int], classes: int)
     whole = keras.Model(inputs, _probabilities(outputs, from_logits=from_logits))
     remarks += of_normalization(model)
     optimizer = _unused(model.optimizer) if model.compiled and model.optimizer else None
-    return OwnNetwork(whole, optimizer, loss, scales(model), tuple(remarks))
+    return OwnNetwork(whole, optimizer, loss, scales(model), tuple(remarks), converted)
 
 
 def _unused(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
@@ -219,27 +277,6 @@ def _check_unshared(model: keras.Model) -> None:
             "in the function, not outside of it"
         )
     _built.update({id(variable): variable for variable in model.variables})
-
-
-def _check_inputs(model: keras.Model, input_shape: tuple[int, int, int]) -> None:
-    inputs = getattr(model, "inputs", None) or ()
-    if len(inputs) > 1:
-        raise OwnCodeError(f"the network takes {len(inputs)} inputs, expected one: the images")
-    for tensor in inputs:
-        batch, *shape = tensor.shape
-        if batch is not None:
-            raise OwnCodeError(
-                f"the network takes batches of {batch} only: leave the batch size out of its Input"
-            )
-        fits = len(shape) == len(input_shape) and all(
-            size in (None, given_) for size, given_ in zip(shape, input_shape, strict=True)
-        )
-        if not fits:
-            hint = "use input_shape" + ("" if len(shape) > 1 else " and Flatten()")
-            raise OwnCodeError(
-                f"the network takes {_size(shape)} {'images' if len(shape) > 1 else 'values'}, "
-                f"the images are {_size(input_shape)}: {hint}"
-            )
 
 
 def _check_outputs(outputs: Any, classes: int, loss: OwnLoss | None, *, binary: bool) -> None:
@@ -324,8 +361,9 @@ def _tried(model: keras.Model, input_shape: tuple[int, int, int]) -> Any:
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
     except Exception as error:
-        size = _size(input_shape)
-        raise OwnCodeError(f"the network fails on images of {size}: {cause(error)}") from error
+        raise OwnCodeError(
+            f"the network fails on images of {size(input_shape)}: {cause(error)}"
+        ) from error
     return np.asarray(keras.ops.convert_to_numpy(outputs), np.float64)
 
 
@@ -335,27 +373,6 @@ def _are_shares(values: Any) -> bool:
 
 def _add_up(values: Any) -> bool:
     return bool((values >= 0).all() and (abs(values.sum(axis=1) - 1) < CLOSE).all())
-
-
-def _size(shape: Any) -> str:
-    return "x".join("?" if size is None else str(size) for size in shape)
-
-
-def _arity(function: Callable[..., Any]) -> int:
-    """Number of arguments of a function: one (trial), as in KerasTuner, or three.
-
-    Raises:
-        TypeError: Another number.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return 3
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = sum(p.default is p.empty for p in positional)
-    for count in (3, 1):
-        if needed <= count <= len(positional):
-            return count
-    raise TypeError(f"expected build(trial, input_shape, classes) or build(trial), got {needed}")
 
 
 def _with(params: Mapping[str, Value]) -> str:

@@ -3,26 +3,31 @@
 Only the file that the user names, and what it imports, is run.
 """
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any
 
 import keras
 
+from models.own_call import exists
 from models.own_errors import OwnCodeError, is_below, told
+from models.own_guard import TrainsError, no_training
 
 # Top-level names of treino's packages: the user's modules with these names take precedence.
 OURS = ("data", "models", "search", "storage", "benchmarks", "examples", "tests")
 _INSTALLED = ("site-packages", "dist-packages")
+# What a file may search with: imported before it runs, so that ``no_training`` knows it.
+_WITH_SEARCHES = {"optuna", "keras_tuner", "kerastuner"}
 
 _imported: dict[tuple[Path, bytes], list[Path]] = {}  # by a file's folder and content
 _kept: set[str] = set()  # the user's modules that cannot be imported twice
@@ -30,26 +35,30 @@ _kept: set[str] = set()  # the user's modules that cannot be imported twice
 
 @dataclass(frozen=True)
 class Source:
-    """A user's function, loaded.
+    """A user's file or module, loaded.
 
     Attributes:
-        function: The function.
+        module: The module.
         folder: Folder of the user's files, to recognise them in tracebacks.
         digest: Hexadecimal digest of the file and of its top-level imports from its folder.
+        content: The file.
+        stopped: The line from which it was not run, because it trains; empty if it ran whole.
     """
 
-    function: Callable[..., Any]
+    module: types.ModuleType
     folder: Path
     digest: str
+    content: bytes
+    stopped: str
 
 
 @contextmanager
 def running(reference: str) -> Iterator[Source]:
-    """Run the user's file or module, with its imports from its folder, and yield its function.
+    """Run the user's file or module, with its imports from its folder, and yield it.
 
     Everything at the top level of these files is created anew, so that no layer, optimiser or
     counter passes from one network to the next. Inside the context, modules beside the user's
-    file take precedence over treino's of the same name.
+    file take precedence over treino's of the same name. A file is run up to where it would train.
 
     Args:
         reference: The file or module, a colon, and the function's name.
@@ -67,13 +76,16 @@ def running(reference: str) -> Iterator[Source]:
     with _user_first(folder):
         before = set(sys.modules) - _kept
         module = None
+        stopped = ""
         try:
             try:
                 if of_file:
                     content = path.read_bytes()
-                    module = _run(path, content)
+                    module = _module_of(path)
+                    stopped = _run(module, content, name)
                 else:
-                    module = importlib.import_module(place)
+                    with no_training():
+                        module = importlib.import_module(place)
                     path = Path(str(module.__file__))
                     folder, content = path.parent, path.read_bytes()
             except OSError as error:
@@ -82,11 +94,11 @@ def running(reference: str) -> Iterator[Source]:
                 raise OwnCodeError(told(error, folder)) from error
             except (Exception, SystemExit) as error:
                 raise OwnCodeError(told(error, folder)) from error
-            function = getattr(module, name, None)
-            if not callable(function):
+            if not exists(module, name):
                 raise OwnCodeError(f"{place} has no function {name!r}")
             helpers = [m for n, m in sys.modules.items() if n not in before and m is not module]
-            yield Source(function, folder, _digest(content, helpers, folder))
+            digest = _digest(content, helpers, folder)
+            yield Source(module, folder, digest, content, stopped)
         finally:
             _forget(before, folder, place, module if of_file else None)
 
@@ -184,14 +196,51 @@ def _top(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _run(path: Path, content: bytes) -> types.ModuleType:
-    """Create a module from a file's content as read, without stale bytecode."""
+def _module_of(path: Path) -> types.ModuleType:
+    """An empty module for a file, in ``sys.modules``."""
     # With a prefix, because its name may be that of a package of treino's: data.py, models.py.
     module = types.ModuleType(f"own_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
-    exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - the user named this file
     return module
+
+
+def _run(module: types.ModuleType, content: bytes, name: str) -> str:
+    """Run a file's content as read, without stale bytecode, up to where it would train.
+
+    Returns:
+        The line that would train; empty if there is none.
+
+    Raises:
+        TrainsError: It would train before it has a builder of this name.
+    """
+    path = str(module.__file__)
+    tree = ast.parse(content, path)
+    for imported in _imports(tree) & _WITH_SEARCHES:
+        with suppress(ImportError):  # told when the file imports it
+            importlib.import_module(imported)
+    try:
+        with no_training():
+            exec(compile(tree, path, "exec"), module.__dict__)  # noqa: S102 - the user named this file
+    except TrainsError as error:
+        if not exists(module, name):
+            raise
+        own = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+        ]
+        return f"line {own[0].lineno}, {(own[0].line or '')[:100]!r}" if own else "its end"
+    return ""
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    """Top-level names of what a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(_top(alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(_top(node.module))
+    return names
 
 
 def _digest(content: bytes, modules: list[types.ModuleType], folder: Path) -> str:

@@ -1,102 +1,50 @@
 """The trial for a user's own ``build`` function, and the search for its parameters.
 
-Neither Keras nor Optuna is used here. The suggest methods have Optuna's names.
+Neither Keras nor Optuna is used here. The suggest methods have Optuna's names, the others those of
+KerasTuner.
 """
 
-import math
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
-from pydantic import Field, TypeAdapter
-
-from models.spec import Spec
-
-Value: TypeAlias = bool | int | float | str | None
+from models.own_hyperparameters import HyperParameters
+from models.own_ranges import Range, Value, choice, real, shown, whole
 
 MOST_DRAWS = 200  # most calls by ``explore``
 QUIET = 10  # calls in a row without anything new after which random calls end
-FEW = 8  # every value of an integer range of at most this size is tried
-
-
-class Whole(Spec):
-    """Integers from ``low`` to ``high``, inclusive, by ``step``."""
-
-    kind: Literal["whole"] = "whole"
-    low: int
-    high: int
-    step: int = 1
-    log: bool = False
-
-    def ends(self) -> list[Value]:
-        """The values to try: all, if they are few."""
-        values = range(self.low, self.high + 1, self.step)
-        return list(values) if len(values) <= FEW else [self.low, self.high]
-
-    def draw(self, source: random.Random) -> Value:
-        """Any value."""
-        return source.randrange(self.low, self.high + 1, self.step)
-
-
-class Real(Spec):
-    """Numbers from ``low`` to ``high``, inclusive; continuous, or by ``step``."""
-
-    kind: Literal["real"] = "real"
-    low: float
-    high: float
-    step: float | None = None
-    log: bool = False
-
-    def ends(self) -> list[Value]:
-        """The values to try."""
-        return [self.low, self.high]
-
-    def draw(self, source: random.Random) -> Value:
-        """Any value."""
-        if self.step is not None:
-            return self.low + self.step * source.randint(0, _steps(self.low, self.high, self.step))
-        if self.log:
-            return math.exp(source.uniform(math.log(self.low), math.log(self.high)))
-        return source.uniform(self.low, self.high)
-
-
-class Choice(Spec):
-    """One of ``choices``."""
-
-    kind: Literal["choice"] = "choice"
-    choices: tuple[Value, ...]
-
-    def ends(self) -> list[Value]:
-        """The values to try: all."""
-        return list(self.choices)
-
-    def draw(self, source: random.Random) -> Value:
-        """Any value."""
-        return source.choice(self.choices)
-
-
-Range: TypeAlias = Annotated[Whole | Real | Choice, Field(discriminator="kind")]
-RANGES: TypeAdapter[dict[str, Range]] = TypeAdapter(dict[str, Range])
-"""Converts ranges by parameter to JSON and back."""
 
 
 class UnknownParameterError(Exception):
     """A build function requests a parameter that ``explore`` did not find."""
 
 
-class OwnTrial:
-    """A trial from which a user's ``build`` requests parameters, as from an Optuna trial.
+class OwnTrial(HyperParameters):
+    """A trial from which a user's ``build`` requests parameters.
+
+    It has the methods of an Optuna trial, and those of KerasTuner's ``HyperParameters``.
 
     Attributes:
+        number: The trial's number in its study.
         params: The values so far, by name.
+        defaults: The defaults that the user gave so far, by name.
+        user_attrs: What the user has set, by name; JSON-compatible.
 
     Args:
         choose: Returns the value of a parameter, from its name, its range and the previous values
             of the trial.
+        number: The trial's number.
     """
 
-    def __init__(self, choose: Callable[[str, Range, Mapping[str, Value]], Value]) -> None:
+    def __init__(
+        self, choose: Callable[[str, Range, Mapping[str, Value]], Value], number: int = 0
+    ) -> None:
+        super().__init__()
+        self.number = number
         self.params: dict[str, Value] = {}
+        self.defaults: dict[str, Value] = {}
+        self.user_attrs: dict[str, Any] = {}
         self._choose = choose
         self._ranges: dict[str, Range] = {}
 
@@ -113,11 +61,7 @@ class OwnTrial:
         Raises:
             ValueError: The range is empty, or ``name`` had another range before.
         """
-        _check(name, low, high, step, log=log, whole=True)
-        if log and step != 1:
-            raise ValueError(f"{name!r}: log goes with step=1 only, not {step}")
-        high -= (high - low) % step
-        value = self._suggest(name, Whole(low=low, high=high, step=step, log=log))
+        value = self._suggest(name, whole(name, low, high, step, log=log))
         assert isinstance(value, int)
         return value
 
@@ -129,15 +73,21 @@ class OwnTrial:
         Raises:
             ValueError: The range is empty, or ``name`` had another range before.
         """
-        _check(name, low, high, step, log=log, whole=False)
-        if log and step is not None:
-            raise ValueError(f"{name!r}: log goes without a step, not with {step}")
-        if step is not None:
-            high = low + step * _steps(low, high, step)
-        step = None if step is None else float(step)
-        value = self._suggest(name, Real(low=float(low), high=float(high), step=step, log=log))
+        value = self._suggest(name, real(name, low, high, step, log=log))
         assert isinstance(value, float)
         return value
+
+    def suggest_uniform(self, name: str, low: float, high: float) -> float:
+        """``suggest_float``, as older code has it."""
+        return self.suggest_float(name, low, high)
+
+    def suggest_loguniform(self, name: str, low: float, high: float) -> float:
+        """``suggest_float`` with ``log=True``, as older code has it."""
+        return self.suggest_float(name, low, high, log=True)
+
+    def suggest_discrete_uniform(self, name: str, low: float, high: float, q: float) -> float:
+        """``suggest_float`` with ``step=q``, as older code has it."""
+        return self.suggest_float(name, low, high, step=q)
 
     def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Any:
         """One of ``choices``: texts, numbers, True, False or None.
@@ -145,12 +95,15 @@ class OwnTrial:
         Raises:
             ValueError: There are no choices, one has another type, or ``name`` had others before.
         """
-        if not choices or any(not isinstance(c, bool | int | float | str | None) for c in choices):
-            raise ValueError(
-                f"{name!r}: expected choices that are texts, numbers, True, False or None, "
-                f"not {choices!r:.80}"
-            )
-        return self._suggest(name, Choice(choices=tuple(choices)))
+        return self._suggest(name, choice(name, choices))
+
+    def set_user_attr(self, key: str, value: Any) -> None:
+        """Store a value with the trial.
+
+        Raises:
+            TypeError: It is not JSON-compatible.
+        """
+        self.user_attrs[key] = json.loads(json.dumps(value))
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
@@ -158,15 +111,20 @@ class OwnTrial:
             "suggest_categorical; treino itself reports and prunes"
         )
 
+    def _valued(self, name: str, asked: Range, default: Any) -> Value:
+        if default is not None:
+            self.defaults[name] = asked.nearest(default)
+        return self._suggest(name, asked)
+
     def _suggest(self, name: str, asked: Range) -> Value:
         if self._ranges.setdefault(name, asked) != asked:
-            raise ValueError(f"{name!r}: {_shown(self._ranges[name])} before, {_shown(asked)} now")
+            raise ValueError(f"{name!r}: {shown(self._ranges[name])} before, {shown(asked)} now")
         if name not in self.params:
             self.params[name] = self._choose(name, asked, self.params)
         return self.params[name]
 
 
-def given(params: Mapping[str, Value]) -> OwnTrial:
+def given(params: Mapping[str, Value], number: int = 0) -> OwnTrial:
     """A trial that answers from a configuration's values."""
 
     def choose(name: str, *_: object) -> Value:
@@ -177,7 +135,7 @@ def given(params: Mapping[str, Value]) -> OwnTrial:
             )
         return params[name]
 
-    return OwnTrial(choose)
+    return OwnTrial(choose, number)
 
 
 def explore(call: Callable[[OwnTrial], None], seed: int = 0) -> dict[str, Range]:
@@ -214,7 +172,7 @@ def explore(call: Callable[[OwnTrial], None], seed: int = 0) -> dict[str, Range]
                 company[name] = dict(given)
             if ranges[name] != asked:
                 raise ValueError(
-                    f"{name!r}: {_shown(ranges[name])} in one call, {_shown(asked)} in another: a "
+                    f"{name!r}: {shown(ranges[name])} in one call, {shown(asked)} in another: a "
                     "range may not depend on other parameters; give it another name there"
                 )
             if name in held:
@@ -227,32 +185,3 @@ def explore(call: Callable[[OwnTrial], None], seed: int = 0) -> dict[str, Range]
         news = before != (sum(map(len, untried.values())), len(ranges))
         quiet = QUIET if held and news else 0 if news else quiet + 1
     return ranges
-
-
-def _check(
-    name: str, low: float, high: float, step: float | None, *, log: bool, whole: bool
-) -> None:
-    ends: tuple[Any, ...] = (low, high) if step is None else (low, high, step)
-    for end in ends:
-        number = isinstance(end, int) or (isinstance(end, float) and not whole)
-        if not number or isinstance(end, bool) or not math.isfinite(end):
-            kind = "a whole number" if whole else "a number"
-            raise ValueError(f"{name!r}: expected {kind}, not {end!r:.80}")
-    if low > high:
-        raise ValueError(f"{name!r}: low {low} is more than high {high}")
-    if step is not None and step <= 0:
-        raise ValueError(f"{name!r}: expected a step of more than 0, not {step}")
-    if log and low <= 0:
-        raise ValueError(f"{name!r}: a logarithmic range starts above 0, not at {low}")
-
-
-def _steps(low: float, high: float, step: float) -> int:
-    """Number of steps from ``low`` to the last value up to ``high``, with rounding tolerance."""
-    return math.floor((high - low) / step + 1e-8)
-
-
-def _shown(asked: Range) -> str:
-    if isinstance(asked, Choice):
-        return f"choices {list(asked.choices)}"
-    step = "" if asked.step in (None, 1) else f" by {asked.step}"
-    return f"{asked.low} to {asked.high}{step}{', log' if asked.log else ''}"

@@ -21,6 +21,7 @@ from models.compilation import DataLossModel, compile_model, has_averages, norm_
 from models.evaluation import Mistake, most_confident_mistakes
 from models.history import EpochFigures, best_epoch
 from models.network import build
+from models.own_call import sample
 from models.own_network import OwnNetwork
 from models.own_network import build as build_own
 from models.own_source import keras_settings_kept
@@ -62,6 +63,19 @@ class Training:
 
 
 @dataclass(frozen=True)
+class OwnBuilt:
+    """What is known of a user's own network once it is built; JSON-compatible.
+
+    Attributes:
+        described: How it is trained and loaded (``described``).
+        attributes: What the user's code has set on its trial, by name.
+    """
+
+    described: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Results of a network on images that it was not trained on.
 
@@ -86,7 +100,8 @@ def fit(
     *,
     seed: int,
     checkpoint: Path,
-    built: Callable[[keras.Model, Mapping[str, Any] | None], None] = lambda _network, _own: None,
+    number: int = 0,
+    built: Callable[[keras.Model, OwnBuilt | None], None] = lambda _network, _own: None,
     resumed: Callable[[tuple[EpochFigures, ...], bool], None] = lambda _history, _last: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Training:
@@ -101,8 +116,9 @@ def fit(
         data: The images.
         seed: Seed of initial weights, dropout and the order of images; 0 to 2**32 - 1.
         checkpoint: File with the state of the training.
-        built: Called first, with the network, and with how it is trained and loaded
-            (``described``) if it is the user's own, else None. It may raise to refuse.
+        number: Number of the trial, for a user's own network.
+        built: Called first, with the network, and with what is known of it if it is the user's
+            own, else None. It may raise to refuse.
         resumed: Called once before training with the figures of the epochs in ``checkpoint``, and
             whether the training is complete. It may raise to refuse.
         callbacks: Further callbacks. They are called once an epoch's checkpoint is on disk, with
@@ -111,6 +127,7 @@ def fit(
 
     Raises:
         SpecError: The network does not fit the images.
+        OwnPrunedError: The user's code prunes the trial.
         CheckpointError: The checkpoint belongs to another network.
         DivergedError: An epoch's val_loss is not finite.
     """
@@ -119,7 +136,7 @@ def fit(
     steps = math.ceil(len(data.train.labels) / training_spec.batch_size)
     own: OwnNetwork | None = None
     if isinstance(model_spec, OwnSpec):
-        own = build_own(model_spec, shape, classes)
+        own = build_own(model_spec, shape, classes, lambda: sample(data.train), number)
         network = own.model
         training_spec = training_spec.model_copy(update={"label_smoothing": own.label_smoothing})
     else:
@@ -135,7 +152,10 @@ def fit(
     compile_model(model, training_spec, steps)
     if own and own.optimizer is not None:
         model.optimizer = own.optimizer
-    built(network, described(network, model.optimizer, own.loss) if own else None)
+    built(
+        network,
+        OwnBuilt(described(network, model.optimizer, own.loss), own.attributes) if own else None,
+    )
     model.optimizer.build(model.trainable_variables)
 
     saved = load_newest(checkpoint)

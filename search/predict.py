@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from data.decode import decode_file
 from data.tree import KINDS, images_below
-from search.errors import TreinoError
+from search.errors import SettingsError, TreinoError
+from search.settings import is_code
+from search.spaces.probe import reference
 from storage.files import RunFiles
 
 ANYWHERE = Path("/")  # a model may be anywhere, and be a link
@@ -43,22 +45,26 @@ class Classifier:
 
     Attributes:
         classes: Names of the classes, in the order of the probabilities.
+        remark: A warning for the user, in one line; empty if there is none.
 
     Args:
         path: The model file, or its folder.
+        space: The user's code that the model needs, as in the setting; it is run. Empty for none.
 
     Raises:
         TreinoError: There is no model, no spec beside it, or they do not belong together.
+        SettingsError: ``space`` is no code, or raises.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, space: str = "") -> None:
         file = RunFiles(ANYWHERE, path).model if _is(path.is_dir) else path
         if not _is(file.is_file):
             what = f"no {file.name} in {path}" if _is(path.is_dir) else f"no file {path}"
             raise TreinoError(f"{what}: name a model.keras file or its folder")
         if file.suffix != ".keras":  # older formats have no effective safe mode
             raise TreinoError(f"{file}: expected a .keras file, as `treino retrain-best` writes")
-        self.classes, self._shape = _read_spec(file)
+        self.classes, self._shape, digest = _read_spec(file)
+        self.remark = _run_code(space, digest) if space else ""
         self._model = _load(file, self._shape, len(self.classes))
 
     def classify(self, paths: Sequence[Path]) -> Iterator[Classified]:
@@ -115,11 +121,16 @@ def _is(what: Callable[[], bool]) -> bool:
         return False
 
 
-def _read_spec(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
-    """Classes and input shape (height, width, channels) of a model, from the spec beside it."""
+def _read_spec(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int], str]:
+    """Classes and input shape (height, width, channels) of a model, from the spec beside it.
+
+    The digest of the user's code comes third; it is empty for a network of treino's.
+    """
     path = RunFiles(ANYWHERE, file.parent).spec
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))["data"]
+        spec = json.loads(path.read_text(encoding="utf-8"))
+        data, model = spec["data"], spec.get("model") or {}
+        digest = str(model.get("digest", ""))
         classes = tuple(str(name) for name in data["classes"])
         height, width, channels = (int(size) for size in data["input_shape"])
     except FileNotFoundError as error:
@@ -129,7 +140,27 @@ def _read_spec(file: Path) -> tuple[tuple[str, ...], tuple[int, int, int]]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TreinoError(f"{path} has no valid classes and input_shape ({error!r})") from error
-    return classes, (height, width, channels)
+    return classes, (height, width, channels), digest
+
+
+def _run_code(space: str, digest: str) -> str:
+    """Run the user's code, which registers its layers; returns a remark, empty if there is none.
+
+    Raises:
+        SettingsError: It is no code, or raises.
+    """
+    if not is_code(space):
+        raise SettingsError(f"--space {space}: expected your code, as in net.py:build")
+    with _without_stderr():
+        from models.own_errors import OwnCodeError
+        from models.own_network import load
+    try:
+        code = load(reference(space))
+    except OwnCodeError as error:
+        raise SettingsError(f"--space {space}: {error}") from error
+    if digest in ("", code.digest):
+        return ""
+    return f"{space} has changed since the model was trained (now {code.digest}, then {digest})"
 
 
 def _load(file: Path, shape: tuple[int, int, int], classes: int) -> Any:
@@ -142,8 +173,8 @@ def _load(file: Path, shape: tuple[int, int, int], classes: int) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise TreinoError(
-            f"{file} could not be loaded; it is damaged, or it needs code, which is never run "
-            f"from a file ({type(error).__name__}: {reason})"
+            f"{file} could not be loaded; it is damaged, or it needs code of yours: name that with "
+            f"--space net.py:build ({type(error).__name__}: {reason})"
         ) from error
     expected = ((None, *shape), (None, classes))
     if (model.input_shape, model.output_shape) != expected:

@@ -6,9 +6,10 @@ are the same for every backend.
 """
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from models.evaluation import Mistake
 from models.history import EpochFigures
@@ -29,6 +30,7 @@ class Job:
         seed: The training's seed.
         checkpoint: File of its state; the training resumes from it if it exists.
         monitor: The figure to minimise.
+        trial: Number of the trial it is or comes from.
         hand_over: File for the model to deliver, which is also tested on the test images.
         save: File for the trained model if it is only stored.
         max_parameters: A network with more weights is not trained.
@@ -41,6 +43,7 @@ class Job:
     seed: int
     checkpoint: Path
     monitor: str = "val_loss"
+    trial: int = 0
     hand_over: Path | None = None
     save: Path | None = None
     max_parameters: int | None = None
@@ -59,13 +62,15 @@ class Resumed:
     """The epochs in the job's checkpoint; empty for a training from the beginning.
 
     ``last`` says whether the training is already over. ``parameters`` is the number of weights.
-    ``own`` is how a user's own network is trained and loaded, as JSON text.
+    ``own`` is how a user's own network is trained and loaded, as JSON text. ``attributes`` are what
+    the user's code has set on its trial; JSON-compatible.
     """
 
     history: tuple[EpochFigures, ...]
     last: bool = False
     parameters: int | None = None
     own: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,15 +125,18 @@ class Failed:
 
     Attributes:
         kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit, or has more
-            weights than it may; ``error``: an exception; ``died``: the worker process ended,
+            weights than it may; ``pruned``: the user's code pruned the trial; ``error``: an
+            exception; ``died``: the worker process ended,
             hung or lost its machine; ``environment``: a checkpoint could not be written, the
             images were gone or the user's code had changed, which is not this job's fault and
             affects the next one too.
         reason: One line for people.
+        attributes: What the user's code had set on its trial; JSON-compatible.
     """
 
-    kind: Literal["diverged", "memory", "error", "died", "environment"]
+    kind: Literal["diverged", "memory", "pruned", "error", "died", "environment"]
     reason: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 Message = Resumed | EpochDone | Done | Paused | Stopped | Failed

@@ -215,9 +215,9 @@ def is_own(space: str) -> bool:
 
 
 def is_code(space: str) -> bool:
-    """Whether a space is a user's Python function: file.py:build or module:build."""
+    """Whether a space is a user's code: file.py:build, module:build, or file.py:object.build."""
     place, _, function = space.rpartition(":")
-    return bool(place) and function.isidentifier()
+    return bool(place) and all(part.isidentifier() for part in function.split("."))
 
 
 def flag_of(name: str) -> str:

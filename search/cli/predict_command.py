@@ -9,6 +9,7 @@ import typer
 from search.cli.common import AsJson
 from search.cli.options import with_settings
 from search.console.terminal import (
+    aside,
     fault,
     print_json,
     printable,
@@ -27,6 +28,10 @@ def predict(
         int | None,
         typer.Option(min=1, help="Number of classes per image [default: 1; all with --json]."),
     ] = None,
+    space: Annotated[
+        str,
+        typer.Option(help="Your code with the layers of a model of your own (file.py:build)."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Classify images: print probability, class and file, one line per class."""
@@ -36,7 +41,9 @@ def predict(
     from search.predict import Classifier, image_files
 
     files = image_files(images)
-    classifier = Classifier(model)
+    classifier = Classifier(model, space)
+    if classifier.remark:
+        aside(f"treino: warning: {printable(classifier.remark)}")
     predictions, failures = [], 0
     for image in classifier.classify(files):
         best = classifier.best(image, top if top or as_json else 1)

@@ -11,10 +11,11 @@ from search.cli.options import with_settings
 from search.console.terminal import (
     leave_if_interrupted,
     load_images,
+    printable,
     say,
 )
 from search.errors import TreinoError
-from search.settings import Settings
+from search.settings import Settings, is_code
 
 
 @with_settings(
@@ -39,6 +40,7 @@ from search.settings import Settings
 def search(settings: Settings) -> None:
     """Run a study, or resume it, until it reaches its number of trials or its budget."""
     data = load_images(settings).dataset
+    _announce(settings)
     from search.reports import dashboard_notes
     from search.study.workspace import Workspace
     from search.tuning import audit, messages, run
@@ -76,6 +78,7 @@ def record(
 ) -> None:
     """Train random configurations in full, and store their learning curves for replays."""
     data = load_images(settings).dataset
+    _announce(settings)
     from search.reports import dashboard_notes
     from search.scheduling import curves
     from search.study import recorded_curves
@@ -107,3 +110,9 @@ def record(
     leave_if_interrupted(searched.interruption)
     if not searched.outcome.trained:
         raise TreinoError(untrained)
+
+
+def _announce(settings: Settings) -> None:
+    """Say what the command does first if it takes long: try a user's own networks."""
+    if is_code(settings.space):
+        say(f"trying {printable(settings.space)} …")

@@ -109,6 +109,7 @@ class Delivery:
                 # In the run's own folder: an older model in ``paths`` stays complete until the new
                 # one is there.
                 checkpoint=self._layout.run(order.study, run).checkpoint,
+                trial=order.trial or 0,
                 hand_over=paths.model,
             ),
         )

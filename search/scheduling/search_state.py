@@ -246,7 +246,7 @@ class SearchState(SearchKnowledge):
             instructions.append(
                 do.ReleaseSlot(event.slot, "stopped; its last complete epoch is saved")
             )
-        elif event.kind in ("diverged", "memory"):
+        elif event.kind in ("diverged", "memory", "pruned"):
             # The configuration is bad, and the sampler learns that from PRUNED. It ignores FAIL,
             # which is for faults that are not the configuration's.
             self._failures.gets_on()

@@ -1,7 +1,7 @@
 """The search space of a user's own function that builds networks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import (
@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 from pydantic import ValidationError
 
-from models.own_trial import Choice, Range, Real
+from models.own_ranges import Choice, Range, Real, Value
 from models.spec import OwnSpec, TrainingSpec
 from search.errors import SettingsError
 from search.spaces.builtin import Space
@@ -30,11 +30,13 @@ class OwnNetworks(Space):
         code: The function: a file's absolute path, or a module, a colon and its name.
         digest: Digest of its source.
         ranges: The ranges it suggests, by parameter.
+        defaults: The defaults it gives, by parameter.
     """
 
     code: str
     digest: str
     ranges: Mapping[str, Range]
+    defaults: Mapping[str, Value] = field(default_factory=dict)
 
     name = "own"
 
@@ -74,6 +76,13 @@ class OwnNetworks(Space):
 
     def of_documented_run(self) -> None:
         """None: the function is the user's."""
+
+    def first_configurations(self) -> list[tuple[str, dict[str, Any]]]:
+        """The function's defaults, if it gives any; elsewhere the first value of a range."""
+        if not self.defaults:
+            return []
+        first = {name: asked.ends()[0] for name, asked in self.ranges.items()}
+        return [("defaults of the function", {**first, **self.defaults})]
 
     def _of(self, params: Params) -> TrainingSpec:
         return self.training.spec(**{name: params[name] for name in OF_TRAINING if name in params})

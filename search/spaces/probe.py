@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from data.catalog import located
-from models.own_trial import RANGES, OwnTrial, Range, explore
+from data.dataset import Dataset
+from models.own_ranges import RANGES, Range, Value
+from models.own_trial import OwnTrial, explore
 from search import processes
 from search.errors import SettingsError, TreinoError
 
@@ -25,6 +28,7 @@ class Found:
         code: The file's absolute path, or the module, a colon and the function's name.
         digest: Digest of the source.
         ranges: The ranges it suggests, by parameter.
+        defaults: The defaults it gives, by parameter.
         scales: Whether its networks seem to scale their images, which have values 0 to 255.
         remarks: Further remarks on its networks, one line each.
     """
@@ -32,6 +36,7 @@ class Found:
     code: str
     digest: str
     ranges: Mapping[str, Range]
+    defaults: Mapping[str, Value]
     scales: bool
     remarks: tuple[str, ...] = ()
 
@@ -44,7 +49,13 @@ def reference(space: str) -> str:
     return f"{place}:{function}"
 
 
-def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path) -> Found:
+def find(
+    space: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    log: Path,
+    data: Path | None = None,
+) -> Found:
     """Call the function that ``space`` names until it suggests no new parameters.
 
     Args:
@@ -52,6 +63,7 @@ def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path)
         input_shape: Height, width and channels of an image.
         classes: Number of classes.
         log: File for its output.
+        data: Folder of the decoded images, for a function that asks for some.
 
     Raises:
         SettingsError: The function cannot be used; the message has the user's lines.
@@ -60,7 +72,7 @@ def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path)
     ours, theirs = multiprocessing.Pipe(duplex=False)
     processes.preload()
     process = processes.start(
-        _find, theirs, reference(space), input_shape, classes, log, name="treino probe"
+        _find, theirs, reference(space), input_shape, classes, log, data, name="treino probe"
     )
     theirs.close()  # so that a dead process shows up as end of file
     try:
@@ -77,12 +89,17 @@ def find(space: str, input_shape: tuple[int, int, int], classes: int, log: Path)
         ours.close()
     if isinstance(answer, str):
         raise SettingsError(f"--space {space}: {answer}")
-    code, digest, ranges, scales, remarks = answer
-    return Found(code, digest, RANGES.validate_json(ranges), scales, remarks)
+    code, digest, ranges, defaults, scales, remarks = answer
+    return Found(code, digest, RANGES.validate_json(ranges), defaults, scales, remarks)
 
 
 def _find(
-    channel: Connection, code: str, input_shape: tuple[int, int, int], classes: int, log: Path
+    channel: Connection,
+    code: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    log: Path,
+    data: Path | None,
 ) -> None:
     """Main function of the process: sends the result, or one line on what is wrong."""
     processes.leave_with_parent()
@@ -97,46 +114,80 @@ def _find(
     gc.freeze()
 
     try:
-        found = tried(code, input_shape, classes)
+        found = tried(code, input_shape, classes, data)
     except (OwnCodeError, CodeChangedError, ValueError) as error:
         channel.send(str(error))
     else:
         ranges = RANGES.dump_json(dict(found.ranges))
-        channel.send((found.code, found.digest, ranges, found.scales, found.remarks))
+        channel.send(
+            (found.code, found.digest, ranges, found.defaults, found.scales, found.remarks)
+        )
 
 
-def tried(code: str, input_shape: tuple[int, int, int], classes: int) -> Found:
+def tried(
+    code: str, input_shape: tuple[int, int, int], classes: int, data: Path | None = None
+) -> Found:
     """Call a function in this process, as ``find`` does in another.
 
     Args:
         code: The function, as ``reference`` names it.
         input_shape: Height, width and channels of an image.
         classes: Number of classes.
+        data: Folder of the decoded images, for a function that asks for some.
 
     Raises:
-        OwnCodeError: The function cannot be used.
+        OwnCodeError: The function cannot be used, or prunes every trial.
         CodeChangedError: Its file has changed meanwhile.
         ValueError: It suggests an invalid range.
     """
     import keras
 
     from models import environment, own_network
+    from models.own_call import sample
+    from models.own_errors import OwnCodeError, OwnPrunedError
     from models.own_source import keras_settings_kept
     from models.own_view import check_loadable
 
     environment.restore_keras_home()
     scales = True
-    remarks: dict[str, None] = {}
+    built = 0
+    pruned: list[str] = []
+    defaults: dict[str, Value] = {}
+    converted: dict[str, None] = {}
+
+    def images() -> Any:
+        assert data is not None
+        return sample(Dataset.open(data).train)
 
     def call(trial: OwnTrial) -> None:
-        nonlocal scales
+        nonlocal scales, built
         keras.backend.clear_session()
-        with keras_settings_kept():
-            network = own.build(trial, input_shape, classes)
-            check_loadable(network.model)
+        try:
+            with keras_settings_kept():
+                network = own.build(trial, input_shape, classes, images)
+                check_loadable(network.model)
+        except OwnPrunedError as error:
+            pruned.append(str(error))
+            return
+        finally:
+            for name, default in trial.defaults.items():
+                defaults.setdefault(name, default)
+        built += 1
         scales = scales and network.scales
         remarks.update(dict.fromkeys(network.remarks))
+        if network.converted:
+            converted[network.converted] = None
 
     own = own_network.load(code)
+    remarks = dict.fromkeys([own.remark] if own.remark else [])
     ranges = explore(call)
-    return Found(code, own.digest, ranges, scales, tuple(remarks))
+    if not built:
+        raise OwnCodeError(f"it has no network for any values, these the last: {pruned[-1]}")
+    if pruned:
+        tried = f"{len(pruned)} of {built + len(pruned)} configurations tried"
+        remarks[f"trials may be pruned at once, as {tried} were: {pruned[-1]}"] = None
+    if converted:
+        first, *others = converted
+        more = f" and {len(others)} other sizes" if others else ""
+        remarks[f"the images are converted to {first}{more} in front of its networks"] = None
+    return Found(code, own.digest, ranges, defaults, scales, tuple(remarks))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from pydantic import Field, model_validator
 
-from models.own_trial import Range
+from models.own_ranges import Range
 from models.spec import Spec
 
 

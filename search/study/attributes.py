@@ -17,3 +17,13 @@ RETRY_OF = "retry of trial"  # number of the untrained trial that this one repla
 OWN_FAULT = "own code failed"  # the trial failed in the user's code, not in the environment
 MEMORY_HAD = "worker memory"  # bytes of a worker's memory when the trial ran out of it
 ORIGIN = "origin"  # source of an enqueued trial's configuration
+# Of every trial that has ended.
+SUMMARY = ("parameters", "epochs", "seconds", "best epoch", "val_accuracy")
+
+OF_TREINO = frozenset(
+    (
+        *(REASON, PRUNED, DUPLICATE, DECISIONS, UNFIT, DEATHS, RETRY_OF, OWN_FAULT),
+        *(MEMORY_HAD, ORIGIN, *SUMMARY),
+    )
+)
+"""Trial attributes that a user's code cannot set."""

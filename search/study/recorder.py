@@ -21,6 +21,7 @@ from search.study.attributes import (
     DUPLICATE,
     MEMORY,
     MEMORY_HAD,
+    OF_TREINO,
     ORIGIN,
     OWN_FAULT,
     PRUNED,
@@ -217,6 +218,17 @@ class TrialRecorder:
     def own_fault(self, live: LiveTrial) -> None:
         """Mark the trial as failed in the user's code, perhaps because of its configuration."""
         live.trial.set_user_attr(OWN_FAULT, value=True)
+
+    def set_by_user(self, live: LiveTrial, attributes: Mapping[str, Any]) -> None:
+        """Store what the user's code has set on its trial.
+
+        Names that treino uses itself get "own" before them.
+        """
+        stored = live.trial.user_attrs if attributes else {}
+        for key, value in attributes.items():
+            name = f"own {key}" if key in OF_TREINO else key
+            if name not in stored or stored[name] != value:
+                live.trial.set_user_attr(name, value)
 
     def note_death(self, live: LiveTrial, epoch: int, times: int) -> None:
         """Store how often the trial's worker has died after the same epoch."""

@@ -153,5 +153,6 @@ def _task(
         seed=job_seed,
         checkpoint=files.checkpoint,
         monitor=monitor,
+        trial=trial.number,
     )
     return TrainingTask(f"trial {trial.number} audited", job)

@@ -168,7 +168,11 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
                 "keras.config.set_dtype_policy in your file instead"
             )
         probed = probe.find(
-            settings.space, data.input_shape, len(data.classes), logs / "own-network.log"
+            settings.space,
+            data.input_shape,
+            len(data.classes),
+            logs / "own-network.log",
+            data.path,
         )
         remarks = [f"parameters of {settings.space}: {', '.join(probed.ranges)}"]
         if not probed.scales:
@@ -178,7 +182,12 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
             )
         remarks += [f"{settings.space}: {remark}" for remark in probed.remarks]
         own = OwnNetworks(
-            training, side, code=probed.code, digest=probed.digest, ranges=probed.ranges
+            training,
+            side,
+            code=probed.code,
+            digest=probed.digest,
+            ranges=probed.ranges,
+            defaults=probed.defaults,
         )
         return own, remarks
     if is_own(settings.space):

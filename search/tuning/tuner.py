@@ -238,6 +238,7 @@ class Tuner:
         if message.own:
             spec = document(live.model, live.training, live.seed, self._data, message.own)
             write_atomically(self._book.paths(live).spec, spec)
+        self._book.set_by_user(live, message.attributes)
         self._loop.watchdog.resumed(slot, longest(message.history))
         for figures in message.history:
             self._book.note(live, figures)
@@ -260,6 +261,7 @@ class Tuner:
             case Stopped():
                 return events.JobStopped(now, slot)
             case Failed():
+                self._book.set_by_user(live, message.attributes)
                 own = isinstance(live.model, OwnSpec) and message.kind == "error"
                 retried = RETRY_OF in live.trial.user_attrs
                 return events.JobFailed(now, slot, message.kind, message.reason, own, retried)
@@ -365,6 +367,7 @@ class Tuner:
                 seed=live.seed,
                 checkpoint=files.checkpoint,
                 monitor=self._plan.monitor,
+                trial=live.number,
                 save=files.model,
                 max_parameters=self._plan.max_parameters,
             ),

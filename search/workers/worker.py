@@ -15,7 +15,7 @@ from data.dataset import DataError, Dataset
 from models import callbacks, environment, training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
-from models.own_errors import CodeChangedError, OwnCodeError, cause, told
+from models.own_errors import CodeChangedError, OwnCodeError, OwnPrunedError, cause, told
 from models.spec import OwnSpec
 from search.errors import SettingsError
 from search.protocol import (
@@ -78,14 +78,15 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         self._epochs = epochs
         self._run = run
         self._parameters: int | None = None
+        self._attributes: Mapping[str, Any] = {}
         self.own = ""
 
-    def built(self, network: keras.Model, own: Mapping[str, Any] | None = None) -> None:
+    def built(self, network: keras.Model, own: training.OwnBuilt | None = None) -> None:
         """Record the number of weights, and how the user's network is trained."""
         self._parameters = network.count_params()
-        self.own = (
-            "" if own is None else json.dumps(own, default=lambda value: type(value).__name__)
-        )
+        if own is not None:
+            self.own = json.dumps(own.described, default=lambda value: type(value).__name__)
+            self._attributes = own.attributes
 
     def resumed(self, history: tuple[EpochFigures, ...], last: bool) -> None:
         """Report to the tuner where the training starts.
@@ -93,7 +94,7 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         Raises:
             BrokenOffError: The verdict is to pause or stop.
         """
-        self._ask(Resumed(history, last, self._parameters, self.own))
+        self._ask(Resumed(history, last, self._parameters, self.own, self._attributes))
         if self.verdict is not Verdict.GO_ON and not last:
             raise BrokenOffError
 
@@ -153,6 +154,8 @@ def work(job: Job, channel: Channel) -> End:
         return Failed("environment", str(error))
     except TooLargeError as error:
         return Failed("memory", str(error))
+    except OwnPrunedError as error:
+        return Failed("pruned", str(error), error.attributes)
     except OwnCodeError as error:
         traceback.print_exc()
         return Failed("error", str(error))
@@ -175,7 +178,7 @@ def _train(job: Job, channel: Channel) -> End:
     data = Dataset.open(job.data)
     pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
 
-    def built(network: keras.Model, own: Mapping[str, Any] | None) -> None:
+    def built(network: keras.Model, own: training.OwnBuilt | None) -> None:
         count = network.count_params()
         if count > (job.max_parameters or count):
             raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
@@ -188,6 +191,7 @@ def _train(job: Job, channel: Channel) -> End:
             data,
             seed=job.seed,
             checkpoint=job.checkpoint,
+            number=job.trial,
             built=built,
             resumed=pruning.resumed,
             callbacks=[pruning],

@@ -11,16 +11,8 @@ from keras import layers
 
 from models.own_errors import CodeChangedError, OwnCodeError
 from models.own_network import OwnCode, build, load, network
-from models.own_trial import (
-    RANGES,
-    Choice,
-    OwnTrial,
-    Real,
-    UnknownParameterError,
-    Whole,
-    explore,
-    given,
-)
+from models.own_ranges import RANGES, Choice, Real, Whole
+from models.own_trial import OwnTrial, UnknownParameterError, explore, given
 from models.own_view import check_loadable, scales
 from models.spec import OwnSpec, TrainingSpec, count_parameters, estimate_memory
 from models.training import fit
@@ -183,8 +175,8 @@ def test_a_loss_that_a_study_does_not_minimise_is_refused(loss: object, said: st
 def test_a_network_that_is_no_classifier_of_these_images_is_refused() -> None:
     with pytest.raises(OwnCodeError, match=r"shape \(None, 4\), expected \(None, 3\).*use classes"):
         network(straight(layers.Dense(4)), SHAPE, 3)
-    narrow = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(3)])
-    with pytest.raises(OwnCodeError, match="takes 28x28x1 images, the images are 8x8x3: use"):
+    narrow = keras.Sequential([keras.Input((28, 28, 4)), layers.Flatten(), layers.Dense(3)])
+    with pytest.raises(OwnCodeError, match="takes 28x28x4 images, the images are 8x8x3: use"):
         network(narrow, SHAPE, 3)
 
 

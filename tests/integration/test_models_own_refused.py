@@ -11,19 +11,19 @@ from search.spaces import probe
 from tests.support.own_networks import SHAPE, one, written
 
 REFUSED = {
-    "grey images": (
+    "images with transparency": (
         """
 def build(trial):
-    return keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(3)])
+    return keras.Sequential([keras.Input((28, 28, 4)), layers.Flatten(), layers.Dense(3)])
 """,
-        "the network takes 28x28x1 images, the images are 8x8x3: use input_shape",
+        "the network takes 28x28x4 images, the images are 8x8x3: use input_shape",
     ),
-    "vectors": (
+    "vectors that are no images": (
         """
 def build(trial):
-    return keras.Sequential([keras.Input((784,)), layers.Dense(3)])
+    return keras.Sequential([keras.Input((700,)), layers.Dense(3)])
 """,
-        "the network takes 784 values, the images are 8x8x3: use input_shape and Flatten()",
+        "the network takes 700 values, the images are 8x8x3: use input_shape and Flatten()",
     ),
     "another number of classes": (
         "def build(trial, shape, classes):\n    return head(*stem(shape), 7)\n",

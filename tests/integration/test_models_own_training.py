@@ -147,7 +147,7 @@ def build(trial, shape, classes):
     seen: list[dict[str, Any]] = []
 
     def built(_network: keras.Model, own: Any) -> None:
-        seen.append(dict(own, format=keras.config.image_data_format()))
+        seen.append(dict(own.described, format=keras.config.image_data_format()))
 
     first, second = (trained(spec, folder / f"{number}.npz", built=built) for number in range(2))
     return Twice(first, second, seen)
@@ -180,7 +180,9 @@ def swish(x):
         (folder / "net.py").read_text().replace('activation="relu"', "activation=swish")
     )
     spec = OwnSpec(code=spec.code, digest=load(spec.code).digest, params={})
-    training = trained(spec, folder / "a.npz", built=lambda _network, own: seen.append(own))
+    training = trained(
+        spec, folder / "a.npz", built=lambda _network, own: seen.append(own.described)
+    )
     return Told(training, json.loads(json.dumps(seen[0])))
 
 

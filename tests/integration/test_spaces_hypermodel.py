@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from data import catalog
 from models.own_network import load
-from models.own_trial import Choice, Real, Value, Whole
+from models.own_ranges import Choice, Real, Value, Whole
 from models.spec import OwnSpec, TrainingSpec
 from search.errors import SettingsError
 from search.protocol import Done, Failed, Job, Resumed, Verdict

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.storages import RDBStorage
 
-from models.own_trial import Choice, Range, Real, Whole
+from models.own_ranges import Choice, Range, Real, Whole
 from search.errors import TreinoError
 from search.spaces.builtin import SPACES, Space, make_space
 from search.spaces.custom_ranges import OwnRanges

@@ -140,3 +140,14 @@ def test_a_duplicate_that_a_tuner_died_with_is_refused_and_not_trained() -> None
     state = SearchState(AsyncHalving(EPOCHS, propose), limits, stored, [0])
     assert state.begin() == [do.RefuseDuplicate(1, 0)]
     assert state.handle(events.Tick(0.0)) == []
+
+
+def test_trials_that_the_users_code_prunes_are_no_failures_however_many_they_are() -> None:
+    state = started(Limits(EPOCHS, pausing=False, trials=30))
+    for number in range(2 * HOPELESS):
+        *_, end = state.handle(events.JobFailed(1.0, 0, "pruned", "too large", own_code=True))
+        assert end == do.FinishTrial(number, "pruned", "too large", 0, "unfit")
+        *_, begin = state.handle(events.Tick(1.0))
+        assert isinstance(begin, do.BeginTrial)
+        state.handle(events.TrialBegun(1.0, 0, number + 1, begin.params))
+    assert not state.trouble
