@@ -33,6 +33,9 @@ def conversion(
     inputs = getattr(model, "inputs", None) or ()
     if len(inputs) > 1:
         raise OwnCodeError(f"the network takes {len(inputs)} inputs, expected one: the images")
+    if not inputs and _takes_vectors(model, input_shape):
+        count = math.prod(input_shape)
+        return _layers(input_shape, input_shape, (count,)), size((count,))
     for tensor in inputs:
         batch, *shape = tensor.shape
         if batch is not None:
@@ -61,6 +64,23 @@ def _fits(shape: Size, input_shape: tuple[int, int, int]) -> bool:
     return len(shape) == len(input_shape) and all(
         wanted in (None, given) for wanted, given in zip(shape, input_shape, strict=True)
     )
+
+
+def _takes_vectors(model: keras.Model, input_shape: tuple[int, int, int]) -> bool:
+    """Whether a Sequential without an input is written for flat vectors: of Dense layers, mostly.
+
+    Its layers would treat each pixel as an image.
+    """
+    if not isinstance(model, keras.Sequential) or model.built:
+        return False
+    try:
+        ranks = [
+            len(model.compute_output_shape((None, *shape)))
+            for shape in (input_shape, (math.prod(input_shape),))
+        ]
+    except Exception:  # noqa: BLE001 - a layer does not take such a shape, or has none
+        return False
+    return ranks == [4, 2]
 
 
 def _image_of(shape: Size, images: tuple[int, int, int]) -> tuple[int, int, int] | None:

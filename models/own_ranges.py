@@ -33,7 +33,7 @@ class Whole(Spec):
 
     def nearest(self, value: Any) -> Value:
         """The value of the range that is nearest to a number."""
-        inside = min(max(value, self.low), self.high)
+        inside = float(min(max(value, self.low), self.high))
         return self.low + self.step * round((inside - self.low) / self.step)
 
 

@@ -252,6 +252,13 @@ def test_images_are_converted_to_what_a_network_takes(
     assert np.allclose(own.model(plain), theirs(same), atol=1e-3)
 
 
+def test_a_network_of_dense_layers_without_an_input_gets_vectors() -> None:
+    norm = layers.BatchNormalization()
+    own = network(keras.Sequential([layers.Dense(4), norm, layers.Dense(3)]), SHAPE, 3)
+    assert own.converted == "192"
+    assert own.model.count_params() == 193 * 4 + 4 * 4 + 5 * 3
+
+
 def test_training_images_are_there_for_what_asks_for_them(tmp_path: Path) -> None:
     text = """
 def build(trial, input_shape, classes, images):

@@ -14,9 +14,11 @@ from PIL import Image
 
 from data.decode import decode
 from models.network import build
+from models.own_network import load
+from models.own_trial import given
 from models.spec import Block, Dense, ModelSpec
 from search.cli.app import main
-from search.errors import TreinoError
+from search.errors import SettingsError, TreinoError
 from search.predict import Classifier, image_files
 
 TREINO = str(Path(sys.executable).with_name("treino"))
@@ -208,3 +210,44 @@ def test_code_in_a_model_is_not_run(handed_over: Path, tmp_path: Path) -> None:
         assert b"__lambda__" in file.read("config.json")
     with pytest.raises(TreinoError, match="needs code, which is never run from a file"):
         Classifier(folder)
+
+
+MINE = """
+import keras
+@keras.saving.register_keras_serializable("predicted")
+class Half(keras.layers.Layer):
+    def call(self, x):
+        return x / 2
+def build(trial, shape, classes):
+    flat, last = keras.layers.Flatten(), keras.layers.Dense(classes, activation="softmax")
+    return keras.Sequential([keras.Input(shape), Half(), flat, last])
+"""
+
+
+def test_a_model_with_layers_of_ones_own_is_loaded_with_the_code_that_the_user_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = images(tmp_path / "images")
+    (tmp_path / "net.py").write_text(MINE)
+    space = f"{tmp_path / 'net.py'}:build"
+    code = load(space)
+    code.build(given({}), (8, 8, 3), 3).model.save(tmp_path / "model.keras")
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({**SPEC, "model": {"digest": code.digest}}))
+    with keras.saving.custom_object_scope({}):
+        keras.saving.get_custom_objects().pop("predicted>Half")
+        with pytest.raises(TreinoError, match=r"name that with --space net\.py:build"):
+            Classifier(tmp_path)
+        told = Classifier(tmp_path, space)
+    assert told.remark == ""
+    assert all(len(each.probabilities) == 3 for each in told.classify(files))
+    spec.write_text(json.dumps({**SPEC, "model": {"digest": "0123"}}))
+    with pytest.raises(SystemExit) as left:
+        main(["predict", str(tmp_path), str(files[0]), "--space", space])
+    assert not left.value.code
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert err.startswith(f"treino: warning: {space} has changed since the model was trained (now")
+    for wrong, said in (("documents", "expected your code"), (f"{space}er", "has no function")):
+        with pytest.raises(SettingsError, match=said):
+            Classifier(tmp_path, wrong)

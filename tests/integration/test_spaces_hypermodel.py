@@ -30,52 +30,75 @@ from tests.support.pictures import image_folder
 TREINO = str(Path(sys.executable).with_name("treino"))
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_network.py"
 
-# As KerasTuner's users write it: one argument, no input shape, a loop, a condition, compiled. But
-# for the class count, only the calls of hp were changed: Int, Boolean, Float and Choice.
+# As KerasTuner's users write it, with what Optuna's add: a loop, a condition, defaults, grey images
+# of a fixed size, a trial that is pruned, and at its end the search that it was written for.
 TUTORIAL = """
 import keras
+import keras_tuner as kt
+import optuna
 from keras import layers
 
 def build_model(hp):
-    model = keras.Sequential()
+    model = keras.Sequential([keras.Input((10, 10))])
     model.add(layers.Rescaling(1 / 255))
     model.add(layers.Flatten())
-    for i in range(hp.suggest_int("num_layers", 1, 3)):
-        units = hp.suggest_int(f"units_{i}", low=8, high=64, step=8)
-        activation = hp.suggest_categorical("activation", ["relu", "tanh"])
+    for i in range(hp.Int("num_layers", 1, 2)):
+        units = hp.Int(f"units_{i}", min_value=8, max_value=64, step=56, default=64)
+        activation = hp.Choice("activation", ["relu", "tanh"])
         model.add(layers.Dense(units=units, activation=activation))
-    if hp.suggest_categorical("dropout", [True, False]):
+    if hp.Boolean("dropout"):
         model.add(layers.Dropout(rate=0.25))
     model.add(layers.Dense(3, activation="softmax"))
-    learning_rate = hp.suggest_float("lr", low=1e-4, high=1e-2, log=True)
+    learning_rate = hp.Float("lr", min_value=1e-4, max_value=1e-2, sampling="log", default=1e-3)
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate=learning_rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )
+    hp.set_user_attr("weights", model.count_params())
+    hp.set_user_attr("epochs", 5)
+    if hp.number == 1:
+        raise optuna.TrialPruned("an odd number")
     return model
+
+tuner = kt.RandomSearch(build_model, objective="val_accuracy", max_trials=5)
+tuner.search(x_train, y_train, epochs=5)
 """
 
 
 @pytest.mark.slow("tries a user's function and trains two trials")
-def test_a_tutorials_network_is_searched_with_its_hp_calls_changed(tmp_path: Path) -> None:
+def test_a_tutorials_network_is_searched_as_it_is(tmp_path: Path) -> None:
     image_folder(tmp_path / "images", each=20)
     (tmp_path / "tutorial.py").write_text(TUTORIAL)
     arguments = ["search", "--data", "images", "--space", "tutorial.py:build_model"]
-    arguments += ["--trials", "2", "--epochs", "1", "--workers", "1", "--image-size", "8"]
+    arguments += ["--trials", "3", "--epochs", "1", "--workers", "1", "--image-size", "8"]
     out = Place(tmp_path).run(*arguments)
+    trying, parameters = out.index("trying tutorial.py:build_model …"), out.index("parameters of")
+    assert trying < parameters
     assert "tutorial.py:build_model: num_layers, units_0, activation, dropout, lr" in out
+    assert "is not run from line 30, 'tuner = kt.RandomSearch(" in out
+    assert "the images are converted to 10x10 in front of its networks" in out
     assert "seem to scale" not in out
-    found = Place(tmp_path).trials
-    assert [trial.state for trial in found] == [TrialState.COMPLETE] * 2
-    for trial in found:
-        assert set(trial.params) == {
-            *("num_layers", "units_0", "units_1", "units_2"),
-            *("activation", "dropout", "lr"),
-        }
-        assert trial.user_attrs["parameters"] > 8 * 8 * 3 * 8
+    first, pruned, last = Place(tmp_path).trials
+    assert first.state == last.state == TrialState.COMPLETE
+    assert first.params == {
+        "num_layers": 1,
+        "units_0": 64,
+        "activation": "relu",
+        "dropout": False,
+        "lr": 1e-3,
+        "units_1": 64,
+    }
+    assert first.user_attrs["origin"] == "defaults of the function"
+    assert first.user_attrs["weights"] == 101 * 64 + 65 * 3 == first.user_attrs["parameters"]
+    assert (first.user_attrs["epochs"], first.user_attrs["own epochs"]) == (1, 5)
+    assert pruned.state == TrialState.PRUNED
+    assert re.match(
+        r"tutorial.py:\d+ in build_model: raise .*: an odd", pruned.user_attrs["reason"]
+    )
+    assert pruned.user_attrs["weights"] > 0
     history = (tmp_path / "var/images/runs/trial-00000/spec.json").read_text()
-    assert json.loads(history)["model"]["params"] == found[0].params
+    assert json.loads(history)["model"]["params"] == first.params
 
 
 @pytest.mark.slow("a search, a retraining and predictions")
@@ -86,6 +109,7 @@ def test_the_example_is_searched_retrained_and_put_to_use(tmp_path: Path) -> Non
     out = Place(tmp_path).run(*search, "--trials", "1", "--epochs", "1", "--workers", "1")
     assert "trial 0: complete" in out
     (trial,) = Place(tmp_path).trials
+    assert "origin" not in trial.user_attrs  # no defaults: the first trial is the sampler's
     assert trial.user_attrs["parameters"] > 0
     Place(tmp_path).run("retrain-best", "--epochs", "2")
     best = tmp_path / "var/images/best"

@@ -145,6 +145,7 @@ def test_the_nearest_integer_of_a_range_is_one_of_its_values(
     asked = whole("n", low, low + more, step)
     values = range(asked.low, asked.high + 1, step)
     nearest = asked.nearest(value)
+    assert isinstance(nearest, int)
     assert nearest in values
     assert abs(nearest - value) == min(abs(each - value) for each in values)
 
