@@ -45,7 +45,7 @@ def check_builds(content: bytes, name: str, place: str) -> None:
     Args:
         content: The file's content.
         name: Name of the function.
-        place: The file, as the user names it.
+        place: The file's path.
 
     Raises:
         OwnCodeError: It trains, or calls a function of the file that does.

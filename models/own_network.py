@@ -4,7 +4,6 @@ import inspect
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -138,7 +137,7 @@ def load(reference: str) -> OwnCode:
     """
     place, _, name = reference.rpartition(":")
     with keras_settings_kept(), running(reference) as source:
-        check_builds(source.content, name, Path(place).name)
+        check_builds(source.content, name, place)
         remark = source.stopped and f"its file is not run from {source.stopped}, on: it trains"
         return OwnCode(reference, source.digest, remark)
 

@@ -130,7 +130,7 @@ def objective(trial):
 """,
         (
             "objective trains (line 28), which treino does itself: name the function that builds "
-            "the network: --space net.py:build"
+            "the network: --space {place}:build"
         ),
     ),
     "an objective with a loop of its own in a helper": (
@@ -168,7 +168,7 @@ def test_an_objective_is_refused_before_it_trains(tmp_path: Path, text: str, sai
     fit = keras.Model.fit
     with pytest.raises(OwnCodeError) as caught:
         load(f"{place}:objective").build(given({"units": 5}), SHAPE, 3)
-    assert said in str(caught.value)
+    assert said.format(place=place) in str(caught.value)
     assert keras.Model.fit is fit
 
 
