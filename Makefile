@@ -138,7 +138,7 @@ define pin
 @set -e -o pipefail; echo "writing $(2)"; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	'$(call exactly,$(1))' -m venv "$$folder"; \
 	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-		--editable '.[dev,benchmarks,heic,postgresql]'; \
+		--editable '.[dev,benchmarks,export,heic,postgresql]'; \
 	"$$folder/bin/python" -m pip freeze --exclude treino \
 		| "$$folder/bin/python" -c 'import sys; print(*sorted(sys.stdin, key=str.lower), sep="", end="")' \
 		> "$$folder/pinned"; \

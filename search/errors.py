@@ -15,6 +15,7 @@
         ├── CheckpointWriteError   models.checkpoint: could not be written
         ├── OwnCodeError           models.own_errors: the user's code raised or is not usable
         ├── CodeChangedError       models.own_errors: the user's code is not the study's
+        ├── ExportError            models.export: not possible in a format, or not here
         └── DivergedError          models.callbacks: val_loss became NaN or infinite
 
 The packages that search imports cannot import this module, so each has its own root. The command

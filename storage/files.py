@@ -6,6 +6,7 @@ whatever symbolic links it contains.
 
 import errno
 import os
+import shutil
 import tempfile
 import unicodedata
 import uuid
@@ -135,6 +136,11 @@ class RunFiles:
     def ensemble(self) -> Path:
         """An ensemble beside the best single model."""
         return _inside(self.root, self.folder / "ensemble.json")
+
+    @property
+    def exports(self) -> Path:
+        """The folder of the model in other formats."""
+        return _inside(self.root, self.folder / "exported")
 
     @property
     def card(self) -> Path:
@@ -279,6 +285,38 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the earlier error is the one to report
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary path for a folder; move it to ``path`` if the block succeeds.
+
+    An earlier folder in its place is removed then. Unlike a file's, the exchange takes two steps:
+    between them there is no folder at ``path``.
+
+    Raises:
+        StorageError: Writing or moving failed; an existing folder is unchanged. Other exceptions
+            of the block pass through.
+    """
+    temporary, before = (path.with_name(f".{uuid.uuid4().hex}") for _ in range(2))
+    try:
+        with told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            for file in (*temporary.rglob("*"), temporary):
+                _flush(file)
+            if path.exists():
+                path.rename(before)
+            try:
+                temporary.rename(path)
+            except OSError:
+                if before.exists():
+                    before.rename(path)
+                raise
+            _flush(path.parent)
+        shutil.rmtree(before, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

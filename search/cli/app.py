@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from search.cli.claims_command import claims
+from search.cli.export_command import export
 from search.cli.options import Commands, explained, from_file
 from search.cli.predict_command import predict
 from search.cli.replay_command import replay
@@ -42,6 +43,7 @@ for name, command in {
     "claims": claims,
     "report": report,
     "predict": predict,
+    "export": export,
     "dashboard": dashboard,
     "data": show_data,
     "studies": studies,

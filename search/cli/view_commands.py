@@ -1,6 +1,9 @@
 """`treino leaderboard`, `report`, `dashboard`, `data` and `studies`: commands that only read."""
 
 from dataclasses import asdict
+from typing import Annotated
+
+import typer
 
 from search.cli.common import DATA, AsJson, Out, say_where
 from search.cli.options import with_settings
@@ -10,13 +13,21 @@ from search.console.terminal import (
     print_json,
     say,
 )
-from search.errors import TreinoError
+from search.errors import SettingsError, TreinoError
 from search.settings import Settings
 
 
 @with_settings("study", "storage")
-def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
+def leaderboard(
+    settings: Settings,
+    as_json: AsJson = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print only CSV on standard output.")
+    ] = False,
+) -> None:
     """Print trials, baselines, retrained models and the documents' figures in one table."""
+    if as_json and as_csv:
+        raise SettingsError("--json and --csv: expected one of them")
     from search.reports import leaderboard as board
     from search.study.workspace import Workspace
 
@@ -28,8 +39,10 @@ def leaderboard(settings: Settings, as_json: AsJson = False) -> None:
         raise TreinoError("nothing has been trained yet: run `make search` first")
     if as_json:
         print_json([asdict(row) for row in rows])
-        return
-    console().print(board.table(rows, title))
+    elif as_csv:
+        say(board.to_csv(rows).rstrip("\n"))
+    else:
+        console().print(board.table(rows, title))
 
 
 @with_settings("study", "storage")

@@ -1,8 +1,10 @@
 """One table of trials, baselines, retrained models and the report's own figures."""
 
+import csv
+import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import optuna
 from optuna.trial import TrialState
@@ -15,6 +17,12 @@ from search.study.evaluation_record import test_images
 from search.study.recipe import recipe_of
 from storage.files import Layout
 from storage.tables import ModelRow, Records
+
+CSV_COLUMNS = (
+    *("name", "kind", "val_accuracy", "test_accuracy", "test_images"),
+    *("test_interval_low", "test_interval_high", "val_loss", "parameters", "epochs", "seconds"),
+)
+"""Columns of the leaderboard as CSV. Programs depend on their names."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,18 @@ def table(found: Sequence[Row], title: str) -> Table:
             style="bold" if row.kind in ("retrain", "ensemble", "baseline") else "",
         )
     return drawn
+
+
+def to_csv(found: Sequence[Row]) -> str:
+    """The leaderboard as CSV text with a header: numbers in full, unknown values empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in found:
+        low, high = row.test_interval or (None, None)
+        values = asdict(row) | {"test_interval_low": low, "test_interval_high": high}
+        writer.writerow({name: values[name] for name in CSV_COLUMNS})
+    return text.getvalue()
 
 
 def _trials(study: optuna.Study) -> list[Row]:

@@ -5,6 +5,7 @@ used once per model, and not for choosing.
 """
 
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -182,7 +183,12 @@ def _deliver(
 
 
 def _hand_over(made: RunFiles, best: RunFiles) -> None:
-    """Copy a model with its files; the model last, because it makes the others valid."""
+    """Copy a model with its files; the model last, because it makes the others valid.
+
+    Exports of another model are removed.
+    """
+    if best.model.exists() and best.model.read_bytes() != made.model.read_bytes():
+        shutil.rmtree(best.exports, ignore_errors=True)
     for source, target in (
         (made.history, best.history),
         (made.curves, best.curves),

@@ -177,8 +177,8 @@ def test_every_command_with_json_is_tried() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     with_json = {n for n, c in commands.items() if any("--json" in p.opts for p in c.params)}
     here = {"leaderboard", "studies", "data", "claims", "retrain-best", "baseline"}
-    # predict is tried in test_predict.py; replay needs curves to replay.
-    assert with_json == {*here, "predict", "replay"}
+    # predict and export are tried in their own modules; replay needs curves to replay.
+    assert with_json == {*here, "predict", "export", "replay"}
 
 
 def test_listings_are_for_people_or_json_and_nothing_else(
@@ -313,6 +313,7 @@ def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> N
         (("search", "--data", "digits", "--study", "baselines"), 2, "--study baselines"),
         (("search", "--data", "digits", "--storage", UNREACHABLE), 1, "user:***@127.0.0.1"),
         (("search", "--typo"), 2, "--typo"),
+        (("leaderboard", "--json", "--csv"), 2, "--json and --csv: expected one of them"),
         (("serch",), 2, "serch"),
         (("baseline", "run-99"), 2, "unknown run 'run-99'; expected one of run-1,"),
         (("retrain-best",), 1, "make search"),

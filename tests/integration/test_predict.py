@@ -13,29 +13,20 @@ import pytest
 from PIL import Image
 
 from data.decode import decode
-from models.network import build
 from models.own_network import load
 from models.own_trial import given
-from models.spec import Block, Dense, ModelSpec
 from search.cli.app import main
 from search.errors import SettingsError, TreinoError
 from search.predict import Classifier, image_files
+from tests.support.delivered import CLASSES, SPEC, deliver
 
 TREINO = str(Path(sys.executable).with_name("treino"))
-CLASSES = ["dark", "grey", "light"]
-SPEC = {"data": {"classes": CLASSES, "input_shape": [8, 8, 3]}}
 
 
 @pytest.fixture(scope="module")
 def handed_over(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model with fresh weights."""
-    folder = tmp_path_factory.mktemp("model") / "best of all"
-    folder.mkdir()
-    keras.utils.set_random_seed(3)
-    spec = ModelSpec(blocks=(Block(filters=2),), dense=Dense(units=4))
-    build(spec, (8, 8, 3), 3).save(folder / "model.keras")
-    (folder / "spec.json").write_text(json.dumps(SPEC))
-    return folder
+    return deliver(tmp_path_factory.mktemp("model") / "best of all")
 
 
 def copied(folder: Path, to: Path, *names: str) -> Path:

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import StorageError
-from storage.files import Layout, checked_name, replacing, told_of_disk, write_atomically
+from storage.files import (
+    Layout,
+    checked_name,
+    replacing,
+    replacing_folder,
+    told_of_disk,
+    write_atomically,
+)
 
 
 def test_every_path_of_a_run(tmp_path: Path) -> None:
@@ -308,3 +315,19 @@ def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
             temporary.write_text(str(number))
     assert path.read_text() == "0", "the outer block ended last"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "model"
+    for content in ("first", "second"):
+        with replacing_folder(path) as temporary:
+            (temporary / "inner").mkdir(parents=True)
+            (temporary / "inner" / content).write_text(content)
+    assert [file.name for file in (path / "inner").iterdir()] == ["second"]
+    with pytest.raises(ZeroDivisionError), replacing_folder(path) as temporary:  # noqa: PT012
+        temporary.mkdir()
+        raise ZeroDivisionError
+    with pytest.raises(StorageError, match="cannot write"), replacing_folder(path):
+        pass  # nothing was written
+    assert [file.name for file in (path / "inner").iterdir()] == ["second"]
+    assert list(path.parent.iterdir()) == [path], "nothing else is left"

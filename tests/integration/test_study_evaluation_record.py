@@ -1,5 +1,7 @@
 """What is said of a model's test: its interval, and the documents' figures where they belong."""
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +60,13 @@ def test_the_leaderboard_has_intervals_where_the_test_was_kept(place: Workspace)
     assert found["retrain"].test_interval == of_share(row.test_accuracy, images)
     for kind in ("baseline", "trial", "documents"):
         assert found[kind].test_interval is None
+    rows = {
+        r["kind"]: r for r in csv.DictReader(io.StringIO(leaderboard.to_csv(list(found.values()))))
+    }
+    assert tuple(rows["trial"]) == leaderboard.CSV_COLUMNS
+    assert float(rows["retrain"]["test_accuracy"]) == row.test_accuracy
+    assert float(rows["retrain"]["test_interval_low"]) == of_share(row.test_accuracy, images)[0]
+    assert rows["trial"]["test_accuracy"] == rows["documents"]["seconds"] == ""
     place.layout.best("full").tested.write_text("{}", encoding="utf-8")
     assert images_of(place.layout, row) is None
 
