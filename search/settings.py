@@ -24,6 +24,8 @@ PRECISIONS = ("float32", "bfloat16")
 MOST = 2**63 - 1  # the largest integer that every database accepts
 LONGEST = 1e9  # seconds, 30 years; clocks and queues accept up to about ten times that
 
+TRACKERS = ("tensorboard", "mlflow")
+
 PREFIX = "TREINO_"
 FILE = "treino.toml"
 
@@ -118,6 +120,11 @@ class Settings:
         "Number of pruned trials to train to their end after the search, to check whether pruning "
         "them was right.",
     )
+    track: tuple[str, ...] = _setting(
+        (),
+        "Where to show the search besides: tensorboard, mlflow (a database in var/) or mlflow=URI; "
+        "repeat it for both.",
+    )
     max_params: int = _setting(
         100_000_000, "Maximum number of weights; larger networks are not trained."
     )
@@ -172,6 +179,7 @@ class Settings:
         if not is_own(self.space):
             self._one_of("space", SPACES)
         self._one_of("monitor", MONITORS)
+        self._check_trackers()
         self._one_of("train_order", ("together", "folders"))
         self._one_of("precision", PRECISIONS)
         if self.timeout is not None and not 0 < self.timeout <= LONGEST:
@@ -197,6 +205,16 @@ class Settings:
                 raise SettingsError(f"{flag_of(name)} {value}: expected {least} or more")
             if value is not None and value > MOST:
                 raise SettingsError(f"{flag_of(name)} {value}: expected less than 2**63")
+
+    def _check_trackers(self) -> None:
+        names = [value.partition("=")[0] for value in self.track]
+        for name, value in zip(names, self.track, strict=True):  # a URI may contain a password
+            if name not in TRACKERS:
+                raise SettingsError(f"--track {name!r}: expected {' or '.join(TRACKERS)}")
+            if value != name and (name != "mlflow" or value == "mlflow="):
+                raise SettingsError(f"--track {name}=: expected tensorboard, mlflow or mlflow=URI")
+        if len(set(names)) < len(names):
+            raise SettingsError(f"--track {' --track '.join(names)}: expected each once")
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)

@@ -19,8 +19,12 @@ from storage.errors import StorageError
 
 _DATABASE = "treino.db"
 _ARTIFACTS = "artifacts"
+_MLFLOW = "mlflow.db"
 # Compared without case: some file systems ignore it.
-_OURS = {_ARTIFACTS, *(f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal"))}
+_OURS = {
+    _ARTIFACTS,
+    *(f"{file}{end}" for file in (_DATABASE, _MLFLOW) for end in ("", "-wal", "-shm", "-journal")),
+}
 _LONGEST = 100
 _SQLITE_ENDS = ("-wal", "-shm", "-journal")  # what SQLite adds to the name of a database
 
@@ -182,6 +186,19 @@ class Layout:
     def claims(self, study: str, claim: str) -> Path:
         """The figure, a PNG, of one of the report's claims tested by ``study``."""
         return self._study(study, "claims", f"{claim}.png")
+
+    def tensorboard(self, study: str) -> Path:
+        """The folder of the event files of ``study``."""
+        return self._study(study, "tensorboard")
+
+    def mlflow(self, study: str) -> Path:
+        """The folder of the files that MLflow has of ``study``, if no server stores them."""
+        return self._study(study, "mlflow")
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's database of all studies, if no server has one."""
+        return _inside(self.root, self.root / _MLFLOW)
 
     def report(self, study: str) -> Path:
         """The folder of the study report and its figures."""

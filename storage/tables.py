@@ -10,7 +10,18 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Annotated
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Double, Engine, String, Text, delete, select
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    Engine,
+    String,
+    Text,
+    delete,
+    func,
+    select,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -245,6 +256,12 @@ class Records:
             for name, *values in connection.execute(query.order_by(Epoch.run, Epoch.epoch)):
                 found.setdefault(name, []).append(EpochRow(*values))
         return found
+
+    def count_epochs(self, study: str) -> dict[str, int]:
+        """The number of recorded epochs per run of ``study``."""
+        query = select(Epoch.run, func.count()).where(Epoch.study == study).group_by(Epoch.run)
+        with explained(str(self._engine.url)), self._engine.begin() as connection:
+            return {run: int(count) for run, count in connection.execute(query)}
 
     def record_model(self, model: ModelRow) -> None:
         """Record a model; replaces the one of the same run if there is one."""

@@ -35,10 +35,17 @@ from search.settings import Settings, is_code
         "space",
     ),
     *("monitor", "train_order", "augment", "precision", "early_stopping"),
-    *("documented", "keep", "audit", "max_params"),
+    *("documented", "keep", "audit", "track", "max_params"),
 )
 def search(settings: Settings) -> None:
     """Run a study, or resume it, until it reaches its number of trials or its budget."""
+    from search.tuning.observers import Observer
+
+    observers: list[Observer] = []
+    if settings.track:
+        from search.tracking.observer import Tracking
+
+        observers.append(Tracking(settings.track, settings.storage))
     data = load_images(settings).dataset
     _announce(settings)
     from search.reports import dashboard_notes
@@ -46,7 +53,8 @@ def search(settings: Settings) -> None:
     from search.tuning import audit, messages, run
 
     with Workspace.open(settings, write=True) as place:
-        searched = run.search(place, settings, data, observers=[dashboard_notes.DashboardNotes()])
+        observers.append(dashboard_notes.DashboardNotes())
+        searched = run.search(place, settings, data, observers=observers)
         interrupted = searched.interruption.asked
         study, outcome = searched.study, searched.outcome
         for line in messages.closing(study, outcome, place.layout, interrupted=interrupted):

@@ -1,5 +1,7 @@
 """Interface for code that follows a search. The tuner knows only this class."""
 
+from collections.abc import Callable
+
 import optuna
 
 from search.study.workspace import Workspace
@@ -7,6 +9,14 @@ from search.study.workspace import Workspace
 
 class Observer:
     """Follows a search. It may write to the study: the tuner holds the lease, and waits."""
+
+    def search_started(
+        self, place: Workspace, study: optuna.Study, say: Callable[[str], None]
+    ) -> None:
+        """Called when the study is open, before a trial trains. ``say`` displays a line."""
+
+    def epoch_ended(self) -> None:
+        """Called after each epoch, once it is stored and its worker has its verdict."""
 
     def trial_ended(self, study: optuna.Study) -> None:
         """Called when a trial has ended, in any state."""

@@ -122,6 +122,8 @@ def search(
         with Session.open(place, name, workers, lease, interruption) as session:
             for remark in remarks:
                 session.display.say(remark)
+            for observer in observers:
+                observer.search_started(place, study, session.display.say)
             tuner = Tuner(
                 study,
                 space,

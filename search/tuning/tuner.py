@@ -229,6 +229,8 @@ class Tuner:
                 loss, last = self._book.judged(figures), message.last
                 prune = self._would_prune(live, last=last)
                 self._tell(events.EpochEnded(now, slot, figures.epoch, loss, seconds, last, prune))
+                for observer in self._observers:
+                    observer.epoch_ended()
             case _:
                 self._loop.ended(slot)
                 self._tell(self._end_of_job(slot, live, message))

@@ -85,8 +85,11 @@ def test_the_same_command_trains_nothing_more_and_a_larger_total_does(own: Place
     assert "from 3 trials: 3 complete" in again
     assert ": started" not in again
     assert "images/s" not in again
-    more = own.search(*FINISHED, "--trials", "4", "--pruner", "none")
+    more = own.search(*FINISHED, "--trials", "4", "--pruner", "none", "--track", "tensorboard")
     assert more.count(": started") == 1
+    shown = own.folder / "var/images/tensorboard"
+    assert "tensorboard: tensorboard --logdir var/images/tensorboard" in more
+    assert {path.name for path in shown.glob("trial-*")} == {f"trial-0000{n}" for n in range(4)}
     assert len({tuple(trial.params.items()) for trial in own.trials}) == 4
 
 
@@ -313,6 +316,9 @@ def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> N
         (("search", "--data", "digits", "--study", "baselines"), 2, "--study baselines"),
         (("search", "--data", "digits", "--storage", UNREACHABLE), 1, "user:***@127.0.0.1"),
         (("search", "--typo"), 2, "--typo"),
+        (("search", "--track", "wandb"), 2, "--track 'wandb': expected tensorboard or mlflow"),
+        (("search", "--track", "tensorboard=x"), 2, "expected tensorboard, mlflow or mlflow=URI"),
+        (("search", "--track", "mlflow", "--track", "mlflow=u:secret@h"), 2, "expected each once"),
         (("leaderboard", "--json", "--csv"), 2, "--json and --csv: expected one of them"),
         (("serch",), 2, "serch"),
         (("baseline", "run-99"), 2, "unknown run 'run-99'; expected one of run-1,"),

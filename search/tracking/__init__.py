@@ -1,0 +1,1 @@
+"""Trackers: follow a search in TensorBoard or MLflow, from processes that read the study."""
