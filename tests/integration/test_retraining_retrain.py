@@ -19,6 +19,7 @@ from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Documents
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import RECIPE
+from storage.files import Layout, write_atomically
 from storage.tables import ModelRow
 from tests.support.commands import finished_search
 from tests.support.model_rows import ROW
@@ -171,3 +172,19 @@ def test_two_trials_with_two_seeds_for_real(
     again = place.run(*arguments)
     assert again.count("already trained") == 4
     assert ": started" not in again
+
+
+def test_exports_stay_with_the_model_that_they_were_made_from(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    made, best = layout.run("birds", "made"), layout.best("birds")
+
+    def delivered(model: bytes) -> list[str]:
+        """What is left of the exports after a model was delivered."""
+        write_atomically(made.model, model)
+        retrain._hand_over(made, best)
+        return [file.name for file in best.exports.glob("*")]
+
+    assert delivered(b"first") == []
+    write_atomically(best.exports / "model.onnx", "of the first")
+    assert delivered(b"first") == ["model.onnx"]
+    assert delivered(b"second") == []
