@@ -168,7 +168,9 @@ def test_mlflow_reads_every_epoch_once_from_however_many_trackers(
     def sent() -> dict[int, Any]:
         """Runs of MLflow by trial, after a new tracker has sent what it finds."""
         Changes(place, study).send_to(MlflowRuns(uri, "birds", place.layout.mlflow("birds")))
-        runs = client.search_runs([client.get_experiment_by_name("birds").experiment_id])
+        experiment = client.get_experiment_by_name("birds")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
         assert len(runs) == len(STATES)
         return {int(run.data.tags["treino.trial"]): run for run in runs}
 
