@@ -15,6 +15,7 @@
         ├── CheckpointWriteError   models.checkpoint: could not be written
         ├── OwnCodeError           models.own_errors: the user's code raised or is not usable
         ├── CodeChangedError       models.own_errors: the user's code is not the study's
+        ├── OwnPrunedError         models.own_errors: the user's code prunes its trial
         ├── ExportError            models.export: not possible in a format, or not here
         └── DivergedError          models.callbacks: val_loss became NaN or infinite
 
@@ -24,8 +25,8 @@ found, what to do. In a worker, the error becomes the reason of a ``Failed`` (``
 
 Other exceptions are caught where they arise: ``OutputError`` (search.console.outputs) by the
 command line's ``main``, ``TooLargeError`` and ``BrokenOffError`` (search.workers.worker) in the
-worker, ``UnknownParameterError`` (models.own_trial) around the user's code, and ``_RefusedError``
-(data.decode) in decoding.
+worker, ``UnknownParameterError`` (models.own_trial) and ``TrainsError`` (models.own_guard) around
+the user's code, and ``_RefusedError`` (data.decode) in decoding.
 """
 
 EXIT_ERROR = 1
