@@ -34,6 +34,7 @@ class Job:
         hand_over: File for the model to deliver, which is also tested on the test images.
         save: File for the trained model if it is only stored.
         max_parameters: A network with more weights is not trained.
+        max_operations: A network with more multiply-adds per image is not trained.
     """
 
     run: str
@@ -47,6 +48,30 @@ class Job:
     hand_over: Path | None = None
     save: Path | None = None
     max_parameters: int | None = None
+    max_operations: int | None = None
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """The size of a network.
+
+    Attributes:
+        parameters: Its weights.
+        operations: Its multiply-adds per image, in a forward pass; 0 if they were not counted.
+    """
+
+    parameters: int
+    operations: int = 0
+
+    def excess(self, max_parameters: int | None, max_operations: int | None) -> str:
+        """What is over the limits, None for no limit; empty if nothing is."""
+        for size, most, what in (
+            (self.parameters, max_parameters, "parameters"),
+            (self.operations, max_operations, "multiply-adds per image"),
+        ):
+            if most is not None and size > most:
+                return f"{size:,} {what}, more than {most:,}"
+        return ""
 
 
 class Verdict(enum.Enum):
@@ -63,7 +88,8 @@ class Resumed:
 
     ``last`` says whether the training is already over. ``parameters`` is the number of weights.
     ``own`` is how a user's own network is trained and loaded, as JSON text. ``attributes`` are what
-    the user's code has set on its trial; JSON-compatible.
+    the user's code has set on its trial; JSON-compatible. ``operations`` is the number of
+    multiply-adds; 0 if they were not counted.
     """
 
     history: tuple[EpochFigures, ...]
@@ -71,6 +97,7 @@ class Resumed:
     parameters: int | None = None
     own: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    operations: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,19 +151,21 @@ class Failed:
     """The training failed.
 
     Attributes:
-        kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit, or has more
-            weights than it may; ``pruned``: the user's code pruned the trial; ``error``: an
-            exception; ``died``: the worker process ended,
-            hung or lost its machine; ``environment``: a checkpoint could not be written, the
-            images were gone or the user's code had changed, which is not this job's fault and
-            affects the next one too.
+        kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit; ``large``:
+            it has more weights or operations than it may; ``pruned``: the user's code pruned the
+            trial; ``error``: an exception; ``died``: the worker process ended, hung or lost its
+            machine; ``environment``: a checkpoint could not be written, the images were gone or
+            the user's code had changed, which is not this job's fault and affects the next one
+            too.
         reason: One line for people.
         attributes: What the user's code had set on its trial; JSON-compatible.
+        size: Size of a network that is too large.
     """
 
-    kind: Literal["diverged", "memory", "pruned", "error", "died", "environment"]
+    kind: Literal["diverged", "memory", "large", "pruned", "error", "died", "environment"]
     reason: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    size: NetworkSize | None = None
 
 
 Message = Resumed | EpochDone | Done | Paused | Stopped | Failed

@@ -128,6 +128,11 @@ class Settings:
     max_params: int = _setting(
         100_000_000, "Maximum number of weights; larger networks are not trained."
     )
+    max_operations: int | None = _setting(
+        None,
+        "Maximum number of multiply-adds per image in a forward pass; larger networks are not "
+        "trained [default: no limit].",
+    )
     retrain_epochs: int = _setting(100, "Maximum number of epochs per retraining.", flag="--epochs")
     baseline_epochs: int | None = _setting(
         None, "Maximum number of epochs [default: as in the run].", flag="--epochs"
@@ -165,6 +170,7 @@ class Settings:
             "budget_epochs",
             "epochs",
             "max_params",
+            "max_operations",
             "retrain_epochs",
             "baseline_epochs",
             "settle_epochs",

@@ -18,7 +18,7 @@ from search.console.text import plural
 from search.errors import NothingToTrainError
 from search.protocol import PATIENCE, Done, Failed, Job
 from search.spaces.builtin import Space
-from search.spaces.room import check_fits
+from search.spaces.room import NetworkLimits, check_fits
 from search.study.recipe import recipe_of
 from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
@@ -120,7 +120,7 @@ class PairCollector:
                     order.training,
                     self.data.input_shape,
                     len(self.data.classes),
-                    memory=self.limits.memory,
+                    NetworkLimits(memory=self.limits.memory),
                 )
             except SpecError as error:
                 self.session.display.say(f"{work.title}: not trained: {error}")

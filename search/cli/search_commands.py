@@ -35,7 +35,7 @@ from search.settings import Settings, is_code
         "space",
     ),
     *("monitor", "train_order", "augment", "precision", "early_stopping"),
-    *("documented", "keep", "audit", "track", "max_params"),
+    *("documented", "keep", "audit", "track", "max_params", "max_operations"),
 )
 def search(settings: Settings) -> None:
     """Run a study, or resume it, until it reaches its number of trials or its budget."""
@@ -75,7 +75,9 @@ def search(settings: Settings) -> None:
 
 
 @with_settings(
-    *DATA, "study", "storage", "epochs", "workers", "timeout", "space", "train_order", "max_params"
+    *DATA,
+    *("study", "storage", "epochs", "workers", "timeout", "space", "train_order"),
+    *("max_params", "max_operations"),
 )
 def record(
     settings: Settings,

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from scipy.spatial import cKDTree
 
 from search.scheduling.chooser import NextTraining, ObservedTrial
+from search.spaces.room import Room
 from search.spaces.unit_cube import Array, UnitCube
 
 ANYWHERE = 200  # new configurations per decision, drawn from the whole space
@@ -25,9 +26,14 @@ Key = frozenset[tuple[str, Any]]
 class Candidates:
     """New configurations to choose from, as points of the unit cube, and the points of trials."""
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
-        """Draw from ``distributions``."""
-        self.cube = UnitCube(distributions)
+    def __init__(
+        self, distributions: Mapping[str, BaseDistribution], room: Room | None = None
+    ) -> None:
+        """Draw from ``distributions`` what fits ``room``; None for everything."""
+        self.cube = UnitCube(distributions, room.fits if room else None)
+        # Sizes that are learned during the search may change what fits.
+        self._learning = None if room is None or room.is_fixed else room
+        self._whole = UnitCube(distributions) if self._learning else self.cube
         self._points: dict[int, Array] = {}
 
     def points(self, trials: Sequence[ObservedTrial]) -> Array:
@@ -40,6 +46,14 @@ class Candidates:
         leaders = self.points(sorted(trials, key=lambda trial: trial.best)[:LEADERS])
         near = (self.cube.near(leader, NEIGHBOURS, random) for leader in leaders)
         return np.vstack([self.cube.uniform(ANYWHERE, random), *near])
+
+    def lasting(self, count: int, random: np.random.Generator) -> Array:
+        """Points (count, parameters) from the whole space, whatever is learned of sizes later."""
+        return self._whole.uniform(count, random)
+
+    def fitting(self, points: Array) -> Array:
+        """Those of the points of ``lasting`` that fit now."""
+        return points if self._learning is None else points[self._learning.fits(points)]
 
     def apart(self, points: Array, trials: Sequence[ObservedTrial]) -> Array:
         """Those of the points (n, parameters) that are no near copies of a trial.

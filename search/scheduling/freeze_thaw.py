@@ -18,6 +18,7 @@ from search.scheduling.loss_scale import LossScale
 from search.scheduling.prior import Prior, told_trust, trusted_in
 from search.scheduling.rungs import STARTUP, next_rung, promotable, reached, rungs
 from search.scheduling.trust import Measured, trust
+from search.spaces.room import Room
 from search.spaces.unit_cube import Array
 
 DRAWN = 5000  # configurations among which recorded curves choose
@@ -62,6 +63,7 @@ class FreezeThaw:
         seed: int,
         memory: Mapping[str, Any] | None = None,
         prior: Prior | None = None,
+        room: Room | None = None,
     ) -> None:
         """Choose for trials of at most ``epochs`` epochs.
 
@@ -71,8 +73,9 @@ class FreezeThaw:
             seed: Seed of the study.
             memory: Stored state of an earlier chooser of the same study.
             prior: The prior; None for no warm start.
+            room: Which configurations may be new trials; None for all.
         """
-        self._candidates = Candidates(distributions)
+        self._candidates = Candidates(distributions, room)
         self._cube = self._candidates.cube
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
@@ -204,7 +207,8 @@ class FreezeThaw:
     def _favourite(self, known: AbstractSet[Key]) -> NextTraining | None:
         """A new trial of which the recorded curves expect most."""
         order = (self._drawn_scores @ self._trust).argsort(kind="stable")
-        return self._candidates.first_new(self._drawn[order], known, self._reason)
+        points = self._candidates.fitting(self._drawn[order])
+        return self._candidates.first_new(points, known, self._reason)
 
     @property
     def _reason(self) -> str:
@@ -213,12 +217,12 @@ class FreezeThaw:
     @cached_property
     def _drawn(self) -> Array:
         """Points (DRAWN, parameters) among which the recorded curves choose."""
-        return self._cube.uniform(DRAWN, np.random.default_rng((self._seed, 2)))
+        return self._candidates.lasting(DRAWN, np.random.default_rng((self._seed, 2)))
 
     @cached_property
     def _drawn_scores(self) -> Array:
         """What the recorded curves expect of them, (DRAWN, sources)."""
-        return self._prior.expect(self._drawn, np.ones(DRAWN))
+        return self._prior.expect(self._drawn, np.ones(len(self._drawn)))
 
     def _in_full(self, trials: Sequence[ObservedTrial], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""

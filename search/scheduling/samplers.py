@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.scheduling.asha import AsyncHalving
 from search.scheduling.chooser import Chooser, NextTraining, ObservedTrial
@@ -19,7 +19,8 @@ from search.scheduling.freeze_thaw import FreezeThaw
 from search.scheduling.prior import Prior
 from search.scheduling.rungs import ETA, STARTUP
 from search.scheduling.seeds import trial_seed
-from search.spaces.unit_cube import Params
+from search.spaces.room import Room
+from search.spaces.unit_cube import Params, UnitCube
 
 DUPLICATES = 100  # duplicates in a row, after which the space counts as used up
 
@@ -42,6 +43,8 @@ def propose(
     sampler: BaseSampler,
     distributions: Mapping[str, BaseDistribution],
     known: Callable[[Params], bool],
+    room: Room | None = None,
+    seed: int = 0,
 ) -> Params | None:
     """Draw a configuration for the study's next trial, before that trial exists.
 
@@ -54,19 +57,30 @@ def propose(
         sampler: The sampler.
         distributions: The space.
         known: Whether a configuration was already trained.
+        room: Which configurations may be proposed; None for all.
+        seed: Of the trial, to draw at random where the sampler proposes none that fits.
 
     Returns:
         The configuration; None after DUPLICATES known ones in a row.
     """
+    cube = UnitCube(distributions, room.fits if room else None)
     # The study's name and the trial's number decide its bracket, if the pruner has brackets.
     copy = optuna.create_study(study_name=study.study_name, sampler=sampler, pruner=study.pruner)
     if not isinstance(sampler, RandomSampler):  # it does not use other trials
         copy.add_trials(study.get_trials(deepcopy=False))
+    missed = 0
     for _ in range(DUPLICATES):
-        params = copy.ask(dict(distributions)).params
-        if not known(params):
-            return params
-    return None
+        trial = copy.ask(dict(distributions))
+        if room is not None and not room.fits(cube.of(trial.params)[None])[0]:
+            copy.tell(trial, state=TrialState.FAIL)  # samplers learn nothing from it
+            missed += 1
+        elif not known(trial.params):
+            return trial.params
+    if not missed:
+        return None
+    # Few configurations fit: draw among those.
+    drawn = map(cube.params, cube.uniform(DUPLICATES, np.random.default_rng((seed, missed))))
+    return next((params for params in drawn if not known(params)), None)
 
 
 class OptunaSampling:
@@ -80,10 +94,11 @@ class OptunaSampling:
         sampler: str,
         distributions: Mapping[str, BaseDistribution],
         seed: int,
+        room: Room | None = None,
     ) -> None:
-        """Draw for ``study`` from ``distributions``."""
+        """Draw for ``study`` from ``distributions``: what fits ``room``."""
         self._study, self._sampler = study, sampler
-        self._distributions, self._seed = distributions, seed
+        self._distributions, self._seed, self._room = distributions, seed, room
 
     def choose(
         self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
@@ -92,9 +107,13 @@ class OptunaSampling:
         if not new:
             return None
         known = {trial.key for trial in seen}
-        sampler = make_sampler(self._sampler, self._seed, len(seen))
         params = propose(
-            self._study, sampler, self._distributions, lambda p: frozenset(p.items()) in known
+            self._study,
+            make_sampler(self._sampler, self._seed, len(seen)),
+            self._distributions,
+            lambda p: frozenset(p.items()) in known,
+            self._room,
+            trial_seed(self._seed, len(seen)),
         )
         return None if params is None else NextTraining(None, params, "")
 
@@ -109,6 +128,7 @@ def make_chooser(
     memory: Mapping[str, Any] | None = None,
     steps: Sequence[int] = (),
     prior: Prior | None = None,
+    room: Room | None = None,
 ) -> Chooser:
     """Create the chooser between new and paused trials, by the name of its sampler.
 
@@ -123,11 +143,12 @@ def make_chooser(
         memory: Stored state of an earlier chooser of the same study.
         steps: Rungs for ``tpe`` and ``random``; ``rungs(epochs)`` by default.
         prior: The prior of ``gp``; None for no warm start.
+        room: Which configurations may be proposed; None for all.
     """
     if sampler == "gp":
-        return FreezeThaw(distributions, epochs, seed, memory, prior)
+        return FreezeThaw(distributions, epochs, seed, memory, prior, room)
     if study is not None:
-        return OptunaSampling(study, sampler, distributions, seed)
+        return OptunaSampling(study, sampler, distributions, seed, room)
 
     def new(seen: Sequence[ObservedTrial], steps: Sequence[int]) -> Params | None:
         number = len(seen)
@@ -136,8 +157,14 @@ def make_chooser(
         # A third at random, as in BOHB (Falkner et al., 2018).
         if sampler == "tpe" and np.random.default_rng((seed, number)).random() >= 1 / ETA:
             study.add_trials(_deepest_rung(seen, steps, distributions))
-        drawing = make_sampler(sampler, seed, number)
-        return propose(study, drawing, distributions, lambda p: frozenset(p.items()) in known)
+        return propose(
+            study,
+            make_sampler(sampler, seed, number),
+            distributions,
+            lambda p: frozenset(p.items()) in known,
+            room,
+            trial_seed(seed, number),
+        )
 
     return AsyncHalving(epochs, new, steps)
 

@@ -160,7 +160,8 @@ class SearchState(SearchKnowledge):
         # A started trial continues, even if workers have less memory than before.
         fault = "" if trial.losses else self._fault(trial.params)
         if fault:
-            self.trials.unfit(number)
+            # Nothing is learned from it: other configurations like it may fit.
+            self.trials.put(number, "over")
             instructions.append(do.RefuseUnfit(number, fault))
             return
         had = len(trial.losses)
@@ -254,7 +255,9 @@ class SearchState(SearchKnowledge):
             mark = "memory" if event.kind == "memory" else "unfit"
             instructions.append(do.FinishTrial(number, "pruned", event.reason, event.slot, mark))
         else:
-            if not self.trials[number].losses:
+            if event.kind == "large":  # the next one may be smaller
+                self._failures.gets_on()
+            elif not self.trials[number].losses:
                 self._failed_at_the_start(event, number)
             # The fault is not the configuration's: nothing is learned from it.
             self.trials.unlearn(number)

@@ -1,13 +1,44 @@
-"""Whether a network fits the images and the machine, without Keras."""
+"""Which networks fit the images, the user's limits and the machine, without Keras."""
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from models.spec import (
     ModelSpec,
     OwnSpec,
     SpecError,
     TrainingSpec,
+    count_operations,
     count_parameters,
     estimate_memory,
 )
+from search.errors import SettingsError
+from search.protocol import NetworkSize
+from search.spaces.builtin import Space
+from search.spaces.hypermodel import OwnNetworks
+from search.spaces.unit_cube import Array, Params, UnitCube
+
+DRAWN = 20_000  # configurations among which at least one has to fit
+LEAST_SPREAD = 0.05  # standard deviation of an estimated logarithm of a size; at least
+
+
+@dataclass(frozen=True)
+class NetworkLimits:
+    """Limits of the networks that are trained; None for no limit.
+
+    Attributes:
+        parameters: Most weights.
+        operations: Most multiply-adds per image, in a forward pass.
+        memory: Bytes that a worker has.
+    """
+
+    parameters: int | None = None
+    operations: int | None = None
+    memory: int | None = None
 
 
 def check_fits(
@@ -15,9 +46,7 @@ def check_fits(
     training: TrainingSpec,
     input_shape: tuple[int, int, int],
     classes: int,
-    *,
-    max_parameters: int | None = None,
-    memory: int | None = None,
+    limits: NetworkLimits,
 ) -> None:
     """Check a network before it is built; what is unknown by then is checked in the worker.
 
@@ -26,17 +55,173 @@ def check_fits(
         training: How it is trained.
         input_shape: Height, width and channels of the images.
         classes: Number of classes.
-        max_parameters: The most weights it may have; None for no limit.
-        memory: Bytes that a worker has; None for no limit.
+        limits: The limits.
 
     Raises:
         SpecError: It does not fit the images, or exceeds a limit.
     """
-    parameters = count_parameters(model, input_shape, classes)
+    if isinstance(model, OwnSpec):
+        return
+    size = _size(model, input_shape, classes)
+    if excess := size.excess(limits.parameters, limits.operations):
+        raise SpecError(excess)
     needed = estimate_memory(model, input_shape, classes, training.batch_size)
-    if max_parameters is not None and parameters > max_parameters:
-        raise SpecError(f"{parameters:,} parameters, more than {max_parameters:,}")
-    if memory is not None and needed > memory:
+    if limits.memory is not None and needed > limits.memory:
         raise SpecError(
-            f"needs about {needed / 2**30:.1f} GiB, but a worker has {memory / 2**30:.1f} GiB"
+            f"needs about {needed / 2**30:.1f} GiB, but a worker has "
+            f"{limits.memory / 2**30:.1f} GiB"
         )
+
+
+class Room:
+    """Which configurations of a space fit.
+
+    Networks of a built-in space are counted before they are built. The size of a user's own
+    network is estimated from the sizes of those built so far: its logarithm is fitted to the
+    configuration by least squares. A configuration fits unless the estimate is over the limit by
+    more than its error.
+
+    Attributes:
+        limits: The limits.
+
+    Args:
+        space: The space.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+        limits: The limits.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        limits: NetworkLimits,
+    ) -> None:
+        self._space = space
+        self._images = input_shape, classes
+        self.limits = limits
+        self._cube = UnitCube(space.distributions())
+        self._answers: dict[bytes, bool] = {}
+        self._sizes: dict[bytes, tuple[Array, NetworkSize]] = {}  # of own networks, by their point
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether a configuration that fits now always does, in this search."""
+        return not isinstance(self._space, OwnNetworks)
+
+    def fault(self, params: Params) -> str:
+        """Why a configuration cannot be trained here; empty if it can, or if that is unknown."""
+        if not self.is_fixed:
+            _, size = self._sizes.get(self._cube.of(params).tobytes(), (None, None))
+            limits = self.limits
+            return "" if size is None else size.excess(limits.parameters, limits.operations)
+        try:
+            check_fits(*self._space.specs(params), *self._images, self.limits)
+        except SpecError as error:
+            return str(error)
+        return ""
+
+    def fits(self, points: Array) -> npt.NDArray[np.bool_]:
+        """Whether configurations fit, (n,); their points (n, parameters) are of the unit cube."""
+        if not self.is_fixed:
+            return self._are_expected_to_fit(points)
+        # Rates and strengths change no size: only numbers with steps and choices do.
+        places = self._cube.steps(points)
+        answers = []
+        for place, point in zip(places, points, strict=True):
+            key = place.tobytes()
+            if key not in self._answers:
+                self._answers[key] = not self.fault(self._cube.params(point))
+            answers.append(self._answers[key])
+        return np.array(answers, dtype=np.bool_)
+
+    def check(self) -> None:
+        """Refuse limits that no network of the space keeps.
+
+        Raises:
+            SettingsError: The message has the size of the smallest network.
+        """
+        if not self.is_fixed:
+            return
+        random = np.random.default_rng(0)
+        if self.fits(self._cube.uniform(1, random)).any():
+            return
+        points = self._cube.uniform(DRAWN, random)
+        if self.fits(points).any():
+            return
+        _, rows = np.unique(self._cube.steps(points), axis=0, return_index=True)
+        models = [self._space.specs(self._cube.params(points[row]))[0] for row in rows]
+        sizes = []
+        for model in models:
+            with suppress(SpecError):  # for a network that does not fit the images
+                sizes.append(_size(model, *self._images))
+        limits = self.limits
+        parameters = min((size.parameters for size in sizes), default=0)
+        operations = min((size.operations for size in sizes), default=0)
+        if limits.parameters is not None and parameters > limits.parameters:
+            raise SettingsError(
+                f"--max-params {limits.parameters}: the smallest network of this search has "
+                f"{parameters:,} parameters"
+            )
+        if limits.operations is not None and operations > limits.operations:
+            raise SettingsError(
+                f"--max-operations {limits.operations}: the smallest network of this search takes "
+                f"{operations:,} multiply-adds per image"
+            )
+        raise SettingsError(
+            "no network of this search keeps all limits; the smallest ones have "
+            f"{parameters:,} parameters, or take {operations:,} multiply-adds per image: raise "
+            "--max-params or --max-operations, or use fewer --workers if memory is short"
+        )
+
+    def learn(self, params: Params, size: NetworkSize) -> None:
+        """Take note of the size of a user's own network that has been built."""
+        point = self._cube.of(params)
+        self._sizes[point.tobytes()] = point, size
+
+    def _are_expected_to_fit(self, points: Array) -> npt.NDArray[np.bool_]:
+        fitting = np.ones(len(points), dtype=np.bool_)
+        for name, most in (
+            ("parameters", self.limits.parameters),
+            ("operations", self.limits.operations),
+        ):
+            sizes = [(point, getattr(size, name)) for point, size in self._sizes.values()]
+            known = [(point, size) for point, size in sizes if size]
+            if most is None or len(known) < self._cube.feature_count + 2:
+                continue
+            places = self._cube.features(np.array([point for point, _ in known]))
+            logs = np.log(np.array([size for _, size in known], dtype=np.float64))
+            expected, spread = _extrapolated(places, logs, self._cube.features(points))
+            # Where all were too large: those that are expected to be smaller.
+            fitting &= expected - spread <= max(math.log(most), float(logs.min()))
+        return fitting
+
+
+def _size(model: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> NetworkSize:
+    """The size of a network; SpecError if it does not fit the images."""
+    return NetworkSize(
+        count_parameters(model, input_shape, classes),
+        count_operations(model, input_shape, classes) // 2,
+    )
+
+
+def _extrapolated(places: Array, values: Array, others: Array) -> tuple[Array, float]:
+    """Least squares with a small penalty: values at other places, and the error of one.
+
+    Args:
+        places: (n, features) where the values are known.
+        values: (n,).
+        others: (m, features).
+
+    Returns:
+        (m,) values, and their standard deviation, from leaving each known one out.
+    """
+    middle = places.mean(axis=0)
+    rows = places - middle
+    gram = rows.T @ rows + 0.01 * np.eye(rows.shape[1])
+    slopes = np.linalg.solve(gram, rows.T @ (values - values.mean()))
+    leverage = 1 / len(rows) + np.einsum("nf,fn->n", rows, np.linalg.solve(gram, rows.T))
+    left_out = (values - values.mean() - rows @ slopes) / np.maximum(1 - leverage, 1e-3)
+    spread = max(float(np.sqrt(np.mean(left_out**2))), LEAST_SPREAD)
+    return values.mean() + (others - middle) @ slopes, spread

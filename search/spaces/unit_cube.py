@@ -19,6 +19,10 @@ from optuna.distributions import (
 
 Array = npt.NDArray[np.float64]
 Params = Mapping[str, Any]
+Fits = Callable[[Array], npt.NDArray[np.bool_]]
+"""Whether the configurations of points (n, parameters) fit, (n,)."""
+
+ROUNDS = 100  # times that points are drawn until as many fit as are wanted
 
 
 class UnitCube:
@@ -26,10 +30,14 @@ class UnitCube:
 
     Args:
         distributions: The parameters with their ranges.
+        fits: Which configurations may be drawn; all by default.
     """
 
-    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+    def __init__(
+        self, distributions: Mapping[str, BaseDistribution], fits: Fits | None = None
+    ) -> None:
         self._axes = [_axis(name, d) for name, d in distributions.items()]
+        self._fits = fits
 
     def __len__(self) -> int:
         return len(self._axes)
@@ -57,6 +65,11 @@ class UnitCube:
         """Features of points: (n, parameters) to (n, features), with even steps and choices."""
         return np.hstack([axis.encode(points[:, n]) for n, axis in enumerate(self._axes)])
 
+    def steps(self, points: Array) -> npt.NDArray[np.int64]:
+        """Number of the step or choice of each coordinate (n, parameters); 0 if continuous."""
+        levels = [axis.level(points[:, n]) for n, axis in enumerate(self._axes)]
+        return np.stack(levels, axis=1)
+
     def moved(self, points: Array, other: "UnitCube") -> Array:
         """The same points in a space with some of the parameters, in other ranges.
 
@@ -77,16 +90,38 @@ class UnitCube:
         return np.stack(found, axis=1)
 
     def uniform(self, count: int, random: np.random.Generator) -> Array:
-        """Uniformly random points of the cube, (count, parameters)."""
-        return random.random((count, len(self)))
+        """Uniformly random points of the cube, (count, parameters), that fit.
+
+        Fewer if in ROUNDS times as many points not enough do.
+        """
+        return self._fitting(count, lambda: random.random((count, len(self))))
 
     def near(
         self, point: Array, count: int, random: np.random.Generator, step: float = 0.1
     ) -> Array:
         """Random points near ``point``, (count, parameters): about half of its coordinates move.
 
-        A number moves by a ``step`` of its range (standard deviation); a choice is drawn again.
+        A number moves by a ``step`` of its range (standard deviation); a choice is drawn again. All
+        fit; there may be fewer, as of ``uniform``.
         """
+        return self._fitting(count, lambda: self._moved_by_chance(point, count, random, step))
+
+    def _fitting(self, count: int, draw: Callable[[], Array]) -> Array:
+        """The first ``count`` points that fit, of ``draw`` called as often as it takes."""
+        points = draw()
+        if self._fits is None:
+            return points
+        fitting = points[self._fits(points)]
+        for _ in range(1, ROUNDS):
+            if len(fitting) >= count:
+                break
+            points = draw()
+            fitting = np.vstack([fitting, points[self._fits(points)]])
+        return fitting[:count]
+
+    def _moved_by_chance(
+        self, point: Array, count: int, random: np.random.Generator, step: float
+    ) -> Array:
         moved = random.random((count, len(self))) < 0.5
         near = np.clip(point + step * random.standard_normal((count, len(self))), 0.0, 1.0)
         anew = random.random((count, len(self)))
@@ -122,11 +157,12 @@ class _Axis:
     def encode(self, u: Array) -> Array:
         """Features of coordinates, (n,) to (n, features)."""
         if self.levels:
-            u = (self._level(u) + 0.5) / self.levels
+            u = (self.level(u) + 0.5) / self.levels
         return u[:, None]
 
-    def _level(self, u: Array) -> npt.NDArray[np.int64]:
-        return np.minimum((u * self.levels).astype(np.int64), self.levels - 1)
+    def level(self, u: Array) -> npt.NDArray[np.int64]:
+        """Number of the level or step of coordinates (n,); 0 if they are continuous."""
+        return np.minimum((u * self.levels).astype(np.int64), max(self.levels - 1, 0))
 
 
 class _Number(_Axis):
@@ -172,9 +208,16 @@ class _Number(_Axis):
 
     def encode(self, u: Array) -> Array:
         if self._step and self._length:
-            steps = np.rint((self.values(u) - self._low) / self._step)
+            steps = self._stepped(u)
             u = self.places(np.clip(self._low + steps * self._step, self._low, self._high))
         return u[:, None]
+
+    def level(self, u: Array) -> npt.NDArray[np.int64]:
+        return self._stepped(u).astype(np.int64) if self._step else super().level(u)
+
+    def _stepped(self, u: Array) -> Array:
+        assert self._step
+        return np.asarray(np.rint((self.values(u) - self._low) / self._step))
 
 
 class _Choice(_Axis):
@@ -198,13 +241,13 @@ class _Choice(_Axis):
 
     def moved(self, u: Array, other: Any) -> Array:
         places = np.array([other.place(choice) for choice in self._choices])
-        return np.asarray(places[self._level(u)])
+        return np.asarray(places[self.level(u)])
 
     def encode(self, u: Array) -> Array:
         if self.features == 1:
             return super().encode(u)
         # Two different choices are as far apart as the ends of a number's range.
-        return np.eye(self.levels)[self._level(u)] / math.sqrt(2)
+        return np.eye(self.levels)[self.level(u)] / math.sqrt(2)
 
 
 def shared(

@@ -28,7 +28,7 @@ from storage.study import open_or_create
 # them as commands.
 HOW_SEARCHED = (
     *("space", "trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
-    *("documented", "max_params"),
+    *("documented", "max_params", "max_operations"),
 )
 
 # Paths may have undecodable bytes, which Python writes as lone surrogates and pydantic refuses.

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from models.history import EpochFigures, best_epoch
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
 from search.figures import plots
+from search.protocol import NetworkSize
 from search.spaces.unit_cube import Params
 from search.study.attributes import (
     DEATHS,
@@ -170,10 +171,9 @@ class TrialRecorder:
         self._study.tell(trial, state=TrialState.FAIL)
 
     def refuse_unfit(self, trial: optuna.Trial, reason: str) -> None:
-        """End a trial that is too large, as PRUNED so that samplers learn from it."""
-        trial.set_user_attr(UNFIT, value=True)
+        """End a trial that is too large, as FAIL: samplers must not learn to avoid its like."""
         trial.set_user_attr(REASON, reason)
-        self._study.tell(trial, state=TrialState.PRUNED)
+        self._study.tell(trial, state=TrialState.FAIL)
 
     def paths(self, live: LiveTrial) -> RunFiles:
         """Paths of the trial's files."""
@@ -214,6 +214,12 @@ class TrialRecorder:
         live.trial.set_user_attr(UNFIT, value=True)
         if memory is not None:
             live.trial.set_user_attr(MEMORY_HAD, memory)
+
+    def built(self, live: LiveTrial, size: NetworkSize) -> None:
+        """Store the size of a user's own network, which is known once it is built."""
+        for key, value in asdict(size).items():
+            if value and live.trial.user_attrs.get(key) != value:
+                live.trial.set_user_attr(key, value)
 
     def own_fault(self, live: LiveTrial) -> None:
         """Mark the trial as failed in the user's code, perhaps because of its configuration."""

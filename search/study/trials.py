@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from models.history import EpochFigures
+from search.protocol import NetworkSize
 from search.scheduling.chooser import ObservedState, ObservedTrial
 from search.study.attributes import DUPLICATE, MEMORY_HAD, OWN_FAULT, RETRY_OF, UNFIT
 from storage.tables import Records
@@ -113,6 +114,13 @@ def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> ObservedTrial:
     if trial.state is TrialState.RUNNING:
         state = "paused" if len(losses) in steps[:-1] else "running"
     return ObservedTrial(trial.number, trial.params, losses, state)
+
+
+def size_of(trial: FrozenTrial) -> NetworkSize | None:
+    """The size of a trial's network as stored; None if it is not."""
+    parameters = trial.user_attrs.get("parameters", 0)
+    operations = trial.user_attrs.get("operations", 0)
+    return NetworkSize(parameters, operations) if parameters else None
 
 
 def sample_of_pruned(trials: Sequence[FrozenTrial], count: int, seed: int) -> list[FrozenTrial]:

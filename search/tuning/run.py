@@ -20,6 +20,7 @@ from search.spaces import probe
 from search.spaces.builtin import SPACES, Space, make_space
 from search.spaces.custom_ranges import OwnRanges
 from search.spaces.hypermodel import OwnNetworks
+from search.spaces.room import NetworkLimits, Room
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import ORIGIN
 from search.study.opening import Opening, open_study
@@ -67,6 +68,7 @@ def search(
 
     Raises:
         LeaseHeld: Another tuner is running on the study.
+        SettingsError: No network of the space keeps the limits.
         StorageError: The study has other data, space or epochs; or the database fails.
         TreinoError: No worker has enough memory for any network of the space.
     """
@@ -80,6 +82,9 @@ def search(
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     workers = slots(settings.workers, largest)
     check_room(workers, smallest)
+    most = settings.max_params, settings.max_operations, memory(workers)
+    room = Room(space, data.input_shape, len(data.classes), NetworkLimits(*most))
+    room.check()
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
         opening = Opening.of_search(settings, data, space)
         study, new = open_study(place.storage, name, recipe, opening)
@@ -87,7 +92,7 @@ def search(
         if by_forecast and settings.prior == "auto":
             studies = of_other_studies(study, place.storage, place.records, space)
         if not study.get_trials(deepcopy=False):
-            _prepare(study, space, settings)
+            remarks += _prepare(study, space, settings, room)
         study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
         wanted = settings.prior if by_forecast else "none"
         # One thread: sums must not depend on the number of cores, nor wait for workers.
@@ -106,7 +111,8 @@ def search(
             keep=settings.keep,
             audit=settings.audit,
             max_parameters=settings.max_params,
-            memory=memory(workers),
+            max_operations=settings.max_operations,
+            memory=room.limits.memory,
         )
         if new and name != plain:
             remarks.append(f"study {plain!r} has other images; using study {name!r}")
@@ -198,11 +204,15 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
     return make_space(settings.space, training, side), []
 
 
-def _prepare(study: optuna.Study, space: Space, settings: Settings) -> None:
-    """Prepare a study that has no trials."""
+def _prepare(study: optuna.Study, space: Space, settings: Settings, room: Room) -> list[str]:
+    """Prepare a study that has no trials; return remarks about it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([settings.monitor])  # else the dashboard shows "Objective 0"
-    if settings.documented:
-        for origin, params in space.first_configurations():
+    remarks = []
+    for origin, params in space.first_configurations() if settings.documented else ():
+        if fault := room.fault(params):
+            remarks.append(f"{origin} is left out: {fault}")
+        else:
             study.enqueue_trial(params, user_attrs={ORIGIN: origin})
+    return remarks

@@ -13,13 +13,19 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from data.dataset import Dataset
-from models.spec import (
-    OwnSpec,
-    SpecError,
-    count_parameters,
-)
+from models.spec import OwnSpec, count_parameters
 from search.console.text import plural
-from search.protocol import Done, EpochDone, Failed, Job, Message, Paused, Resumed, Stopped
+from search.protocol import (
+    Done,
+    EpochDone,
+    Failed,
+    Job,
+    Message,
+    NetworkSize,
+    Paused,
+    Resumed,
+    Stopped,
+)
 from search.scheduling import events, instructions
 from search.scheduling.chooser import ObservedTrial
 from search.scheduling.events import Event
@@ -29,12 +35,19 @@ from search.scheduling.samplers import make_chooser
 from search.scheduling.search_state import SearchState
 from search.scheduling.seeds import training_seed, trial_seed
 from search.spaces.builtin import Space
-from search.spaces.room import check_fits
-from search.spaces.unit_cube import Params
+from search.spaces.room import Room
 from search.study.attributes import DEATHS, PRUNED, RETRY_OF
 from search.study.provenance import document
 from search.study.recorder import LiveTrial, TrialRecorder
-from search.study.trials import counted, never_trained, sample_of_pruned, seed_number, seen, states
+from search.study.trials import (
+    counted,
+    never_trained,
+    sample_of_pruned,
+    seed_number,
+    seen,
+    size_of,
+    states,
+)
 from search.tuning import messages
 from search.tuning.observers import Observer
 from search.tuning.plan import Outcome, Plan
@@ -74,6 +87,7 @@ class Tuner:
         self._space = space
         self._data = data
         self._plan = plan
+        self._room = Room(space, data.input_shape, len(data.classes), plan.largest)
         self._session = session
         self._display = session.display
         self._observers = observers
@@ -140,6 +154,10 @@ class Tuner:
         """Build the search state from the study."""
         plan = self._plan
         trials = self._book.adopt()
+        if not self._room.is_fixed:
+            for trial in trials:
+                if size := size_of(trial):
+                    self._room.learn(trial.params, size)
         pausing = plan.pruner == "promote"
         chooser = make_chooser(
             plan.sampler,
@@ -149,6 +167,7 @@ class Tuner:
             study=None if pausing else self._study,
             memory=self._book.memory,
             prior=plan.prior,
+            room=self._room,
         )
         limits = Limits(
             epochs=self._space.epochs,
@@ -168,7 +187,7 @@ class Tuner:
             reported=self._reported,
         )
         slots = range(self._session.backend.slots)
-        self._state = SearchState(chooser, limits, stored, slots, self._fault)
+        self._state = SearchState(chooser, limits, stored, slots, self._room.fault)
         self._retry(trials)  # first: what begins a search may fill slots
         self._carry_out(self._state.begin())
 
@@ -193,25 +212,8 @@ class Tuner:
         return [
             trial
             for trial in never_trained(trials, self._plan.memory)
-            if self._space.contains(trial.params) and not self._fault(trial.params)
+            if self._space.contains(trial.params) and not self._room.fault(trial.params)
         ]
-
-    def _fault(self, params: Params) -> str:
-        """Why a configuration cannot be trained here; empty if it can."""
-        shape, classes = self._data.input_shape, len(self._data.classes)
-        try:
-            model, training = self._space.specs(params)
-            check_fits(
-                model,
-                training,
-                shape,
-                classes,
-                max_parameters=self._plan.max_parameters,
-                memory=self._plan.memory,
-            )
-        except SpecError as error:
-            return str(error)
-        return ""
 
     # Messages to events.
 
@@ -237,6 +239,7 @@ class Tuner:
 
     def _resumed(self, slot: int, live: LiveTrial, message: Resumed) -> None:
         live.parameters = message.parameters or live.parameters
+        self._built(live, NetworkSize(live.parameters, message.operations))
         if message.own:
             spec = document(live.model, live.training, live.seed, self._data, message.own)
             write_atomically(self._book.paths(live).spec, spec)
@@ -251,6 +254,12 @@ class Tuner:
         prune = self._would_prune(live, last=message.last)
         self._tell(events.JobResumed(self._now(), slot, losses, seconds, message.last, prune))
 
+    def _built(self, live: LiveTrial, size: NetworkSize) -> None:
+        """Take note of the size of a user's own network."""
+        if isinstance(live.model, OwnSpec) and size.parameters:
+            self._book.built(live, size)
+            self._room.learn(live.params, size)
+
     def _would_prune(self, live: LiveTrial, *, last: bool) -> bool:
         """Whether the study's pruner, which reads the study, would end a trial now."""
         return not last and self._plan.pruner != "promote" and live.trial.should_prune()
@@ -264,6 +273,9 @@ class Tuner:
                 return events.JobStopped(now, slot)
             case Failed():
                 self._book.set_by_user(live, message.attributes)
+                if message.size is not None:
+                    live.parameters = message.size.parameters
+                    self._built(live, message.size)
                 own = isinstance(live.model, OwnSpec) and message.kind == "error"
                 retried = RETRY_OF in live.trial.user_attrs
                 return events.JobFailed(now, slot, message.kind, message.reason, own, retried)
@@ -359,6 +371,7 @@ class Tuner:
         self._running[wanted.slot] = live
         self._display.job_started(wanted.slot, f"trial {live.number}", live.training.epochs)
         files = self._book.paths(live)
+        begun = bool(live.reported)  # a started trial continues, whatever the limits are now
         self._loop.start(
             wanted.slot,
             Job(
@@ -371,7 +384,8 @@ class Tuner:
                 monitor=self._plan.monitor,
                 trial=live.number,
                 save=files.model,
-                max_parameters=self._plan.max_parameters,
+                max_parameters=None if begun else self._plan.max_parameters,
+                max_operations=None if begun else self._plan.max_operations,
             ),
         )
 

@@ -15,6 +15,7 @@ from data.dataset import DataError, Dataset
 from models import callbacks, environment, training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
+from models.operations import multiply_adds
 from models.own_errors import CodeChangedError, OwnCodeError, OwnPrunedError, cause, told
 from models.spec import OwnSpec
 from search.errors import SettingsError
@@ -25,6 +26,7 @@ from search.protocol import (
     Failed,
     Job,
     Message,
+    NetworkSize,
     Paused,
     Resumed,
     Stopped,
@@ -77,13 +79,13 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         self._channel = channel
         self._epochs = epochs
         self._run = run
-        self._parameters: int | None = None
+        self._size: NetworkSize | None = None
         self._attributes: Mapping[str, Any] = {}
         self.own = ""
 
-    def built(self, network: keras.Model, own: training.OwnBuilt | None = None) -> None:
-        """Record the number of weights, and how the user's network is trained."""
-        self._parameters = network.count_params()
+    def built(self, size: NetworkSize, own: training.OwnBuilt | None = None) -> None:
+        """Record the network's size, and how the user's network is trained."""
+        self._size = size
         if own is not None:
             self.own = json.dumps(own.described, default=lambda value: type(value).__name__)
             self._attributes = own.attributes
@@ -94,7 +96,11 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         Raises:
             BrokenOffError: The verdict is to pause or stop.
         """
-        self._ask(Resumed(history, last, self._parameters, self.own, self._attributes))
+        size = self._size
+        assert size is not None
+        self._ask(
+            Resumed(history, last, size.parameters, self.own, self._attributes, size.operations)
+        )
         if self.verdict is not Verdict.GO_ON and not last:
             raise BrokenOffError
 
@@ -117,7 +123,15 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
 
 
 class TooLargeError(Exception):
-    """The network has more weights than allowed; the message has the number."""
+    """The network has more weights or operations than allowed; the message has the number.
+
+    Attributes:
+        size: Its size.
+    """
+
+    def __init__(self, size: NetworkSize, excess: str) -> None:
+        super().__init__(excess)
+        self.size = size
 
 
 class BrokenOffError(Exception):
@@ -153,7 +167,7 @@ def work(job: Job, channel: Channel) -> End:
     except (CheckpointWriteError, CodeChangedError, StorageError, DataError) as error:
         return Failed("environment", str(error))
     except TooLargeError as error:
-        return Failed("memory", str(error))
+        return Failed("large", str(error), size=error.size)
     except OwnPrunedError as error:
         return Failed("pruned", str(error), error.attributes)
     except OwnCodeError as error:
@@ -179,10 +193,11 @@ def _train(job: Job, channel: Channel) -> End:
     pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
 
     def built(network: keras.Model, own: training.OwnBuilt | None) -> None:
-        count = network.count_params()
-        if count > (job.max_parameters or count):
-            raise TooLargeError(f"{count:,} parameters, more than {job.max_parameters:,}")
-        pruning.built(network, own)
+        counted = own is not None and job.max_operations is not None
+        size = NetworkSize(network.count_params(), multiply_adds(network) if counted else 0)
+        if excess := size.excess(job.max_parameters, job.max_operations):
+            raise TooLargeError(size, excess)
+        pruning.built(size, own)
 
     try:
         trained = training.fit(

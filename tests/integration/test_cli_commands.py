@@ -294,9 +294,10 @@ def test_out_of_time_then_killed_then_continued_ends_as_if_undisturbed(
     assert told(fresh.trials) == told(place.trials)
 
 
-def test_without_a_complete_trial_there_is_nothing_to_retrain(fresh: Place) -> None:
-    fresh.search(*SMALL, "--trials", "1", "--max-params", "1", code=1)
-    said = fresh.run("retrain-best", code=1)
+def test_without_a_complete_trial_there_is_nothing_to_retrain(own: Place) -> None:
+    with closing(sqlite3.connect(own.folder / "var/treino.db")) as database, database:
+        database.execute("UPDATE trials SET state = 'FAIL'")
+    said = own.run("retrain-best", code=1)
     assert "has no complete trial to retrain: resume the search first (make search)" in said
 
 

@@ -150,18 +150,11 @@ def test_a_finished_study_is_still_good_when_its_files_are_gone(searched: Place)
     assert "make search" in place.run("retrain-best", code=1)
 
 
-@pytest.mark.slow("builds and trains two trials")
-def test_networks_too_large_are_not_trained_until_they_may_be(place: Place) -> None:
-    arguments = (*ARGUMENTS, "--trials", "2", "--epochs", "1")
-    told = place.search(*arguments, "--max-params", "1000", code=1)
-    assert "no trial of study 'images' has completed an epoch; last reason: " in told
-    for trial in place.trials:
-        assert trial.state is TrialState.PRUNED
-        assert "parameters, more than 1,000" in trial.user_attrs["reason"]
-        assert trial.intermediate_values == {}
-    out = place.search(*arguments)
-    assert "retrying 2 trials that never trained" in out
-    assert "2 trials: 2 complete" in out
+def test_limits_that_no_network_keeps_are_one_line(place: Place) -> None:
+    for limit in ("--max-params", "--max-operations"):
+        told = place.search(*ARGUMENTS, limit, "1000", code=2)
+        assert f"{limit} 1000: the smallest network of this search " in told
+    assert "no study" in place.run("leaderboard", code=1)
 
 
 @pytest.mark.slow("three retrainings of five epochs, one in a process that is killed")

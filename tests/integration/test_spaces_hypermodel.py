@@ -18,7 +18,7 @@ from models.own_network import load
 from models.own_ranges import Choice, Real, Value, Whole
 from models.spec import OwnSpec, TrainingSpec
 from search.errors import SettingsError
-from search.protocol import Done, Failed, Job, Resumed, Verdict
+from search.protocol import Done, Failed, Job, NetworkSize, Resumed, Verdict
 from search.spaces import probe
 from search.spaces.hypermodel import OwnNetworks
 from search.spaces.records import CodeRecord
@@ -237,7 +237,13 @@ def test_what_a_worker_finds_wrong_is_told_by_whose_fault_it_is(tmp_path: Path) 
     count = keras.saving.load_model(tmp_path / "model.keras").count_params()
     assert [message.parameters for message in line.told if isinstance(message, Resumed)] == [count]
     small = replace(job, max_parameters=count - 1, checkpoint=tmp_path / "other.npz")
-    assert work(small, Line()) == Failed("memory", f"{count:,} parameters, more than {count - 1:,}")
+    assert work(small, Line()) == Failed(
+        "large", f"{count:,} parameters, more than {count - 1:,}", size=NetworkSize(count)
+    )
+    quick = replace(job, max_operations=1000, checkpoint=tmp_path / "other.npz")
+    told = work(quick, Line())
+    assert isinstance(told, Failed)
+    assert told.reason.endswith(" multiply-adds per image, more than 1,000")
     changed = work(replace(job, model=spec.model_copy(update={"digest": "0123"})), Line())
     assert isinstance(changed, Failed)
     assert changed.kind == "environment"

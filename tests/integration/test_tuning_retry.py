@@ -8,10 +8,12 @@ import pytest
 from optuna.trial import TrialState
 
 from models.history import EpochFigures
-from models.spec import OwnSpec, estimate_memory
-from search.protocol import Failed, Job
+from models.own_ranges import Whole
+from models.spec import OwnSpec, count_parameters, estimate_memory
+from search.protocol import Failed, Job, NetworkSize
 from search.scheduling.failures import HOPELESS
 from search.spaces.builtin import Documents
+from search.spaces.hypermodel import OwnNetworks
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import RETRY_OF
 from search.study.trials import counted, never_trained, run_name
@@ -80,13 +82,63 @@ def test_what_had_no_room_is_trained_once_there_is(lab: Lab) -> None:
     need = estimate_memory(model, (32, 32, 3), 3, training.batch_size)
     small = replace(lab, memory=need - 1)
     refused = small.search(bowl, trials=1)
-    assert refused.states == {"pruned": 1}
+    assert refused.states == {"fail": 1}
     assert not refused.trained
-    assert small.search(bowl, trials=1).states == {"pruned": 1}  # there still is none
+    assert "GiB, but a worker has" in lab.trials[0].user_attrs["reason"]
+    assert small.search(bowl, trials=1).states == {"fail": 1}  # there still is none
     assert len(lab.trials) == 1
     roomy = replace(lab, memory=need)
     assert roomy.search(bowl, trials=1).states == {"complete": 1}
     assert [trial.user_attrs.get(RETRY_OF) for trial in lab.trials] == [None, 0]
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_only_the_users_own_trials_are_refused_for_their_size(lab: Lab, sampler: str) -> None:
+    params = lab.space.of_documented_run()
+    assert params is not None
+    model, _ = lab.space.specs(params)
+    most = count_parameters(model, (32, 32, 3), 3) - 1
+    limited = replace(lab, max_parameters=most)
+    outcome = limited.search(bowl, trials=12, sampler=sampler)
+    assert outcome.states == {"fail": 1, "complete": 11}
+    refused, *others = lab.trials
+    assert refused.params == params
+    assert refused.user_attrs["reason"] == f"{most + 1:,} parameters, more than {most:,}"
+    assert all(trial.user_attrs["parameters"] <= most for trial in others)
+    assert limited.search(bowl, trials=13, sampler=sampler).states == {"fail": 1, "complete": 12}
+    assert lab.search(bowl, trials=13, sampler=sampler).states == {"complete": 13}
+    assert lab.trials[-1].params == params
+
+
+def test_own_networks_that_were_too_large_are_retried_where_they_may_be_larger(lab: Lab) -> None:
+    space = OwnNetworks(
+        TrainingDefaults(epochs=EPOCHS),
+        32,
+        code="net.py:build",
+        digest="00",
+        ranges={"units": Whole(low=1, high=100)},
+    )
+    limited = replace(lab, space=space, max_parameters=5_000)
+
+    def built(job: Job) -> Sequence[EpochFigures | Failed]:
+        assert isinstance(job.model, OwnSpec)
+        units = job.model.params["units"]
+        assert isinstance(units, int)
+        size = NetworkSize(100 * units)
+        if excess := size.excess(job.max_parameters, job.max_operations):
+            return [Failed("large", excess, size=size)] * EPOCHS
+        return [figures(epoch, 1 / units) for epoch in range(1, EPOCHS + 1)]
+
+    first = limited.search(built, trials=20, sampler="random")
+    large = [trial for trial in lab.trials if trial.state is TrialState.FAIL]
+    assert len(large) > HOPELESS
+    assert first.states == {"fail": len(large), "complete": 20 - len(large)}
+    assert not first.trouble
+    assert all(trial.user_attrs["parameters"] > 5_000 for trial in large)
+    limited.search(built, trials=20, sampler="random")
+    assert len(lab.trials) == 20
+    roomy = replace(limited, max_parameters=10_000)
+    assert roomy.search(built, trials=20, sampler="random").states == {"complete": 20}
 
 
 @pytest.mark.parametrize("kind", ["diverged", "memory"])

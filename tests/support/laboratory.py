@@ -84,6 +84,7 @@ class Lab:
     said: Said
     prior: Prior | None = None
     memory: int | None = None
+    max_parameters: int | None = None
     _opened: list[RDBStorage] = field(default_factory=list)  # shared with its copies
 
     def storage(self, *, write: bool) -> RDBStorage:
@@ -135,6 +136,7 @@ class Lab:
             keep=keep,
             prior=self.prior,
             memory=self.memory,
+            max_parameters=self.max_parameters,
         )
         with backend or SimulatedBackend(workers, curve) as at_work, Interruption() as interruption:
             session = Session(place, "lab", at_work, self.said, interruption)

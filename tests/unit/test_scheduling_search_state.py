@@ -113,10 +113,7 @@ class Searches(RuleBasedStateMachine):
                     self.finish(each.number, "failed")
                     self.hear(events.Tick(self.now))
                 case do.RefuseUnfit():
-                    self.store.trials[each.number] = self.store.trials[each.number].after(
-                        float("inf")
-                    )
-                    self.finish(each.number, "pruned")
+                    self.finish(each.number, "failed")
                     self.hear(events.Tick(self.now))
                 case do.ReleaseSlot():
                     self.free(each.slot)
