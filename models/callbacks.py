@@ -7,24 +7,69 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from models.checkpoint import Checkpoint, restore_state, state_of
 from models.errors import ModelError
+from models.evaluation import OF_PREDICTIONS
 from models.history import EpochFigures, best_epoch
-from models.pipeline import TrainingBatches
+from models.pipeline import Images, TrainingBatches
 
 
 class DivergedError(ModelError):
     """val_loss became NaN or infinite; the message names the epoch."""
 
 
+class Predictions:
+    """The predictions of the validation during a training, for a figure that needs all of them.
+
+    Args:
+        split: The validation images.
+        classes: Number of classes.
+        figure: Name of the figure, one of ``models.history.OF_PREDICTIONS``.
+    """
+
+    def __init__(self, split: Images, classes: int, figure: str) -> None:
+        self._labels = np.asarray(split.labels)
+        self._figure = figure
+        self._probabilities = tf.Variable(
+            tf.zeros((len(self._labels), classes)), trainable=False, name="predictions"
+        )
+        self._seen = tf.Variable(0, trainable=False, name="seen")
+
+    def reset(self) -> None:
+        """Forget all."""
+        self._seen.assign(0)
+
+    def add(self, probabilities: tf.Tensor) -> None:
+        """Add those of the next batch, (images, classes); part of the graph."""
+        count = tf.shape(probabilities)[0]
+        rows = (self._seen + tf.range(count))[:, None]
+        values = tf.cast(probabilities, self._probabilities.dtype)
+        self._probabilities.scatter_nd_update(rows, values)
+        self._seen.assign_add(count)
+
+    def figures(self) -> dict[str, float]:
+        """The figure, by its name."""
+        probabilities = self._probabilities.numpy().astype(np.float64)
+        return {self._figure: OF_PREDICTIONS[self._figure](probabilities, self._labels)}
+
+
 class RecordFigures(keras.callbacks.Callback):  # type: ignore[misc]
     """The first callback: sets the epoch's order, and names the logs as in EpochFigures."""
 
-    def __init__(self, batches: TrainingBatches) -> None:
+    def __init__(self, batches: TrainingBatches, predictions: "Predictions | None" = None) -> None:
+        """``predictions`` on the validation images, if the training watches a figure of them."""
         super().__init__()
         self._batches = batches
+        self._predictions = predictions
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Forget the predictions of the epoch before."""
+        if self._predictions is not None:
+            self._predictions.reset()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Set the order of the epoch's images, and start timing."""
@@ -33,7 +78,7 @@ class RecordFigures(keras.callbacks.Callback):  # type: ignore[misc]
         self._started = time.perf_counter()
         self._learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Turn Keras's logs into an epoch's figures; DivergedError if val_loss is not finite."""
         assert logs is not None
         # The penalty of the weights. Losses that layers add in calls are in the training loss.
@@ -48,6 +93,7 @@ class RecordFigures(keras.callbacks.Callback):  # type: ignore[misc]
             penalised_loss=logs["loss"],
             penalised_val_loss=logs["val_loss"] + penalty,
             learning_rate=self._learning_rate,
+            **({} if self._predictions is None else self._predictions.figures()),
             seconds=time.perf_counter() - self._started,
         )
         logs.clear()
@@ -111,9 +157,10 @@ class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
         tested: The weights that were validated, if they are not the model's.
     """
 
-    def __init__(self, path: Path, saved: Checkpoint | None) -> None:
+    def __init__(self, path: Path, saved: Checkpoint | None, monitor: str = "val_loss") -> None:
         super().__init__()
         self._path = path
+        self._monitor = monitor
         self.history = list(saved.history) if saved else []
         self.best: Sequence[npt.NDArray[Any]] = saved.best if saved else ()
         self.finished = saved.finished if saved else False
@@ -128,7 +175,7 @@ class KeepCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
         """Write the checkpoint."""
         figures = EpochFigures(**logs)  # type: ignore[arg-type]
         self.history.append(figures)
-        if best_epoch(self.history) is figures:
+        if best_epoch(self.history, self._monitor) is figures:
             # Copies: numpy() may show the variable's own memory, which training writes to.
             self.best = self.tested or [weight.numpy().copy() for weight in self.model.weights]
         Checkpoint(

@@ -27,7 +27,12 @@ class DataLossModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     Keras adds the L2 penalty to the loss it reports, on validation images too. With the strength
     of L2 in the search space, that would rank a strongly regularised network last, however well
     it generalises. The loss that the optimiser minimises is unchanged.
+
+    Attributes:
+        validated: Called with the predictions of each validation batch, (images, classes).
     """
+
+    validated: Callable[[Any], None] | None = None
 
     def compute_loss(
         self,
@@ -40,6 +45,8 @@ class DataLossModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         """The loss with the penalty in training; without it elsewhere."""
         if training:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self.validated is not None:
+            self.validated(y_pred)
         return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred))
 
     def _aggregate_additional_loss(self, loss: Any) -> Any:

@@ -1,5 +1,6 @@
-"""Misclassified images of a classifier, as plain values without Keras."""
+"""Results of a classifier on labelled images, as plain values without Keras."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,77 @@ class Mistake:
     truth: int
     predicted: int
     probability: float
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """How well a classifier does on one class; NaN where there is nothing to count.
+
+    Attributes:
+        images: Number of images of the class.
+        precision: Share of the images said to be of the class that are, 0 to 1.
+        recall: Share of the images of the class that are said to be, 0 to 1.
+        f1: Harmonic mean of the two.
+    """
+
+    images: int
+    precision: float
+    recall: float
+    f1: float
+
+
+def per_class(confusion: npt.ArrayLike) -> list[ClassFigures]:
+    """The figures of every class.
+
+    Args:
+        confusion: (classes, classes) counts: rows are true classes, columns predicted ones.
+    """
+    counts = np.asarray(confusion, dtype=np.float64)
+    right, true, said = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        columns = right / said, right / true, 2 * right / (true + said)
+    return [ClassFigures(int(n), *map(float, row)) for n, *row in zip(true, *columns, strict=True)]
+
+
+def macro_f1(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]) -> float:
+    """The mean F1 score of the classes that have images.
+
+    Args:
+        probabilities: Of each class, shape (images, classes).
+        labels: Numbers of the true classes, shape (images,).
+    """
+    classes = probabilities.shape[1]
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    return float(np.mean([each.f1 for each in per_class(confusion) if each.images]))
+
+
+def macro_auc(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]) -> float:
+    """The mean area under the ROC curve of each class against all others.
+
+    The area is the probability that an image of the class has a higher probability of it than
+    another image; equal ones count half (Mann and Whitney, 1947). Classes without images, or with
+    all of them, are left out; NaN if none is left. Arguments as of ``macro_f1``.
+    """
+    areas = []
+    for number in range(probabilities.shape[1]):
+        of_class = labels == number
+        inside, outside = int(of_class.sum()), int((~of_class).sum())
+        if inside and outside:
+            _, place, ties = np.unique(
+                probabilities[:, number], return_inverse=True, return_counts=True
+            )
+            ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]  # from 1; the mean of equal ones
+            above = ranks[of_class].sum() - inside * (inside + 1) / 2
+            areas.append(float(above / (inside * outside)))
+    return float(np.mean(areas)) if areas else float("nan")
+
+
+OF_PREDICTIONS: Mapping[str, Callable[..., float]] = {
+    "val_macro_f1": macro_f1,
+    "val_auc": macro_auc,
+}
+"""Functions of the figures of ``models.history.OF_PREDICTIONS``."""
 
 
 def most_confident_mistakes(

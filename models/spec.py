@@ -5,9 +5,16 @@ and unchanged by conversion to JSON and back.
 """
 
 import math
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from models.errors import ModelError
 from models.history import MOST_EPOCHS
@@ -153,6 +160,10 @@ class TrainingSpec(Spec):
         augment: Whether training images are flipped and shifted at random. The report's title
             says "without data augmentation".
         precision: Precision of the arithmetic; weights and the delivered model are float32.
+        monitor: The figure that early stopping, the learning rate on a plateau and the choice of
+            the best epoch go by.
+        class_weights: ``balanced`` weighs each training image by how rare its class is, in the
+            loss that the optimiser minimises; reported figures are not weighted.
     """
 
     optimizer: Literal["adam", "sgd"] = "adam"
@@ -168,6 +179,20 @@ class TrainingSpec(Spec):
     train_order: Literal["together", "folders"] = "together"
     augment: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1", "val_auc"] = "val_loss"
+    class_weights: Literal["none", "balanced"] = "none"
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The stored form: that of earlier versions, as long as these fields have their defaults.
+
+        Names of retrained runs derive from it.
+        """
+        values: dict[str, Any] = whole(self)
+        for name in ("monitor", "class_weights"):
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        return values
 
 
 def learning_rate_at(spec: TrainingSpec, step: int, steps: int) -> float:

@@ -15,11 +15,18 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from models.callbacks import DivergedError, KeepCheckpoint, RecordFigures, Resume, UseAverages
+from models.callbacks import (
+    DivergedError,
+    KeepCheckpoint,
+    Predictions,
+    RecordFigures,
+    Resume,
+    UseAverages,
+)
 from models.checkpoint import load_newest
 from models.compilation import DataLossModel, compile_model, has_averages, norm_momentum
 from models.evaluation import Mistake, most_confident_mistakes
-from models.history import EpochFigures, best_epoch
+from models.history import MAXIMISED, OF_PREDICTIONS, EpochFigures, best_epoch
 from models.network import build
 from models.own_call import sample
 from models.own_network import OwnNetwork
@@ -54,7 +61,7 @@ class Training:
         model: The network with the weights of its best epoch, ready to save: stock Keras without
             custom objects, float32 whatever the training's precision.
         history: The figures of every epoch.
-        best: The epoch with the lowest val_loss, whose weights ``model`` has.
+        best: The epoch with the best monitored figure, whose weights ``model`` has.
     """
 
     model: keras.Model
@@ -149,6 +156,10 @@ def fit(
             momentum=norm_momentum(steps),
         )
     model = DataLossModel(network.inputs, network.outputs)
+    predictions = None
+    if training_spec.monitor in OF_PREDICTIONS:
+        predictions = Predictions(data.validation, classes, training_spec.monitor)
+        model.validated = predictions.add
     compile_model(model, training_spec, steps)
     if own and own.optimizer is not None:
         model.optimizer = own.optimizer
@@ -159,7 +170,7 @@ def fit(
     model.optimizer.build(model.trainable_variables)
 
     saved = load_newest(checkpoint)
-    keeper = KeepCheckpoint(checkpoint, saved)
+    keeper = KeepCheckpoint(checkpoint, saved, training_spec.monitor)
     ended = keeper.finished or len(keeper.history) >= training_spec.epochs
     resumed(keeper.figures, ended)
     if not ended:
@@ -178,8 +189,9 @@ def fit(
             initial_epoch=len(keeper.history),
             shuffle=False,  # TrainingBatches does it
             validation_data=evaluation_batches(data.validation),
+            class_weight=_class_weights(training_spec, data.train, classes),
             callbacks=[
-                RecordFigures(batches),
+                RecordFigures(batches, predictions),
                 *recipe,
                 Resume(saved, recipe),
                 *averages,
@@ -188,9 +200,9 @@ def fit(
             ],
             verbose=0,
         )
-    best = best_epoch(keeper.figures)
+    best = best_epoch(keeper.figures, training_spec.monitor)
     if best is None:
-        raise DivergedError("no epoch had a finite val_loss")
+        raise DivergedError(f"no epoch had a finite {training_spec.monitor}")
     if not isinstance(model_spec, OwnSpec):
         network = build(model_spec, shape, classes)  # of stock layers, in float32
     network.set_weights(keeper.best)
@@ -236,18 +248,31 @@ def evaluation_of(
     )
 
 
+def _class_weights(spec: TrainingSpec, train: Images, classes: int) -> dict[int, float] | None:
+    """The weight of each class in the training loss; None if they are equal.
+
+    The weights are such that every class has the same total, and the images a mean weight of 1.
+    """
+    if spec.class_weights == "none":
+        return None
+    counts = np.bincount(train.labels, minlength=classes)
+    share = len(train.labels) / np.count_nonzero(counts)
+    return {number: share / int(count) if count else 1.0 for number, count in enumerate(counts)}
+
+
 def _recipe(
     spec: TrainingSpec, optimizer: keras.optimizers.Optimizer
 ) -> list[keras.callbacks.Callback]:
     """The callbacks of the spec. KeepCheckpoint restores the best weights in any case."""
     callbacks: list[keras.callbacks.Callback] = []
+    mode = "max" if spec.monitor in MAXIMISED else "min"
     # A rate that follows a schedule or a function is not a variable.
     scheduled = not isinstance(optimizer.learning_rate, keras.Variable)
     if spec.reduce_lr and not scheduled:  # Keras does not allow changing the rate of a schedule
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
-                monitor="val_loss",
-                mode="min",
+                monitor=spec.monitor,
+                mode=mode,
                 factor=spec.reduce_lr.factor,
                 patience=spec.reduce_lr.patience,
                 min_lr=spec.reduce_lr.min_lr,
@@ -256,8 +281,8 @@ def _recipe(
     if spec.early_stopping:
         callbacks.append(
             keras.callbacks.EarlyStopping(
-                monitor="val_loss",
-                mode="min",
+                monitor=spec.monitor,
+                mode=mode,
                 patience=spec.early_stopping.patience,
                 # At a schedule's high rates val_loss fluctuates and says little: judge it from the
                 # middle on.

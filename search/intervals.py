@@ -1,6 +1,7 @@
-"""Confidence intervals: of a share, of paired differences, of a regression over trials."""
+"""Confidence intervals: of a share, of paired differences, of a regression over trials; spread."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from scipy.special import stdtrit
 Array = npt.NDArray[np.float64]
 
 LEVEL = 0.05  # probability that an interval misses the true effect
+WIDE = 0.05  # width of a share's interval above which treino says that images are few
 
 # Pairs are tested again after every round, and training stops once there is a verdict. Intervals at
 # this nominal level hold jointly at five such looks with probability 0.95 (Pocock, Group sequential
@@ -42,6 +44,28 @@ class Estimate:
     high: float
     n: int
     spread: float = math.nan
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and spread of a figure over trainings.
+
+    Attributes:
+        mean: Its mean.
+        deviation: Its standard deviation (of the sample, n - 1); None with one training.
+    """
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The mean and spread of values; at least one."""
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), deviation)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" + ("" if self.deviation is None else f" ± {self.deviation:.4f}")
 
 
 def of_share(share: float, n: int) -> tuple[float, float]:
@@ -79,6 +103,19 @@ def of_difference_of_means(a: Sequence[float], b: Sequence[float]) -> tuple[floa
         return (float(a[0] - b[0]),) * 2
     interval = ttest_ind(a, b, equal_var=False).confidence_interval(1 - LEVEL)
     return float(interval.low), float(interval.high)
+
+
+def told_if_wide(share: float, n: int) -> str:
+    """What a share of ``n`` images leaves open, if its interval is wider than WIDE; else empty."""
+    if n > 4 / WIDE**2:  # no share of so many has a wide interval; spares the import
+        return ""
+    low, high = of_share(share, n)
+    if high - low <= WIDE:
+        return ""
+    return (
+        f"of {n:,} images, an accuracy of {share:.2f} has the 95 % interval {low:.2f} to "
+        f"{high:.2f}: smaller differences may be chance"
+    )
 
 
 def told_share(share: float, n: int | None) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from data.fold import Fold
 from models.evaluation import Mistake
 from models.history import EpochFigures
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
@@ -35,6 +36,7 @@ class Job:
         save: File for the trained model if it is only stored.
         max_parameters: A network with more weights is not trained.
         max_operations: A network with more multiply-adds per image is not trained.
+        fold: The split of the images to train and validate on; None for that of the folder.
     """
 
     run: str
@@ -49,6 +51,7 @@ class Job:
     save: Path | None = None
     max_parameters: int | None = None
     max_operations: int | None = None
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True)

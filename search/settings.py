@@ -8,12 +8,13 @@ compares the two.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from models.history import MOST_EPOCHS, REPORTED
+from models.history import MAXIMISED, MOST_EPOCHS, REPORTED
 from search.errors import SettingsError
 
-# Figures that training reports and a study can minimise. With a monitor that is not reported,
+# Figures that training reports and a study can select by. With a monitor that is not reported,
 # nothing would ever be pruned.
-MONITORS = tuple(name for name in REPORTED if name.endswith("loss"))
+MONITORS = (*(name for name in REPORTED if name.endswith("loss")), *MAXIMISED)
+CLASS_WEIGHTS = ("none", "balanced")
 
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("promote", "median", "hyperband", "halving", "none")
@@ -93,7 +94,15 @@ class Settings:
         "Search space: documents, extended (contains documents), a file of your own ranges "
         "(space.toml), or your own networks (file.py:build).",
     )
-    monitor: str = _setting("val_loss", "Figure to minimise.")
+    monitor: str = _setting(
+        "val_loss",
+        "Figure to select by: val_loss (lowest); or val_accuracy, val_macro_f1 or val_auc "
+        "(highest).",
+    )
+    class_weights: str = _setting(
+        "none",
+        "Weights of the classes in the training loss: none, or balanced (rare classes weigh more).",
+    )
     train_order: str = _setting(
         "together",
         "Order of training images: together (all shuffled) or folders (one folder after the "
@@ -107,7 +116,9 @@ class Settings:
     precision: str = _setting(
         "float32", "Floating-point format: float32, or bfloat16 on hardware that supports it."
     )
-    early_stopping: bool = _setting(True, "End a trial after 10 epochs without a lower val_loss.")
+    early_stopping: bool = _setting(
+        True, "End a trial after 10 epochs without a better monitored figure."
+    )
     documented: bool = _setting(
         True, "Start a new study with the known configurations of the space, run 10 first."
     )
@@ -186,6 +197,7 @@ class Settings:
             self._one_of("space", SPACES)
         self._one_of("monitor", MONITORS)
         self._check_trackers()
+        self._one_of("class_weights", CLASS_WEIGHTS)
         self._one_of("train_order", ("together", "folders"))
         self._one_of("precision", PRECISIONS)
         if self.timeout is not None and not 0 < self.timeout <= LONGEST:
@@ -197,6 +209,11 @@ class Settings:
             raise SettingsError(f"--port {self.port}: expected 0 to 65535")
         if not 8 <= self.image_size <= 1024:
             raise SettingsError(f"--image-size {self.image_size}: expected 8 to 1024 pixels")
+
+    @property
+    def watched(self) -> str:
+        """The figure that trainings watch: losses with a penalty or of training are not."""
+        return self.monitor if self.monitor in MAXIMISED else "val_loss"
 
     @property
     def trials_wanted(self) -> int | None:

@@ -6,7 +6,7 @@ needs a migration (see `storage.migrations`).
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Annotated
 
@@ -62,6 +62,7 @@ class _UTC(TypeDecorator[datetime]):
 
 Key = Annotated[str, mapped_column(primary_key=True)]
 Figure = Annotated[float, mapped_column(_Figure, nullable=True)]
+Watched = Annotated[float | None, mapped_column(Double)]  # NULL: not measured
 Big = Annotated[int, mapped_column(BigInteger)]
 Moment = Annotated[datetime, mapped_column(_UTC)]
 
@@ -88,6 +89,8 @@ class Epoch(Tables):
     penalised_val_loss: Mapped[Figure]
     learning_rate: Mapped[Figure]
     seconds: Mapped[Figure]
+    val_macro_f1: Mapped[Watched]
+    val_auc: Mapped[Watched]
 
 
 class HandedOver(Tables):
@@ -113,6 +116,8 @@ class HandedOver(Tables):
     path: Mapped[str] = mapped_column(Text)
     fingerprint: Mapped[str]
     created: Mapped[Moment]
+    val_macro_f1: Mapped[Watched]
+    val_auc: Mapped[Watched]
 
 
 class Lease(Tables):
@@ -143,6 +148,8 @@ class EpochRow:
         penalised_val_loss: ``val_loss`` with the penalty.
         learning_rate: The rate the epoch was trained with.
         seconds: Wall time of the epoch.
+        val_macro_f1: Mean F1 score of the classes, 0 to 1; None if it was not measured.
+        val_auc: Mean area under the ROC curve of the classes, 0 to 1; None likewise.
     """
 
     epoch: int
@@ -154,20 +161,23 @@ class EpochRow:
     penalised_val_loss: float
     learning_rate: float
     seconds: float
+    val_macro_f1: float | None = None
+    val_auc: float | None = None
 
 
 @dataclass(frozen=True)
 class ModelRow:
     """A trained and tested model: a retrained trial or a baseline.
 
-    Kind ``pair`` is one of two paired trainings: its model is neither kept nor tested, so ``path``
-    is empty and the test figures are NaN. Kind ``ensemble`` is a weighted average of retrained
+    Kind ``pair`` is one of two paired trainings, and kind ``fold`` one of a trial's on several
+    splits of the images: their models are neither kept nor tested, so ``path`` is empty and the
+    test figures are NaN. Kind ``ensemble`` is a weighted average of retrained
     models: its epochs and seconds are the sums of its members', its best epoch and seed are 0.
 
     Attributes:
         study: The study it belongs to.
         run: The training that produced it; one model per run.
-        kind: ``retrain``, ``baseline``, ``pair`` or ``ensemble``.
+        kind: ``retrain``, ``baseline``, ``pair``, ``fold`` or ``ensemble``.
         title: Its name in tables.
         spec: What it was trained with, as JSON.
         trial: Number of the trial with its configuration, if there is one.
@@ -183,6 +193,8 @@ class ModelRow:
         path: Path of the model file.
         fingerprint: Fingerprint of its images.
         created: When it was delivered, with time zone.
+        val_macro_f1: See EpochRow; of the best epoch.
+        val_auc: Likewise.
     """
 
     study: str
@@ -203,14 +215,17 @@ class ModelRow:
     path: str
     fingerprint: str
     created: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    val_macro_f1: float | None = None
+    val_auc: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
 
 
-KINDS = ("retrain", "baseline", "pair", "ensemble")
+KINDS = ("retrain", "baseline", "pair", "fold", "ensemble")
 _EPOCH_COLUMNS = tuple(field.name for field in fields(EpochRow))
+_MEASURED_BY_ALL = {field.name for field in fields(EpochRow) if field.default is MISSING}
 _MODEL_COLUMNS = tuple(field.name for field in fields(ModelRow))
 
 
@@ -223,18 +238,20 @@ class Records:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def record_epoch(self, study: str, run: str, figures: Mapping[str, float]) -> None:
+    def record_epoch(self, study: str, run: str, figures: Mapping[str, float | None]) -> None:
         """Record an epoch of ``run``; replaces the same epoch if it was recorded before.
 
         Args:
             study: Name of the study.
             run: Name of the training.
-            figures: A value for each attribute of `EpochRow`, possibly NaN or infinite.
+            figures: A value for each attribute of `EpochRow` without a default, possibly NaN or
+                infinite, and for others if they were measured.
 
         Raises:
             StorageError: Figures are missing or unknown, or the database failed.
         """
-        if set(figures) != set(_EPOCH_COLUMNS) or figures["epoch"] < 1:
+        known = _MEASURED_BY_ALL <= set(figures) <= set(_EPOCH_COLUMNS)
+        if not known or (figures["epoch"] or 0) < 1:
             raise StorageError(
                 f"an epoch of {run} has the figures {', '.join(_EPOCH_COLUMNS)}, counted from 1, "
                 f"not {dict(figures)}"

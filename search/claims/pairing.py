@@ -206,7 +206,7 @@ def row_of(
 
     No model is stored or tested.
     """
-    best = best_epoch(history)
+    best = best_epoch(history, order.training.monitor)
     if best is None:
         return None
     return ModelRow(

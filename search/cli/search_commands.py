@@ -34,7 +34,7 @@ from search.settings import Settings, is_code
         "pruner",
         "space",
     ),
-    *("monitor", "train_order", "augment", "precision", "early_stopping"),
+    *("monitor", "class_weights", "train_order", "augment", "precision", "early_stopping"),
     *("documented", "keep", "audit", "track", "max_params", "max_operations"),
 )
 def search(settings: Settings) -> None:

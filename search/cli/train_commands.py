@@ -18,7 +18,7 @@ from search.console.terminal import (
 from search.errors import NothingToTrainError, SettingsError
 from search.settings import Settings
 
-TOP_OF_ENSEMBLE = 3  # trials that an ensemble is selected from, unless the user names a number
+SEVERAL = 3  # trials that an ensemble is selected from or folds compare, if no number is named
 
 
 @with_settings(*DATA, "storage", "train_order", "baseline_epochs")
@@ -77,8 +77,8 @@ def retrain_best(
     top: Annotated[
         int | None,
         typer.Option(
-            help=f"Number of best trials to train [default: 1, or {TOP_OF_ENSEMBLE} with "
-            "--ensemble].",
+            help=f"Number of best trials to train [default: 1, or {SEVERAL} with --ensemble or "
+            "--folds].",
             min=1,
         ),
     ] = None,
@@ -91,10 +91,24 @@ def retrain_best(
             "loss is lower.",
         ),
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="First train the best trials on so many splits of the images, and deliver the "
+            "one with the best mean [default: the study's own split].",
+            min=2,
+            max=100,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the best trials of the study in full, compare them, and deliver the best model."""
-    top = top or (TOP_OF_ENSEMBLE if ensemble else 1)
+    top = top or (SEVERAL if ensemble or folds else 1)
+    if ensemble and folds:
+        raise SettingsError(
+            "--ensemble --folds: expected one of them: folds choose one trial, and an ensemble "
+            "needs several"
+        )
     if ensemble and top * seeds == 1:
         raise SettingsError(
             "--ensemble: expected at least two models, and --top 1 trains one: use --top 2, or "
@@ -102,6 +116,7 @@ def retrain_best(
         )
     from search.reports import dashboard_notes
     from search.retraining import comparison, ensemble_summary, retrain
+    from search.retraining import folds as cross_validation
     from search.retraining.delivery import workshop
     from search.study.recipe import recipe_of
     from search.study.workspace import Workspace, data_of, space_of
@@ -112,21 +127,32 @@ def retrain_best(
         study = place.study(settings.study)
         with progress_bar() as progress:
             data = data_of(study, progress)
-        orders = retrain.orders_of_best(
-            study, space_of(study), epochs=settings.retrain_epochs, top=top, seeds=seeds
-        )
+        space, epochs = space_of(study), settings.retrain_epochs
+        orders = retrain.orders_of_best(study, space, epochs=epochs, top=top, seeds=seeds)
+        on_folds = []
+        if folds:
+            firsts = retrain.orders_of_best(study, space, epochs=epochs, top=top)
+            on_folds = cross_validation.on_folds(firsts, data, folds, recipe_of(study).seed)
         if ensemble and len(orders) == 1:
             raise NothingToTrainError(
                 f"--ensemble: expected at least two models, and study {study.study_name!r} has one "
                 "trial to retrain: add --seeds 2, or resume the search first (make search)"
             )
         need = retrain.memory_needed(orders, data)
-        workers = min(len(orders), settings.workers or len(slots(0, need)))
+        workers = min(max(len(orders), len(on_folds)), settings.workers or len(slots(0, need)))
         with workshop(place, study.study_name, workers=workers, aside=as_json) as (
             shop,
             interruption,
         ):
-            made = retrain.retrain(shop, study, data, place.layout, orders, ensemble=ensemble)
+            made = validated = None
+            if on_folds:
+                validated = cross_validation.cross_validate(shop.session, on_folds, data)
+            if validated is not None:
+                orders = retrain.orders_of_best(
+                    study, space, epochs=epochs, seeds=seeds, trial=validated.best
+                )
+            if validated is not None or not on_folds:
+                made = retrain.retrain(shop, study, data, place.layout, orders, ensemble=ensemble)
         best = place.layout.best(study.study_name)
         if made is not None:
             dashboard_notes.attach_unless_searched(place, study)
@@ -138,8 +164,13 @@ def retrain_best(
             | {"retrained": [asdict(each) for each in report.configurations]}
             | {"rank_flips": report.flips, "lead": report.lead, "interval": report.interval}
             | {"ensemble": made.ensemble and made.ensemble.model_dump(mode="json")}
+            | {"folds": [asdict(each) for each in validated.trials] if validated else None}
         )
     elif made is not None:
+        if validated is not None:
+            console().print(cross_validation.table(validated))
+            for line in cross_validation.verdict(validated):
+                say(line)
         if len(orders) > 1:
             console().print(comparison.table(made.report))
             for line in comparison.verdict(made.report):

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from models.history import EpochFigures
+from models.history import EpochFigures, told_figures
 from search.console.outputs import outlive_readers
 from search.console.terminal import console
 from search.console.text import duration
@@ -107,7 +107,7 @@ class PlainDisplay(Display):
     def job_at(self, slot: int, figures: EpochFigures) -> None:
         """Print the epoch's figures."""
         job = self._jobs[slot]
-        self.say(f"{job.title}: epoch {figures.epoch}/{job.epochs}  {_figures(figures)}")
+        self.say(f"{job.title}: epoch {figures.epoch}/{job.epochs}  {told_figures(figures)}")
 
     def job_ended(self, slot: int, line: str) -> None:
         """Print how the job ended."""
@@ -179,7 +179,7 @@ class LiveDisplay(Display):
                 Text(job.title),
                 ProgressBar(total=job.epochs, completed=job.done, width=BAR),
                 Text(f"{job.done}/{job.epochs}" if job.done else "starting"),
-                Text(_figures(job.figures) if job.figures else ""),
+                Text(told_figures(job.figures) if job.figures else ""),
             )
         if self._overall is not None:
             o = self._overall
@@ -206,7 +206,3 @@ def make_display(*, aside: bool = False) -> Display:
     screen = console(stderr=aside)
     live = screen.is_terminal and not screen.is_dumb_terminal
     return LiveDisplay(screen) if live else PlainDisplay(screen)
-
-
-def _figures(figures: EpochFigures) -> str:
-    return f"val_loss {figures.val_loss:.4f}  val_accuracy {figures.val_accuracy:.4f}"

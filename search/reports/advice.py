@@ -55,8 +55,9 @@ def _going_on(snapshot: Snapshot) -> Iterator[Advice]:
         )
     elif since < snapshot.spent / 10:
         yield Advice(
-            f"The best {snapshot.monitor} is from the last {since + 1} of {snapshot.spent} epochs: "
-            "the search is not flat yet, and more trials (TRIALS=) are likely to find a better one."
+            f"The best {snapshot.objective} is from the last {since + 1} of {snapshot.spent} "
+            "epochs: the search is not flat yet, and more trials (TRIALS=) are likely to find a "
+            "better one."
         )
 
 

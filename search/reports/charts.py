@@ -49,7 +49,7 @@ def best_over(snapshot: Snapshot, *, time: bool) -> Chart | None:
         if value < best:
             best = value
             improved.append((at, value))
-            tips.append(f"trial {number}, epoch {epoch}: {snapshot.monitor} {value:.4f}")
+            tips.append(f"trial {number}, epoch {epoch}: {snapshot.objective} {value:.4f}")
         values.append((at, value))
     if not improved:
         return None
@@ -64,14 +64,14 @@ def best_over(snapshot: Snapshot, *, time: bool) -> Chart | None:
     axes.plot(*others, ".", color=GREY, markersize=3, alpha=0.4)
     axes.step([*x, at * unit], [*y, best], where="post", color=BLUE, linewidth=2)
     axes.scatter(x, np.minimum(y, top), s=24, color=BLUE, zorder=3, gid="best")
-    frame(axes, snapshot.monitor, top)
+    frame(axes, snapshot.objective, top)
     axes.set_xlabel(
         ("minutes" if unit == 60 else "hours") + " of training, all workers"
         if time
         else "epochs, all trials"
     )
     over = "time" if time else "epochs"
-    title = f"Best {snapshot.monitor} over {over}"
+    title = f"Best {snapshot.objective} over {over}"
     axes.set_title(title, **CHART_TITLE)
     caption = (
         "The line is the lowest value so far; each dot on it is a new best. Pale dots are the "
@@ -107,7 +107,7 @@ def curves(snapshot: Snapshot) -> Chart | None:
         if trial.state == "pruned":
             marker["markerfacecolor"] = "none"
         axes.plot(epochs, values, gid=name, **marker, **line)
-    frame(axes, snapshot.monitor, top)
+    frame(axes, snapshot.objective, top)
     axes.set_xlabel("epoch")
     whole_numbers(axes)
     title = "Learning curves"

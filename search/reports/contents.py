@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.documented import BEST_TEST_ACCURACY
+from models.history import told_objective
 from search.claims.verdicts import ClaimVerdict
 from search.figures.svg import Chart
-from search.intervals import of_share, told_share
+from search.intervals import of_share, told_if_wide, told_share
 from search.reports import space_charts
 from search.reports.advice import Advice, advice
 from search.reports.reproduce import retrain_command, search_command
@@ -79,6 +80,7 @@ class Report:
         enough: Least such number for parameter importance.
         test_accuracy: The retrained model's, with its interval; empty if there is no such model.
         ensemble: The ensemble beside the best single model.
+        classes: Precision, recall and F1 of each class on the test images, as text.
         verdicts: Verdicts on the claims.
         ranked: The trials, best first.
         commands: Commands that repeat the study.
@@ -97,6 +99,7 @@ class Report:
     enough: int
     test_accuracy: str
     ensemble: EnsembleTable
+    classes: Sequence[Sequence[str]]
     verdicts: Sequence[ClaimVerdict]
     ranked: Sequence[TrialView]
     commands: Sequence[str]
@@ -120,6 +123,7 @@ def report_of(snapshot: Snapshot, verdicts: Sequence[ClaimVerdict], charts: Char
         enough=space_charts.ENOUGH,
         test_accuracy=told,
         ensemble=_ensemble(snapshot),
+        classes=[] if snapshot.tested is None else snapshot.tested.class_rows(),
         verdicts=verdicts,
         ranked=sorted(snapshot.trials, key=lambda t: (t.value, STATES.index(t.state))),
         commands=_commands(snapshot),
@@ -157,7 +161,7 @@ def _tiles(snapshot: Snapshot) -> Iterator[Tile]:
             "validation accuracy of the best trial",
             f"{best.best.val_accuracy:.4f}",
             f"trial {best.number}, at epoch {best.best.epoch} of {len(best.history)}; "
-            f"{snapshot.monitor} {best.value:.4f}",
+            f"{told_objective(best.value, snapshot.recipe.monitor)}",
         )
     if snapshot.baseline is not None:
         label = "test accuracy of the documents' run 10, trained here"
@@ -206,6 +210,13 @@ def _beside(snapshot: Snapshot) -> Iterator[str]:
             beside = _by(model.test_accuracy - BEST_TEST_ACCURACY, within=within)
             line += f" That is {beside} the documents' {BEST_TEST_ACCURACY}."
         yield line
+    if snapshot.best is not None and snapshot.best.best is not None and snapshot.validation_images:
+        told = told_if_wide(snapshot.best.best.val_accuracy, snapshot.validation_images)
+        if told:
+            yield (
+                f"The validation images are few: {told}. treino retrain-best --folds 5 trains the "
+                "best trials on several splits."
+            )
     if not snapshot.cifar10:
         data = snapshot.recipe.images.name
         yield (f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them.")

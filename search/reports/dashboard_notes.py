@@ -17,6 +17,7 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 
+from models.history import told_objective
 from search.figures import plots
 from search.reports.chart_parts import COLOURS
 from search.reports.reproduce import search_command
@@ -87,7 +88,7 @@ def note_text(study: optuna.Study) -> str | None:
         value = lowest(best)
         epoch = min(e for e, v in best.intermediate_values.items() if v == value)
         found = (
-            f"trial {best.number}, {recipe.monitor} {value:.4f} at epoch {epoch} of "
+            f"trial {best.number}, {told_objective(value, recipe.monitor)} at epoch {epoch} of "
             f"{len(best.intermediate_values)}."
         )
     # A code block needs no escaping, only a fence longer than any in its text.

@@ -11,9 +11,12 @@ from optuna.trial import TrialState
 from rich.table import Table
 
 from models.documented import DOCUMENTED
+from models.history import MAXIMISED, OF_PREDICTIONS
 from search.console.terminal import printable
 from search.intervals import of_share
 from search.study.evaluation_record import test_images
+from search.study.fold_record import KIND as FOLD
+from search.study.fold_record import Folded, folded_trials
 from search.study.recipe import recipe_of
 from storage.files import Layout
 from storage.tables import ModelRow, Records
@@ -31,11 +34,14 @@ class Row:
 
     Attributes:
         name: Title of the model.
-        kind: ``trial``, ``retrain``, ``ensemble``, ``baseline`` or ``documents``.
+        kind: ``trial``, ``folds``, ``retrain``, ``ensemble``, ``baseline`` or ``documents``.
         val_accuracy: Share of validation images classified correctly, 0 to 1.
         test_accuracy: The same for the test images.
         test_images: Number of test images.
         test_interval: 95 % interval of the test accuracy.
+        val_macro_f1: Mean F1 score of the classes on the validation images, 0 to 1.
+        val_auc: Mean area under the ROC curve of the classes on them, 0 to 1.
+        val_spread: Standard deviation of the validation accuracy over folds.
         val_loss: Mean cross-entropy on the validation images, in nats, without the L2 penalty.
         parameters: Number of weights.
         epochs: Epochs trained.
@@ -52,12 +58,15 @@ class Row:
     seconds: float | None = None
     test_images: int | None = None
     test_interval: tuple[float, float] | None = None
+    val_macro_f1: float | None = None
+    val_auc: float | None = None
+    val_spread: float | None = None
 
 
 def rows(
     study: optuna.Study | None, records: Records, layout: Layout, most_trials: int | None = None
 ) -> list[Row]:
-    """The leaderboard, best validation accuracy first.
+    """The leaderboard, best validation accuracy first, or best macro F1 or AUC if monitored.
 
     Args:
         study: The study; None for the baselines alone.
@@ -65,11 +74,15 @@ def rows(
         layout: Location of the models' files.
         most_trials: Number of best trials to list; None for all.
     """
-    models = [model for model in records.models() if model.kind != "pair"]
+    every = records.models()
+    models = [model for model in every if model.kind not in ("pair", FOLD)]
     found: list[Row] = []
+    first = "val_accuracy"
     if study is not None:
-        images = recipe_of(study).images
-        trials = sorted(_trials(study), key=_rank)
+        recipe = recipe_of(study)
+        images = recipe.images
+        first = recipe.monitor if recipe.monitor in OF_PREDICTIONS else first
+        trials = sorted(_trials(study, recipe.monitor), key=lambda row: _rank(row, first))
         found += trials[:most_trials]
         models = [
             model
@@ -77,10 +90,12 @@ def rows(
             if model.study == study.study_name
             or (model.kind == "baseline" and model.fingerprint == images.fingerprint)
         ]
+        of_study = [model for model in every if model.study == study.study_name]
+        found += map(_of_folds, folded_trials(of_study, recipe.monitor))
         if images.of_cifar10:
             found += _reported()
     found += [_of_model(model, layout) for model in models]
-    return sorted(found, key=_rank)
+    return sorted(found, key=lambda row: _rank(row, first))
 
 
 def table(found: Sequence[Row], title: str) -> Table:
@@ -89,12 +104,16 @@ def table(found: Sequence[Row], title: str) -> Table:
     if any(row.test_interval for row in found):
         drawn.caption, drawn.caption_justify = "below each test_acc: its 95 % interval", "left"
     drawn.add_column("", overflow="fold")
-    for heading in ("val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds"):
+    watched = [n for n in OF_PREDICTIONS if any(getattr(row, n) is not None for row in found)]
+    figures = (*watched, "val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds")
+    for heading in figures:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in found:
         drawn.add_row(
             printable(row.name),
-            _text(row.val_accuracy, ".4f"),
+            *(_text(getattr(row, name), ".4f") for name in watched),
+            _text(row.val_accuracy, ".4f")
+            + ("" if row.val_spread is None else f"\n± {row.val_spread:.4f}"),
             _tested(row),
             _text(row.val_loss, ".4f"),
             _text(row.parameters, ","),
@@ -117,7 +136,7 @@ def to_csv(found: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _trials(study: optuna.Study) -> list[Row]:
+def _trials(study: optuna.Study, monitor: str) -> list[Row]:
     wanted = (TrialState.COMPLETE, TrialState.PRUNED)
     found = []
     for trial in study.get_trials(deepcopy=False, states=wanted):
@@ -129,13 +148,32 @@ def _trials(study: optuna.Study) -> list[Row]:
                 name=f"trial {trial.number}{pruned}",
                 kind="trial",
                 val_accuracy=attributes.get("val_accuracy"),
-                val_loss=min(reported, default=None),
+                # Reported is what the study minimises; with another one, val_loss is stored.
+                val_loss=attributes.get("val_loss")
+                if monitor in MAXIMISED
+                else min(reported, default=None),
+                **{name: attributes.get(name) for name in OF_PREDICTIONS if name == monitor},
                 parameters=attributes.get("parameters"),
                 epochs=attributes.get("epochs"),
                 seconds=attributes.get("seconds"),
             )
         )
     return found
+
+
+def _of_folds(of: Folded) -> Row:
+    watched = None if of.watched is None else of.watched.mean
+    return Row(
+        name=of.title,
+        kind="folds",
+        val_accuracy=of.val_accuracy.mean,
+        val_loss=of.val_loss.mean,
+        parameters=of.parameters or None,
+        seconds=of.seconds,
+        val_spread=of.val_accuracy.deviation,
+        val_macro_f1=watched if of.monitor == "val_macro_f1" else None,
+        val_auc=watched if of.monitor == "val_auc" else None,
+    )
 
 
 def _of_model(model: ModelRow, layout: Layout) -> Row:
@@ -151,6 +189,8 @@ def _of_model(model: ModelRow, layout: Layout) -> Row:
         seconds=model.seconds,
         test_images=images,
         test_interval=of_share(model.test_accuracy, images) if images else None,
+        val_macro_f1=model.val_macro_f1,
+        val_auc=model.val_auc,
     )
 
 
@@ -168,8 +208,9 @@ def _reported() -> list[Row]:
     ]
 
 
-def _rank(row: Row) -> float:
-    return -row.val_accuracy if row.val_accuracy is not None else math.inf
+def _rank(row: Row, figure: str) -> float:
+    value = getattr(row, figure)
+    return -value if value is not None else math.inf
 
 
 def _tested(row: Row) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from data.dataset import Dataset
+from models.history import told_objective
 from search.console.terminal import printable
 from storage.study import StudySummaryRow
 
@@ -44,13 +45,15 @@ def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
     from search.study.recipe import StudyRecipe  # not needed to list images, which is to be quick
 
     table = Table()
-    for heading in ("study", "trials", "best val_loss", "data", "epochs", "started"):
+    for heading in ("study", "trials", "best", "data", "epochs", "started"):
         table.add_column(heading, overflow="fold")
     for row in found:
         trials = ", ".join(f"{count} {state.lower()}" for state, count in row.trials.items())
-        best = "" if row.best_value is None else f"{row.best_value:.4f}"
         started = row.started.astimezone().strftime("%Y-%m-%d %H:%M") if row.started else ""
         recipe = StudyRecipe.stored_in(row.attributes)
+        best = ""
+        if row.best_value is not None:
+            best = told_objective(row.best_value, recipe.monitor if recipe else "val_loss")
         data, epochs = (
             (printable(str(recipe.images)), str(recipe.training.epochs)) if recipe else ("", "")
         )

@@ -25,7 +25,7 @@ def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
         "images": opening.image_limit,
         "seed": recipe.seed,
         "monitor": recipe.monitor,
-        **recipe.training.model_dump(),
+        **recipe.training.model_dump(exclude={"monitor"}),
         **opening.settings,
         "skip_bad_images": opening.skip_bad_images,
     }

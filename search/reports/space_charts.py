@@ -52,9 +52,9 @@ def importances(snapshot: Snapshot) -> Chart | None:
     axes.set_title(title, **CHART_TITLE)
     judged = sum(length >= epoch for length in rows)
     caption = (
-        f"Importance of each parameter for reaching the best tenth (Optuna's PED-ANOVA), by "
-        f"{snapshot.monitor} after epoch {epoch}, which {judged} trials reached. The shares add up "
-        "to 100%."
+        "Importance of each parameter for reaching the best tenth (Optuna's PED-ANOVA), by "
+        f"{snapshot.objective} after epoch {epoch}, which {judged} trials reached. The shares add "
+        "up to 100%."
     )
     return Chart("importances", title, caption, figure)
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from data.dataset import Dataset
 from models.documented import BEST_TEST_ACCURACY
+from models.history import OF_PREDICTIONS, told_objective
 from search.console.terminal import printable
 from search.console.text import duration, plural
 from search.intervals import told_share
 from search.retraining.comparison import Report
 from search.retraining.ensemble_summary import section
 from search.study.ensemble_record import EnsembleRecord
+from search.study.evaluation_record import read
 from storage.files import RunFiles
 from storage.tables import ModelRow
 
@@ -47,6 +49,8 @@ def card(
     averaged = model.kind == "ensemble"
     documented = f"| the report's best run | {BEST_TEST_ACCURACY} |\n" if cifar10 else ""
     epoch = "" if averaged else f", at epoch {model.best_epoch} of {model.epochs}"
+    value = getattr(model, report.monitor) if report.monitor in OF_PREDICTIONS else None
+    watched = "" if value is None else f"| {report.monitor} | {value:.4f} |\n"
     curves = "" if averaged else f"![curves]({files.curves.name})\n"
     return f"""# {plain(model.title)}, study {plain(model.study)}
 
@@ -55,7 +59,7 @@ def card(
 | test accuracy | {told_share(model.test_accuracy, len(data.test.labels))} |
 {documented}| test loss | {model.test_loss:.4f} |
 | validation accuracy | {model.val_accuracy:.4f} |
-| validation loss | {model.val_loss:.4f}{epoch} |
+{watched}| validation loss | {model.val_loss:.4f}{epoch} |
 | parameters | {model.parameters:,} |
 | training | {plural(len(data.train.labels), "image")}, {duration(model.seconds)} |
 | images | {plain(data.name)}: {plain(data.source)} |
@@ -63,7 +67,7 @@ def card(
 
 {curves}![confusion]({files.confusion.name})
 ![mistakes]({files.mistakes.name})
-{_compared(report, verdict)}{section(ensemble) if ensemble else ""}
+{_classes(files, model)}{_compared(report, verdict)}{section(ensemble) if ensemble else ""}
 The model takes raw images, (n, {", ".join(map(str, data.input_shape))}) with values 0 to 255, and
 returns the probabilities of the classes in the order above:
 
@@ -76,6 +80,20 @@ probabilities = model.predict(images)
 {own_network(model)}
 {_files_beside(files, averaged=averaged)}
 """
+
+
+def _classes(files: RunFiles, model: ModelRow) -> str:
+    """Precision, recall and F1 of each class on the test images; empty if they are not stored."""
+    tested = read(files, model.test_accuracy)
+    if tested is None:
+        return ""
+    rows = "".join(
+        f"| {plain(name)} | {' | '.join(figures)} |\n" for name, *figures in tested.class_rows()
+    )
+    return f"""
+| class | test images | precision | recall | F1 |
+|---|---|---|---|---|
+{rows}"""
 
 
 def _files_beside(files: RunFiles, *, averaged: bool) -> str:
@@ -135,13 +153,15 @@ def _compared(report: Report, verdict: Sequence[str]) -> str:
     if len(report.configurations) == report.configurations[0].seeds == 1 and not report.failures:
         return ""
     rows = "".join(
-        f"| {row.trial} | {row.search_loss:.4f} | {row.search_rank} | {row.rank} | {row.seeds} "
+        f"| {row.trial} | {told_objective(row.search_loss, report.monitor, name=False)} "
+        f"| {row.search_rank} | {row.rank} | {row.seeds} "
         f"| {row.val_loss} | {row.val_accuracy} | {row.test_accuracy} |\n"
         for row in report.configurations
     )
     lines = "".join(f"- {plain(line)}\n" for line in verdict)
+    chosen = "validation loss" if report.monitor == "val_loss" else report.monitor
     return f"""
-Chosen by validation loss among these trials, each trained in full; mean ± standard deviation over
+Chosen by {chosen} among these trials, each trained in full; mean ± standard deviation over
 seeds:
 
 | trial | search | search rank | rank | seeds | val_loss | val_accuracy | test_accuracy |

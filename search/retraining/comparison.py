@@ -8,26 +8,11 @@ from itertools import combinations
 from optuna.trial import FrozenTrial
 from rich.table import Table
 
+from models.history import OF_PREDICTIONS, objective, told_objective
 from search.console.text import plural
-from search.intervals import of_difference_of_means
+from search.intervals import Spread, of_difference_of_means
 from search.study.trials import lowest
 from storage.tables import ModelRow
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and spread of a figure over seeds.
-
-    Attributes:
-        mean: Its mean.
-        deviation: Its standard deviation (of the sample, n - 1); None with one seed.
-    """
-
-    mean: float
-    deviation: float | None
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f}" + ("" if self.deviation is None else f" ± {self.deviation:.4f}")
 
 
 @dataclass(frozen=True)
@@ -37,15 +22,16 @@ class Retrained:
     Attributes:
         trial: Number of its trial.
         search_rank: Its rank in the search among the retrained trials, from 1.
-        search_loss: The trial's lowest val_loss.
+        search_loss: The trial's lowest objective: val_loss, or 1 minus the monitored figure.
         search_epochs: Epochs of the trial.
-        rank: Its rank by mean val_loss after retraining, from 1; configurations with a failed seed
-            come last.
+        rank: Its rank by mean objective after retraining, from 1; configurations with a failed
+            seed come last.
         seeds: Number of seeds trained to the end.
         failed: Number of seeds that failed.
         val_loss: At each training's best epoch, in nats.
         val_accuracy: At the same epoch, 0 to 1.
         test_accuracy: With the same weights, 0 to 1.
+        monitored: The monitored figure at the same epoch.
     """
 
     trial: int
@@ -58,6 +44,7 @@ class Retrained:
     val_loss: Spread
     val_accuracy: Spread
     test_accuracy: Spread
+    monitored: Spread
 
 
 @dataclass(frozen=True)
@@ -68,11 +55,12 @@ class Report:
         configurations: The retrained configurations, best first.
         pairs: Number of pairs whose order can be compared with the search's.
         flips: Number of those pairs with the opposite order.
-        lead: Difference in mean val_loss between first and second; None if there is no
+        lead: Difference in the mean objective between first and second; None if there is no
             second.
         interval: The 95 % interval of that lead, Welch's; None if one of the two has one seed.
         failures: Failed trainings with their reasons, one per line.
-        model: The best single model: the first configuration's with the lowest val_loss.
+        model: The best single model: the first configuration's with the lowest objective.
+        monitor: The figure that the study selects by.
     """
 
     configurations: tuple[Retrained, ...]
@@ -82,6 +70,7 @@ class Report:
     interval: tuple[float, float] | None
     failures: tuple[str, ...]
     model: ModelRow
+    monitor: str = "val_loss"
 
     @property
     def apart(self) -> bool | None:
@@ -94,6 +83,7 @@ def compare(
     rows: Sequence[ModelRow],
     failed: Sequence[int | None] = (),
     failures: Sequence[str] = (),
+    monitor: str = "val_loss",
 ) -> Report:
     """Compare the retrained trials.
 
@@ -102,15 +92,20 @@ def compare(
         rows: The models; at least one.
         failed: The trial of each failed training.
         failures: The reason for each.
+        monitor: The figure that the study selects by.
     """
+
+    def loss(row: ModelRow) -> float:
+        return objective(row, monitor)
+
     of = {trial.number: [row for row in rows if row.trial == trial.number] for trial in trials}
     kept = [trial for trial in trials if of[trial.number]]
 
     def rank(trial: FrozenTrial) -> tuple[bool, float]:
-        return trial.number in failed, statistics.fmean(r.val_loss for r in of[trial.number])
+        return trial.number in failed, statistics.fmean(map(loss, of[trial.number]))
 
     ranked = sorted(kept, key=rank)
-    first, *others = [[row.val_loss for row in of[trial.number]] for trial in ranked]
+    first, *others = [list(map(loss, of[trial.number])) for trial in ranked]
     pairs = list(combinations(kept, 2))
     return Report(
         configurations=tuple(
@@ -122,9 +117,10 @@ def compare(
                 rank=1 + place,
                 seeds=len(of[trial.number]),
                 failed=list(failed).count(trial.number),
-                val_loss=_spread([row.val_loss for row in of[trial.number]]),
-                val_accuracy=_spread([row.val_accuracy for row in of[trial.number]]),
-                test_accuracy=_spread([row.test_accuracy for row in of[trial.number]]),
+                val_loss=Spread.of([row.val_loss for row in of[trial.number]]),
+                val_accuracy=Spread.of([row.val_accuracy for row in of[trial.number]]),
+                test_accuracy=Spread.of([row.test_accuracy for row in of[trial.number]]),
+                monitored=Spread.of([getattr(row, monitor) for row in of[trial.number]]),
             )
             for place, trial in enumerate(ranked)
         ),
@@ -133,7 +129,8 @@ def compare(
         lead=statistics.fmean(others[0]) - statistics.fmean(first) if others else None,
         interval=of_difference_of_means(others[0], first) if others else None,
         failures=tuple(failures),
-        model=min(of[ranked[0].number], key=lambda row: row.val_loss),
+        model=min(of[ranked[0].number], key=loss),
+        monitor=monitor,
     )
 
 
@@ -141,14 +138,17 @@ def table(report: Report) -> Table:
     """The configurations for a terminal, in 80 columns, best first; figures over the seeds."""
     drawn = Table(box=None, padding=(0, 0, 0, 2))
     drawn.add_column("trial", justify="right", no_wrap=True)
-    for heading in ("search", "rank", "val_loss", "val_acc", "test_acc"):
+    watched = report.monitor in OF_PREDICTIONS
+    first = report.monitor if watched else "val_loss"
+    for heading in ("search", "rank", first, "val_acc", "test_acc"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in report.configurations:
+        found = told_objective(row.search_loss, report.monitor, name=False)
         drawn.add_row(
             str(row.trial),
-            f"{row.search_loss:.4f} ({row.search_epochs})",
+            f"{found} ({row.search_epochs})",
             f"{row.search_rank} → {row.rank}",
-            str(row.val_loss),
+            str(row.monitored if watched else row.val_loss),
             str(row.val_accuracy),
             str(row.test_accuracy),
         )
@@ -170,12 +170,7 @@ def verdict(report: Report) -> list[str]:
     low, high = report.interval
     word = "can" if report.apart else "cannot"
     lines.append(
-        f"{names} {word} be told apart: {report.lead:.4f} apart in val_loss, "
+        f"{names} {word} be told apart: {report.lead:.4f} apart in {report.monitor}, "
         f"95 % interval {low:.4f} to {high:.4f}"
     )
     return lines
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Spread(statistics.fmean(values), deviation)

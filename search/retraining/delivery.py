@@ -130,7 +130,7 @@ class Delivery:
         history: list[EpochFigures],
         test: TestFigures,
     ) -> ModelRow:
-        best = best_epoch(history)
+        best = best_epoch(history, order.training.monitor)
         assert best is not None
         spec = document(order.model, order.training, order.seed, data, test.own)
         write_atomically(paths.spec, spec)
@@ -156,6 +156,8 @@ class Delivery:
             seed=order.seed,
             path=str(paths.model),
             fingerprint=data.fingerprint,
+            val_macro_f1=best.val_macro_f1,
+            val_auc=best.val_auc,
         )
         self._records.record_model(row)
         return row

@@ -47,7 +47,13 @@ class Delivered:
 
 
 def orders_of_best(
-    study: optuna.Study, space: Space, *, epochs: int, top: int = 1, seeds: int = 1
+    study: optuna.Study,
+    space: Space,
+    *,
+    epochs: int,
+    top: int = 1,
+    seeds: int = 1,
+    trial: int | None = None,
 ) -> list[TrainingOrder]:
     """Orders to retrain the best ``top`` trials, each with ``seeds`` seeds.
 
@@ -60,11 +66,13 @@ def orders_of_best(
         epochs: Maximum epochs of each training.
         top: Number of trials.
         seeds: Number of seeds.
+        trial: Number of the only trial to train; None for the best ones.
 
     Raises:
         NothingToTrainError: No trial has a finite loss.
     """
-    best = sorted(study.get_trials(deepcopy=False), key=lowest)[:top]
+    best = sorted(study.get_trials(deepcopy=False), key=lowest)
+    best = best[:top] if trial is None else [each for each in best if each.number == trial]
     best = [trial for trial in best if math.isfinite(lowest(trial))]
     if not best:
         raise NothingToTrainError(
@@ -146,7 +154,8 @@ def retrain(
     trials = study.get_trials(deepcopy=False)
     numbers = list(dict.fromkeys(order.trial for order in orders))
     failed = [o.trial for o, end in zip(orders, made, strict=True) if isinstance(end, Failed)]
-    report = compare([trials[n] for n in numbers if n is not None], rows, failed, failures)
+    of = [trials[n] for n in numbers if n is not None]
+    report = compare(of, rows, failed, failures, orders[0].training.monitor)
     if not ensemble:
         return _deliver(study, data, layout, report)
     trained = [(o, row) for o, row in zip(orders, made, strict=True) if isinstance(row, ModelRow)]

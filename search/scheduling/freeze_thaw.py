@@ -14,7 +14,7 @@ from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.full_trainings import FullTrainings
 from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.improvement import log_expected_improvement, margin, prospect
-from search.scheduling.loss_scale import LossScale
+from search.scheduling.loss_scale import RESOLUTION, LossScale
 from search.scheduling.prior import Prior, told_trust, trusted_in
 from search.scheduling.rungs import STARTUP, next_rung, promotable, reached, rungs
 from search.scheduling.trust import Measured, trust
@@ -64,6 +64,7 @@ class FreezeThaw:
         memory: Mapping[str, Any] | None = None,
         prior: Prior | None = None,
         room: Room | None = None,
+        resolution: float = RESOLUTION,
     ) -> None:
         """Choose for trials of at most ``epochs`` epochs.
 
@@ -74,7 +75,9 @@ class FreezeThaw:
             memory: Stored state of an earlier chooser of the same study.
             prior: The prior; None for no warm start.
             room: Which configurations may be new trials; None for all.
+            resolution: Losses below it count as equal to it.
         """
+        self._resolution = resolution
         self._candidates = Candidates(distributions, room)
         self._cube = self._candidates.cube
         self._rungs = rungs(epochs)
@@ -89,7 +92,7 @@ class FreezeThaw:
         if list(trusted) != self._prior.names:
             self._trust, self._fitted = self._prior.trust, 0
         full = (memory or {}).get("full trainings", {})
-        self._full = FullTrainings(self._candidates, self._rungs[-1], full)
+        self._full = FullTrainings(self._candidates, self._rungs[-1], full, resolution)
 
     @property
     def memory(self) -> dict[str, Any]:
@@ -238,7 +241,7 @@ class FreezeThaw:
                 trials.append(seen[row])
                 epochs.append(epoch)
                 losses.append(min(seen[row].losses[:epoch]))
-        scale = LossScale.of(np.array(losses))
+        scale = LossScale.of(np.array(losses), self._resolution)
         points = self._at(trials, epochs)
         values = scale.to_model(np.array(losses))
         total = sum(map(len, looked_at))

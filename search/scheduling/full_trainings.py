@@ -12,7 +12,7 @@ from search.scheduling.candidates import Candidates, Key
 from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.improvement import log_expected_improvement, margin, prospect
-from search.scheduling.loss_scale import LossScale
+from search.scheduling.loss_scale import RESOLUTION, LossScale
 from search.spaces.unit_cube import Array
 
 LEAST = 8  # full trainings that the model needs
@@ -29,8 +29,18 @@ class FullTrainings:
     tells good configurations apart.
     """
 
-    def __init__(self, candidates: Candidates, epochs: int, memory: Mapping[str, Any]) -> None:
-        """Choose for trials of ``epochs`` epochs; ``memory`` is that of an earlier one."""
+    def __init__(
+        self,
+        candidates: Candidates,
+        epochs: int,
+        memory: Mapping[str, Any],
+        resolution: float = RESOLUTION,
+    ) -> None:
+        """Choose for trials of ``epochs`` epochs; ``memory`` is that of an earlier one.
+
+        Losses below ``resolution`` count as equal to it.
+        """
+        self._resolution = resolution
         self._candidates = candidates
         self._epochs = epochs
         self._process = CurveProcess(candidates.cube.feature_count, memory.get("scales"))
@@ -62,7 +72,7 @@ class FullTrainings:
         """
         full = self._of(seen)
         losses = np.array([trial.best for trial in full])
-        scale = LossScale.of(losses)
+        scale = LossScale.of(losses, self._resolution)
         values = scale.to_model(losses)
         self._learn(full, values)
         running = [trial for trial in seen if trial.state == "running"]

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.scheduling.asha import AsyncHalving
 from search.scheduling.chooser import Chooser, NextTraining, ObservedTrial
 from search.scheduling.freeze_thaw import FreezeThaw
+from search.scheduling.loss_scale import RESOLUTION, RESOLUTION_OF_SHARES
 from search.scheduling.prior import Prior
 from search.scheduling.rungs import ETA, STARTUP
 from search.scheduling.seeds import trial_seed
@@ -129,6 +130,7 @@ def make_chooser(
     steps: Sequence[int] = (),
     prior: Prior | None = None,
     room: Room | None = None,
+    shares: bool = False,
 ) -> Chooser:
     """Create the chooser between new and paused trials, by the name of its sampler.
 
@@ -144,9 +146,11 @@ def make_chooser(
         steps: Rungs for ``tpe`` and ``random``; ``rungs(epochs)`` by default.
         prior: The prior of ``gp``; None for no warm start.
         room: Which configurations may be proposed; None for all.
+        shares: Whether the objective is 1 minus a share, such as the accuracy.
     """
     if sampler == "gp":
-        return FreezeThaw(distributions, epochs, seed, memory, prior, room)
+        resolution = RESOLUTION_OF_SHARES if shares else RESOLUTION
+        return FreezeThaw(distributions, epochs, seed, memory, prior, room, resolution)
     if study is not None:
         return OptunaSampling(study, sampler, distributions, seed, room)
 

@@ -16,6 +16,8 @@ class TrainingDefaults(Spec):
         augment: Whether training images are flipped and shifted at random.
         precision: Floating-point format.
         early_stopping: Whether a training ends once it no longer improves.
+        monitor: The figure that trainings watch.
+        class_weights: Whether rare classes weigh more in the training loss.
     """
 
     epochs: int = Field(ge=1)
@@ -23,6 +25,8 @@ class TrainingDefaults(Spec):
     augment: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     early_stopping: bool = True
+    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1", "val_auc"] = "val_loss"
+    class_weights: Literal["none", "balanced"] = "none"
 
     def spec(self, **values: Any) -> TrainingSpec:
         """A training with these settings and the values of its trial."""
@@ -33,5 +37,7 @@ class TrainingDefaults(Spec):
             train_order=self.train_order,
             augment=self.augment,
             precision=self.precision,
+            monitor=self.monitor,
+            class_weights=self.class_weights,
             **values,
         )

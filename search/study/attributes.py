@@ -18,7 +18,10 @@ OWN_FAULT = "own code failed"  # the trial failed in the user's code, not in the
 MEMORY_HAD = "worker memory"  # bytes of a worker's memory when the trial ran out of it
 ORIGIN = "origin"  # source of an enqueued trial's configuration
 # Of every trial that has ended.
-SUMMARY = ("parameters", "operations", "epochs", "seconds", "best epoch", "val_accuracy")
+SUMMARY = (
+    *("parameters", "operations", "epochs", "seconds", "best epoch"),
+    *("val_loss", "val_accuracy", "val_macro_f1", "val_auc"),
+)
 
 OF_TREINO = frozenset(
     (

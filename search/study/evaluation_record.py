@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from data.dataset import Dataset
+from models.evaluation import per_class
 from models.spec import Spec, SpecError
 from search.figures import plots
 from search.protocol import TestFigures
@@ -83,10 +84,28 @@ class EvaluationRecord(Spec):
             ),
         )
 
+    def class_rows(self) -> list[tuple[str, ...]]:
+        """Name, images, precision, recall and F1 of each class as text, with a row of means."""
+        figures = per_class(self.confusion)
+        rows = [
+            (name, f"{of.images:,}", *map(_share, (of.precision, of.recall, of.f1)))
+            for name, of in zip(self.classes, figures, strict=True)
+        ]
+        shown = [of for of in figures if of.images]
+        means = (
+            _share(sum(values) / len(shown))
+            for values in zip(*((of.precision, of.recall, of.f1) for of in shown), strict=True)
+        )
+        return [*rows, ("mean", f"{self.images:,}", *means)]
+
     @property
     def images(self) -> int:
         """Number of test images."""
         return sum(map(sum, self.confusion))
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
 
 
 def read(files: RunFiles, accuracy: float) -> EvaluationRecord | None:

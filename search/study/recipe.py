@@ -57,7 +57,7 @@ class StudyRecipe(Spec):
         images: The images.
         space: The search space.
         training: The settings that all trainings have in common.
-        monitor: The figure that the study minimises.
+        monitor: The figure that the study selects by (``models.history.objective``).
         seed: The study's seed.
     """
 
@@ -107,7 +107,8 @@ class StudyRecipe(Spec):
             yield "data", self.images, other.images
         yield from differences(self.space, other.space)
         for mine, others, names in (
-            (self.training, other.training, TrainingDefaults.model_fields),
+            # What trainings watch follows from the study's monitor.
+            (self.training, other.training, TrainingDefaults.model_fields.keys() - {"monitor"}),
             (self, other, StudyRecipe.model_fields.keys() - _COMPARED_ABOVE),
         ):
             for name in sorted(names):

@@ -11,7 +11,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from models.history import EpochFigures, best_epoch
+from models.history import MAXIMISED, EpochFigures, best_epoch, objective, objective_name
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
 from search.figures import plots
 from search.protocol import NetworkSize
@@ -181,7 +181,7 @@ class TrialRecorder:
 
     def judged(self, figures: EpochFigures) -> float:
         """The figure that the study minimises."""
-        return float(getattr(figures, self._monitor))
+        return objective(figures, self._monitor)
 
     def note(self, live: LiveTrial, figures: EpochFigures) -> None:
         """Record an epoch, and report it to the study once, even if called again."""
@@ -200,7 +200,7 @@ class TrialRecorder:
         live.trial.set_user_attr(
             PRUNED,
             f"pruned by {pruner} after epoch {figures.epoch} of {live.training.epochs}: "
-            f"{self._monitor} {self.judged(figures):.4f}",
+            f"{objective_name(self._monitor)} {self.judged(figures):.4f}",
         )
 
     def decided(self, live: LiveTrial, decision: str) -> None:
@@ -246,7 +246,7 @@ class TrialRecorder:
 
     def end(self, live: LiveTrial, state: TrialState, reason: str = "") -> None:
         """End the trial in the study, with a summary in its attributes."""
-        best = best_epoch(live.history)
+        best = best_epoch(live.history, live.training.monitor)
         attributes: dict[str, Any] = {
             "parameters": live.parameters,
             "epochs": len(live.history),
@@ -254,6 +254,9 @@ class TrialRecorder:
         }
         if best is not None:
             attributes |= {"best epoch": best.epoch, "val_accuracy": round(best.val_accuracy, 4)}
+            if self._monitor in MAXIMISED:
+                measured = {"val_loss": best.val_loss, self._monitor: getattr(best, self._monitor)}
+                attributes |= {name: round(value, 4) for name, value in measured.items()}
         if reason:
             attributes[REASON] = reason
         for key, value in attributes.items():

@@ -3,20 +3,25 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from data.dataset import DataError, Dataset
+from models.history import objective, objective_name, told_objective
 from search.scheduling.prior import judged_in
 from search.scheduling.rungs import rungs
 from search.study.attributes import DECISIONS, MEMORY, REASON
 from search.study.ensemble_record import EnsembleRecord, read_ensemble
 from search.study.evaluation_record import EvaluationRecord, read, test_images
+from search.study.fold_record import Folded, folded_trials
 from search.study.names import BASELINES
 from search.study.opening import Opening, openings_of
 from search.study.recipe import StudyRecipe, recipe_of
@@ -41,7 +46,7 @@ class TrialView:
         params: Configuration.
         distributions: Range of each parameter.
         history: Epochs.
-        monitor: The figure to minimise.
+        monitor: The figure that the study selects by.
         reason: Why it ended early or failed; empty if it did not.
         decisions: Decisions about it, in order.
     """
@@ -56,8 +61,8 @@ class TrialView:
     decisions: tuple[str, ...]
 
     def judged(self, figures: EpochRow) -> float:
-        """The figure to minimise."""
-        return float(getattr(figures, self.monitor))
+        """What the study minimises."""
+        return objective(figures, self.monitor)
 
     @cached_property
     def best(self) -> EpochRow | None:
@@ -73,12 +78,19 @@ class TrialView:
         return self.judged(self.best)
 
     @property
+    def told(self) -> str:
+        """The monitored figure at the best epoch; empty if there is none."""
+        if self.best is None:
+            return ""
+        return told_objective(self.judged(self.best), self.monitor, name=False)
+
+    @property
     def name(self) -> str:
         """Number, state and best epoch in one line."""
         text = f"trial {self.number}, {self.state}"
         if self.best is not None:
             text += (
-                f": {self.monitor} {self.judged(self.best):.4f}, accuracy "
+                f": {told_objective(self.judged(self.best), self.monitor)}, accuracy "
                 f"{self.best.val_accuracy:.4f} at epoch {self.best.epoch} of {len(self.history)}"
             )
         return text
@@ -115,6 +127,8 @@ class Snapshot:
         ensemble: The ensemble beside the best single model, if that model was one of the two.
         baseline: The documents' run 10 trained here on the same images, if any.
         baseline_images: Number of images the baseline was tested on, if stored.
+        folds: Trials trained on several splits of the images, best mean first.
+        validation_images: Number of validation images; None if the decoded images are gone.
     """
 
     study: str
@@ -132,11 +146,13 @@ class Snapshot:
     ensemble: EnsembleRecord | None
     baseline: ModelRow | None
     baseline_images: int | None
+    folds: Sequence[Folded] = ()
+    validation_images: int | None = None
 
     @property
-    def monitor(self) -> str:
-        """The figure to minimise."""
-        return self.recipe.monitor
+    def objective(self) -> str:
+        """Name of what the study minimises."""
+        return objective_name(self.recipe.monitor)
 
     @property
     def epochs(self) -> int:
@@ -241,6 +257,8 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         ensemble=None if retrained is None else _ensemble(place, retrained),
         baseline=baseline,
         baseline_images=None if baseline is None else test_images(place.layout, baseline),
+        folds=folded_trials([model for model in models if model.study == name], recipe.monitor),
+        validation_images=_validation_images(openings_of(study)),
     )
 
 
@@ -261,6 +279,13 @@ def _spec(place: Workspace, study: str) -> str | None:
         return place.layout.best(study).spec.read_text(encoding="utf-8")
     except (OSError, StorageError, ValueError):
         return None
+
+
+def _validation_images(openings: Sequence[Opening]) -> int | None:
+    for opening in reversed(openings):
+        with suppress(DataError):
+            return len(Dataset.open(Path(opening.decoded)).validation.labels)
+    return None
 
 
 def _ensemble(place: Workspace, model: ModelRow) -> EnsembleRecord | None:

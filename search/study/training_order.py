@@ -1,10 +1,11 @@
-"""Order of a training outside the study: a retrained trial, a baseline or a paired training."""
+"""Order of a training outside the study: a retrained trial, a fold, a baseline or a pair's."""
 
 import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
 from data.dataset import Dataset
+from data.fold import Fold
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
 
 
@@ -21,18 +22,21 @@ class TrainingOrder:
         training: How to train it.
         seed: Seed of the training.
         trial: The trial it comes from, if any.
+        fold: The split of the images to train and validate on; None for the study's own.
     """
 
     study: str
-    kind: Literal["retrain", "baseline", "pair"]
+    kind: Literal["retrain", "fold", "baseline", "pair"]
     name: str
     title: str
     model: ModelSpec | OwnSpec
     training: TrainingSpec
     seed: int
     trial: int | None = None
+    fold: Fold | None = None
 
     def run(self, data: Dataset) -> str:
-        """Name of the training. It changes with the network, training, seed or images."""
-        what = (self.model.to_json(), self.training.to_json(), str(self.seed), data.fingerprint)
+        """Name of the training. It changes with the network, training, seed, images or split."""
+        what = [self.model.to_json(), self.training.to_json(), str(self.seed), data.fingerprint]
+        what += [] if self.fold is None else [str(self.fold)]
         return f"{self.name}-{hashlib.sha256(chr(10).join(what).encode()).hexdigest()[:8]}"

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from data.dataset import Dataset
-from models.history import EpochFigures
+from models.history import EpochFigures, objective
 from search.console.text import plural
 from search.intervals import most_of_share
 from search.protocol import Done, Failed, Job
@@ -84,7 +84,7 @@ def audit(
 
     def ended(task: TrainingTask, history: list[EpochFigures], _end: Done | Failed) -> None:
         trial = trials[task.job.run]
-        losses = [float(getattr(figures, monitor)) for figures in history]
+        losses = [objective(figures, monitor) for figures in history]
         after = min(filter(math.isfinite, losses), default=lowest(trial))
         epochs = len(trial.intermediate_values)
         finished.append(Audited(trial.number, epochs, lowest(trial), after))

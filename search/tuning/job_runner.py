@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from models.history import EpochFigures, best_epoch
+from models.history import EpochFigures, best_epoch, told_figures
 from search.errors import TrainingFailedError
 from search.intervals import told_share
 from search.protocol import (
@@ -150,12 +150,9 @@ def _how_it_ended(running: _Running, end: End) -> str:
         return f"{title}: {end.reason}"
     if isinstance(end, Paused):
         return f"{title}: paused after epoch {epochs}"
-    best = best_epoch(running.history)
+    best = best_epoch(running.history, running.task.job.training.monitor)
     assert best is not None  # a training without a finite val_loss ends as Failed
-    line = (
-        f"{title}: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}  "
-        f"at epoch {best.epoch} of {epochs}"
-    )
+    line = f"{title}: {told_figures(best)}  at epoch {best.epoch} of {epochs}"
     if isinstance(end, Done) and end.test is not None:
         images = sum(map(sum, end.test.confusion))
         line += f"  test_accuracy {told_share(end.test.accuracy, images)}"

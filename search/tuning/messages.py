@@ -9,10 +9,10 @@ from typing import Any
 import optuna
 
 from models.documented import BEST_TEST_ACCURACY, DocumentedRun
-from models.history import EpochFigures, best_epoch
+from models.history import EpochFigures, best_epoch, told_figures, told_objective
 from search.console.display import Overall
 from search.console.text import duration, plural
-from search.intervals import of_share, told_share
+from search.intervals import of_share, told_if_wide, told_share
 from search.scheduling.instructions import FinishTrial
 from search.scheduling.prior import Prior, judged_in, told_trust, trusted_in
 from search.scheduling.search_state import SearchState
@@ -23,6 +23,8 @@ from search.tuning.plan import Outcome, Plan
 from search.workers.backends.local import Slot
 from storage.files import Layout
 from storage.tables import ModelRow
+
+EXPECTED_ACCURACY = 0.9  # before a search, to say how certain it can be
 
 STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
 
@@ -42,6 +44,12 @@ def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot])
     if plan.timeout is not None:
         limits.append(duration(plan.timeout))
     return f"{where}; up to {', '.join(limits)}; {plural(len(workers), 'worker')}, {on}"
+
+
+def few_images(images: int) -> str:
+    """One line if accuracies on so many validation images are uncertain; else empty."""
+    told = told_if_wide(EXPECTED_ACCURACY, images)
+    return told and f"few validation images: {told}; retrain-best --folds 5 uses more"
 
 
 def knowing(study: optuna.Study, new: bool, prior: Prior) -> str:
@@ -74,12 +82,11 @@ def closing(
     best = best_trial(study)
     if best is not None:
         attributes = best.user_attrs
-        line = f"best: trial {best.number}, {monitor} {lowest(best):.4f}"
+        line = f"best: trial {best.number}, {told_objective(lowest(best), monitor)}"
         if best.state.is_finished():
-            line += (
-                f", val_accuracy {attributes['val_accuracy']:.4f}, "
-                f"{attributes['parameters']:,} parameters"
-            )
+            if monitor != "val_accuracy":
+                line += f", val_accuracy {attributes['val_accuracy']:.4f}"
+            line += f", {attributes['parameters']:,} parameters"
         lines.append(line)
     if trusted := judged_in(study.user_attrs.get(MEMORY) or {}):
         lines.append(told_trust(trusted))
@@ -169,7 +176,11 @@ def _counted(counts: Mapping[str, int]) -> str:
 def overall(state: SearchState, plan: Plan) -> Overall:
     """Return how far a running search is."""
     leader = state.trials.best
-    best = "" if leader is None else f"best: {leader.best:.4f}, trial {leader.number}"
+    best = ""
+    if leader is not None:
+        best = (
+            f"best: {told_objective(leader.best, plan.monitor, name=False)}, trial {leader.number}"
+        )
     outlook = state.outlook()
     next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
     trusted = judged_in(state.memory)
@@ -184,14 +195,13 @@ def overall(state: SearchState, plan: Plan) -> Overall:
     return Overall(done, total, what, best, state.seconds_left, next_hour, trust)
 
 
-def end_of_trial(ended: FinishTrial, history: Sequence[EpochFigures], reason: str) -> str:
+def end_of_trial(
+    ended: FinishTrial, history: Sequence[EpochFigures], reason: str, monitor: str
+) -> str:
     """How a trial ended, in one line."""
     if ended.state != "complete":
         # A reason from the pruner already includes the state.
         return f"{ended.state}: {reason}" if ended.reason else reason
-    best = best_epoch(history)
+    best = best_epoch(history, monitor)
     assert best is not None  # a training without a finite val_loss ends as Failed
-    return (
-        f"complete: val_loss {best.val_loss:.4f}  val_accuracy {best.val_accuracy:.4f}"
-        f"  at epoch {best.epoch} of {len(history)}"
-    )
+    return f"complete: {told_figures(best)}  at epoch {best.epoch} of {len(history)}"

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from data.catalog import located
 from data.dataset import Dataset
+from models.history import objective_name
 from search.errors import SettingsError
 from search.interruption import Interruption
 from search.scheduling import pruners
@@ -119,6 +120,8 @@ def search(
         remarks.append(messages.opening(study, new, plan, workers))
         if not settings.workers and (few := few_workers(workers, largest)):
             remarks.append(few)
+        if scarce := messages.few_images(len(data.validation.labels)):
+            remarks.append(scarce)
         if by_forecast and (warm_start := messages.knowing(study, new, prior)):
             remarks.append(warm_start)
         if settings.precision == "bfloat16" and bfloat16_pays() is False:
@@ -165,9 +168,8 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
     Raises:
         SettingsError: It is the user's own space, and is invalid.
     """
-    training = TrainingDefaults.model_validate(
-        {name: getattr(settings, name) for name in TrainingDefaults.model_fields}
-    )
+    values = {name: getattr(settings, name) for name in TrainingDefaults.model_fields}
+    training = TrainingDefaults.model_validate({**values, "monitor": settings.watched})
     side = data.input_shape[0]
     if is_code(settings.space):
         if settings.precision != "float32":
@@ -208,7 +210,9 @@ def _prepare(study: optuna.Study, space: Space, settings: Settings, room: Room) 
     """Prepare a study that has no trials; return remarks about it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names([settings.monitor])  # else the dashboard shows "Objective 0"
+        study.set_metric_names(
+            [objective_name(settings.monitor)]
+        )  # else the dashboard shows "Objective 0"
     remarks = []
     for origin, params in space.first_configurations() if settings.documented else ():
         if fault := room.fault(params):

@@ -13,6 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from data.dataset import Dataset
+from models.history import MAXIMISED
 from models.spec import OwnSpec, count_parameters
 from search.console.text import plural
 from search.protocol import (
@@ -168,6 +169,7 @@ class Tuner:
             memory=self._book.memory,
             prior=plan.prior,
             room=self._room,
+            shares=plan.monitor in MAXIMISED,
         )
         limits = Limits(
             epochs=self._space.epochs,
@@ -408,5 +410,5 @@ class Tuner:
             observer.trial_ended(self._study)
         if wanted.slot is not None:
             del self._running[wanted.slot]
-            line = messages.end_of_trial(wanted, live.history, reason)
+            line = messages.end_of_trial(wanted, live.history, reason, live.training.monitor)
             self._display.job_ended(wanted.slot, f"trial {live.number}: {line}")

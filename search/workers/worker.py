@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from data.dataset import DataError, Dataset
+from data.fold import folded
 from models import callbacks, environment, training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
@@ -190,6 +191,8 @@ def work(job: Job, channel: Channel) -> End:
 
 def _train(job: Job, channel: Channel) -> End:
     data = Dataset.open(job.data)
+    if job.fold is not None:
+        data = folded(data, job.fold)
     pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
 
     def built(network: keras.Model, own: training.OwnBuilt | None) -> None:

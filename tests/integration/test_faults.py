@@ -154,7 +154,7 @@ def test_limits_that_no_network_keeps_are_one_line(place: Place) -> None:
     for limit in ("--max-params", "--max-operations"):
         told = place.search(*ARGUMENTS, limit, "1000", code=2)
         assert f"{limit} 1000: the smallest network of this search " in told
-    assert "no study" in place.run("leaderboard", code=1)
+    assert "nothing has been trained yet" in place.run("leaderboard", code=1)
 
 
 @pytest.mark.slow("three retrainings of five epochs, one in a process that is killed")

@@ -1,13 +1,15 @@
 """What options do to a training, and that it goes on as if never stopped with each."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 import pytest
 
+from models.evaluation import OF_PREDICTIONS
 from models.network import build
 from models.spec import (
     Block,
@@ -18,7 +20,7 @@ from models.spec import (
     TrainingSpec,
     learning_rate_at,
 )
-from models.training import Training, evaluate
+from models.training import Training, classify, evaluate, fit
 from tests.support.pictures import sets
 from tests.support.trainings import NETWORK, assert_the_same, broken_and_through, train
 
@@ -29,16 +31,19 @@ DEEPER = ModelSpec(
 )
 # What an epoch's figures and the state after it depend on: both optimisers, with momentum and
 # decay; both schedules, whatever the plateaus; smoothing; precision; augmentation; a smaller last
-# batch; normalisation before and after; dropout, L2. Few ways to have them all once: none of them
+# batch; normalisation before and after; dropout, L2; a figure of all predictions; weights of
+# classes. Few ways to have them all once: none of them
 # asks which the others are, but for the optimisers in half precision, which are both here.
 OPTIONS = {
     "adamw-one-cycle": (
         DEEPER,
-        {"schedule": "one-cycle", "weight_decay": 0.1, "label_smoothing": 0.1, "batch_size": 15},
+        {"schedule": "one-cycle", "weight_decay": 0.1, "label_smoothing": 0.1, "batch_size": 15}
+        | {"monitor": "val_macro_f1"},
     ),
     "sgd-cosine": (
         NETWORK,
-        {"optimizer": "sgd", "schedule": "cosine", "weight_decay": 0.01, "batch_size": 16},
+        {"optimizer": "sgd", "schedule": "cosine", "weight_decay": 0.01, "batch_size": 16}
+        | {"monitor": "val_auc", "class_weights": "balanced"},
     ),
 }
 
@@ -93,6 +98,43 @@ def test_a_scheduled_rate_is_what_the_spec_says_whatever_the_plateaus(optioned: 
     for figures in history:
         expected = learning_rate_at(training, steps * (figures.epoch - 1), steps * 5)
         assert figures.learning_rate == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_best_epoch_is_that_of_the_watched_figure(optioned: Optioned) -> None:
+    monitor = optioned.training.monitor
+    values = [getattr(figures, monitor) for figures in optioned.through.history]
+    assert all(0 <= value <= 1 for value in values)
+    assert getattr(optioned.through.best, monitor) == max(values)
+
+
+@pytest.mark.parametrize("monitor", ["val_macro_f1", "val_auc"])
+def test_a_watched_figure_is_that_of_the_networks_predictions(
+    monitor: Literal["val_macro_f1", "val_auc"], tmp_path: Path
+) -> None:
+    training = STEP.model_copy(update={"monitor": monitor, "epochs": 2})
+    trained = train(tmp_path / "c.npz", STEPPED, training)
+    probabilities = classify(trained.model, sets().validation)
+    own = OF_PREDICTIONS[monitor](probabilities, sets().validation.labels)
+    assert getattr(trained.best, monitor) == pytest.approx(own, abs=1e-3)
+    other = {"val_macro_f1": "val_auc", "val_auc": "val_macro_f1"}[monitor]
+    assert getattr(trained.best, other) is None
+
+
+def test_rare_classes_weigh_more_in_the_training_loss_alone(tmp_path: Path) -> None:
+    whole = sets()
+    few = np.flatnonzero((whole.train.labels != 2) | (np.arange(96) % 4 == 0))
+    images, labels = whole.train.images[few], whole.train.labels[few]
+    data = replace(whole, train=replace(whole.train, images=images, labels=labels))
+    training = TrainingSpec(batch_size=96, epochs=1, learning_rate=0.1, class_weights="balanced")
+    figures = fit(STEPPED, training, data, seed=3, checkpoint=tmp_path / "c.npz").history[0]
+    logs = np.log(keras.ops.convert_to_numpy(fresh()(images, training=True)))
+    losses = -logs[np.arange(len(labels)), labels]
+    counts = np.bincount(labels)
+    assert counts[2] < counts[0]
+    weights = (len(labels) / (3 * counts))[labels]
+    assert figures.penalised_loss == pytest.approx((weights * losses).mean(), rel=1e-4)
+    assert figures.loss == pytest.approx(losses.mean(), rel=1e-4)
+    assert figures.penalised_val_loss == figures.val_loss
 
 
 def test_the_losses_are_without_label_smoothing(one_step: Training) -> None:

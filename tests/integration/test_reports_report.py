@@ -167,6 +167,7 @@ def test_a_full_study_has_it_all(full: Full) -> None:
     )
     assert re.search(r"922,314 parameters, 30 epochs; 95 % interval 0\.\d+ to 0\.\d+", said)
     assert "f1a9e7" in said
+    assert "class test images precision recall F1" in said
     assert "pruned by median after epoch" in said
     shown = figures(path)
     assert shown >= {

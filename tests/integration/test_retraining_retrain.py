@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,3 +189,49 @@ def test_exports_stay_with_the_model_that_they_were_made_from(tmp_path: Path) ->
     write_atomically(best.exports / "model.onnx", "of the first")
     assert delivered(b"first") == ["model.onnx"]
     assert delivered(b"second") == []
+
+
+def test_a_monitored_share_ranks_and_is_told() -> None:
+    found = [
+        replace(row, val_auc=auc)
+        for row, auc in zip(rows({0: [0.1, 0.1], 1: [0.9, 0.9]}), [0.5, 0.6, 0.8, 0.9], strict=True)
+    ]
+    report = comparison.compare(trials(0.4, 0.3), found, monitor="val_auc")
+    assert [c.trial for c in report.configurations] == [1, 0]
+    assert report.model.val_auc == 0.9
+    assert report.lead == pytest.approx(0.3)
+    assert "apart in val_auc" in comparison.verdict(report)[-1]
+    console = Console(width=80, record=True)
+    console.print(comparison.table(report))
+    heading, first, _ = console.export_text().splitlines()
+    assert "val_auc" in heading
+    assert "0.8500 ± 0.0707" in first
+    assert all(len(line) <= 80 for line in (heading, first))
+
+
+@pytest.mark.slow("trains a trial on two splits, and retrains it")
+def test_the_best_trial_over_folds_is_delivered(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = finished_search(tmp_path_factory).copy(tmp_path / "place")
+    arguments = ("retrain-best", "--folds", "2", "--top", "1", "--epochs", "1")
+    out = place.run(*arguments)
+    (trial,) = set(re.findall(r"trial (\d+), fold [12] of 2: started", out))
+    said = re.search(rf"trial {trial} has the best mean val_loss over 2 folds: ([\d.]+) ± ", out)
+    assert said is not None
+    assert f"trial {trial} retrained: test accuracy " in out
+    assert list((place.folder / "var/images").glob("runs/*-fold-*/checkpoint*")) == []
+    again = place.run(*arguments)
+    assert "2 folds already trained with the same settings" in again
+    assert ": started" not in again
+    (row,) = (
+        each for each in json.loads(place.run("leaderboard", "--json")) if each["kind"] == "folds"
+    )
+    assert row["name"] == f"trial {trial}, 2 folds"
+    assert row["val_spread"] >= 0
+    assert row["val_loss"] == pytest.approx(float(said[1]), abs=1e-4)
+    folder = place.folder / "var/images/report"
+    place.run("report")
+    assert f"trial {trial}, 2 folds" in (folder / "report.html").read_text("utf-8")
+    many = place.run("retrain-best", "--folds", "100", code=2)
+    assert "--folds 100: expected at most " in many

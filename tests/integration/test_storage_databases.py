@@ -105,7 +105,15 @@ class TestRecords:
         records.record_epoch("cifar", "a", FIGURES)
         records.record_epoch("cifar", "a", {**FIGURES, "val_loss": 7.0})
         (row,) = records.epochs("cifar", "a")
-        assert vars(row) == {**FIGURES, "val_loss": 7.0}
+        assert vars(row) == {**FIGURES, "val_loss": 7.0, "val_macro_f1": None, "val_auc": None}
+
+    def test_figures_that_only_some_trainings_watch_are_kept(self, records: Records) -> None:
+        records.record_epoch("cifar", "a", {**FIGURES, "val_macro_f1": 0.75, "val_auc": None})
+        (row,) = records.epochs("cifar", "a")
+        assert (row.val_macro_f1, row.val_auc) == (0.75, None)
+        records.record_model(model(val_auc=0.875))
+        (made,) = records.models("cifar")
+        assert (made.val_macro_f1, made.val_auc) == (None, 0.875)
 
     @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(value=st.floats())
@@ -113,8 +121,8 @@ class TestRecords:
         figures = {**dict.fromkeys(FIGURES, value), "epoch": 1}
         records.record_epoch("cifar", "a", figures)
         (row,) = records.epochs("cifar", "a")
-        for name, found in vars(row).items():
-            wanted = figures[name]
+        for name, wanted in figures.items():
+            found = getattr(row, name)
             assert found == wanted or (math.isnan(found) and math.isnan(wanted))
 
     @pytest.mark.parametrize(
@@ -147,7 +155,9 @@ class TestRecords:
         assert [row.title for row in records.models()] == ["second"]
 
     def test_an_unknown_kind_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="retrain, baseline, pair, ensemble, not 'other'"):
+        with pytest.raises(
+            ValueError, match="retrain, baseline, pair, fold, ensemble, not 'other'"
+        ):
             model(kind="other")
 
     def test_a_run_or_a_study_is_forgotten(self, records: Records) -> None:

@@ -4,19 +4,22 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from models.documented import DOCUMENTED, are_of_cifar10
-from search.intervals import of_share, told_share
+from search.intervals import Spread, of_share, told_if_wide, told_share
 from search.reports import leaderboard
 from search.retraining import comparison
 from search.retraining.card import card
 from search.settings import Settings
+from search.study.evaluation_record import read
 from search.study.evaluation_record import test_images as images_of
 from search.study.workspace import Workspace
 from search.tuning import messages
@@ -48,6 +51,40 @@ def test_an_interval_in_words() -> None:
     assert told_share(0.8439, None) == "0.8439"
 
 
+@given(st.integers(1, 2000), st.data())
+def test_few_images_are_told_where_the_interval_is_wide(n: int, data: st.DataObject) -> None:
+    share = data.draw(st.integers(0, n)) / n
+    low, high = of_share(share, n)
+    assert bool(told_if_wide(share, n)) == (high - low > 0.05)
+
+
+def test_a_search_on_few_images_says_how_uncertain_it_is() -> None:
+    assert messages.few_images(180) == (
+        "few validation images: of 180 images, an accuracy of 0.90 has the 95 % interval 0.85 to "
+        "0.94: smaller differences may be chance; retrain-best --folds 5 uses more"
+    )
+    assert messages.few_images(5000) == ""
+
+
+def test_the_card_has_the_figures_of_each_class(place: Workspace) -> None:
+    study, space = studies.begin(place, "full")
+    studies.add(place, study, space, [COMPLETE])
+    row = studies.hand_over(place, study, space)
+    files = place.layout.best("full")
+    page = card(report_of(row), [], studies.dataset(), files, model=row, cifar10=True)
+    tested = read(files, row.test_accuracy)
+    assert tested is not None
+    confusion = np.array(tested.confusion)
+    first = confusion[0, 0] / confusion[:, 0].sum(), confusion[0, 0] / confusion[0].sum()
+    name, images = tested.classes[0], confusion[0].sum()
+    assert f"| {name} | {images} | {first[0]:.4f} | {first[1]:.4f} | " in page
+    assert f"| mean | {confusion.sum():,} | " in page
+    other = replace(row, test_accuracy=0.1)  # the stored results are of another model
+    assert "| precision |" not in card(
+        report_of(other), [], studies.dataset(), files, model=other, cifar10=True
+    )
+
+
 def test_the_leaderboard_has_intervals_where_the_test_was_kept(place: Workspace) -> None:
     study, space = studies.begin(place, "full")
     studies.add(place, study, space, [COMPLETE])
@@ -72,8 +109,8 @@ def test_the_leaderboard_has_intervals_where_the_test_was_kept(place: Workspace)
 
 
 def report_of(row: ModelRow) -> comparison.Report:
-    one = comparison.Spread(0.5, None)
-    only = comparison.Retrained(0, 1, 0.5, 3, 1, 1, 0, one, one, one)
+    one = Spread(0.5, None)
+    only = comparison.Retrained(0, 1, 0.5, 3, 1, 1, 0, *[one] * 4)
     return comparison.Report((only,), 0, 0, None, None, (), row)
 
 

@@ -7,9 +7,11 @@ import pytest
 from optuna.trial import TrialState
 
 from models.history import EpochFigures
+from models.spec import ModelSpec
 from search.protocol import Failed, Job
 from search.spaces.builtin import Documents
 from search.spaces.training_defaults import TrainingDefaults
+from search.study.trials import best_trial, lowest
 from search.workers.backends.simulated import SimulatedBackend
 from tests.support.laboratory import RUNGS, Killed, Lab, Said, Writes, bowl, figures, told
 
@@ -103,3 +105,40 @@ def test_the_chooser_learns_that_a_configuration_diverges(lab: Lab) -> None:
     assert all(t.state is TrialState.PRUNED for t in diverged)
     late = [t for t in diverged if t.number >= 10]
     assert len(late) < len(diverged) - len(late)
+
+
+@pytest.mark.parametrize(("sampler", "monitor"), [("gp", "val_accuracy"), ("tpe", "val_auc")])
+def test_a_figure_of_which_more_is_better_decides(lab: Lab, sampler: str, monitor: str) -> None:
+    """Its trials are those of a search that minimises 1 minus it."""
+    epochs = RUNGS[-1]
+    defaults = TrainingDefaults(epochs=epochs)
+    watching = TrainingDefaults.model_validate({**defaults.model_dump(), "monitor": monitor})
+    shares = replace(lab, space=Documents(watching, 32), monitor=monitor)
+    losses = replace(lab, var=lab.var.with_name("losses"), space=Documents(defaults, 32))
+
+    def value(job: Job, epoch: int) -> float:
+        assert isinstance(job.model, ModelSpec)
+        return 1 / (3 + job.model.dense.dropout + 100 * job.training.learning_rate + 1 / epoch)
+
+    def share(job: Job) -> Sequence[EpochFigures]:
+        curve = [(e, value(job, e)) for e in range(1, epochs + 1)]
+        # val_loss says the opposite.
+        return [
+            EpochFigures(**{**figures(e, 2 + v).to_dict(), monitor: v})  # type: ignore[arg-type]
+            for e, v in curve
+        ]
+
+    def loss(job: Job) -> Sequence[EpochFigures]:
+        return [figures(e, 1 - value(job, e)) for e in range(1, epochs + 1)]
+
+    for place, curve in ((shares, share), (losses, loss)):
+        place.search(curve, trials=12, sampler=sampler, pruner="promote")
+    assert told(shares.trials) == told(losses.trials)
+    best = best_trial(shares.study)
+    assert best is not None
+    attributes = best.user_attrs
+    assert attributes[monitor] == round(1 - lowest(best), 4)
+    assert attributes["best epoch"] == len(best.intermediate_values)
+    assert attributes["val_loss"] == round(3 - lowest(best), 4)
+    last = max(best.intermediate_values)
+    assert lowest(best) == best.intermediate_values[last]

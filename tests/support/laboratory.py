@@ -85,6 +85,7 @@ class Lab:
     prior: Prior | None = None
     memory: int | None = None
     max_parameters: int | None = None
+    monitor: str = "val_loss"
     _opened: list[RDBStorage] = field(default_factory=list)  # shared with its copies
 
     def storage(self, *, write: bool) -> RDBStorage:
@@ -119,7 +120,7 @@ class Lab:
         storage = self.storage(write=True)
         if writes is not None:
             event.listen(storage.engine, "commit", writes)
-        study, new = open_study(storage, "lab", recipe(), opening())
+        study, new = open_study(storage, "lab", recipe(monitor=self.monitor), opening())
         params = self.space.of_documented_run()
         if new and documented and params:
             study.enqueue_trial(params)
@@ -137,6 +138,7 @@ class Lab:
             prior=self.prior,
             memory=self.memory,
             max_parameters=self.max_parameters,
+            monitor=self.monitor,
         )
         with backend or SimulatedBackend(workers, curve) as at_work, Interruption() as interruption:
             session = Session(place, "lab", at_work, self.said, interruption)

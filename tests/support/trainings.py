@@ -38,7 +38,7 @@ def train(
     return fit(network, training, sets(), seed=seed, checkpoint=checkpoint, callbacks=callbacks)
 
 
-def curve(trained: Training) -> list[dict[str, float]]:
+def curve(trained: Training) -> list[dict[str, float | None]]:
     """The figures but for the time they took."""
     return [{**f.to_dict(), "seconds": 0.0} for f in trained.history]
 
