@@ -257,5 +257,3 @@ def _check_our_tables(address: "URL", options: dict[str, Any], *, write: bool) -
         )
     if not write and (empty or found is Standing.ABSENT):
         raise StorageError(f"{name} has no data of treino's yet; run `make search` first")
-    if not write and found is Standing.BEHIND:
-        raise StorageError(f"{name} was made by an older treino; run `make search` to update it")

@@ -5,13 +5,14 @@ needs a migration (see `storage.migrations`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
-from typing import Annotated
+from typing import Annotated, Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -19,8 +20,11 @@ from sqlalchemy import (
     String,
     Text,
     delete,
+    false,
     func,
+    null,
     select,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -237,6 +241,7 @@ class Records:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._present: dict[type[Tables], set[str]] = {}  # columns in the database
 
     def record_epoch(self, study: str, run: str, figures: Mapping[str, float | None]) -> None:
         """Record an epoch of ``run``; replaces the same epoch if it was recorded before.
@@ -264,7 +269,7 @@ class Records:
 
     def epochs_of_study(self, study: str, run: str | None = None) -> dict[str, list[EpochRow]]:
         """The recorded epochs per run of ``study``, in order; only of ``run`` if given."""
-        columns = [getattr(Epoch, name) for name in _EPOCH_COLUMNS]
+        columns = self._columns(Epoch, _EPOCH_COLUMNS)
         query = select(Epoch.run, *columns).where(Epoch.study == study)
         if run is not None:
             query = query.where(Epoch.run == run)
@@ -286,7 +291,7 @@ class Records:
 
     def models(self, study: str | None = None) -> list[ModelRow]:
         """The recorded models, oldest first; only of ``study`` if given."""
-        columns = [getattr(HandedOver, name) for name in _MODEL_COLUMNS]
+        columns = self._columns(HandedOver, _MODEL_COLUMNS)
         query = select(*columns).order_by(HandedOver.created, HandedOver.run)
         if study is not None:
             query = query.where(HandedOver.study == study)
@@ -299,6 +304,18 @@ class Records:
             for table in (Epoch, HandedOver):
                 statement = delete(table).where(table.study == study)
                 connection.execute(statement if run is None else statement.where(table.run == run))
+
+    def _columns(self, table: type[Tables], names: Sequence[str]) -> list[ColumnElement[Any]]:
+        """The columns of a table; NULL for those that an older treino's does not have yet.
+
+        Whoever may only read cannot migrate it.
+        """
+        if table not in self._present:
+            with explained(str(self._engine.url)), self._engine.begin() as connection:
+                nothing = select(text("*")).select_from(table.__table__).where(false())
+                self._present[table] = set(connection.execute(nothing).keys())
+        there = self._present[table]
+        return [getattr(table, name) if name in there else null() for name in names]
 
     def _merge(self, row: Tables) -> None:
         with explained(str(self._engine.url)), Session(self._engine) as session, session.begin():

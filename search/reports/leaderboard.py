@@ -24,6 +24,7 @@ from storage.tables import ModelRow, Records
 CSV_COLUMNS = (
     *("name", "kind", "val_accuracy", "test_accuracy", "test_images"),
     *("test_interval_low", "test_interval_high", "val_loss", "parameters", "epochs", "seconds"),
+    *("val_macro_f1", "val_auc", "val_spread"),
 )
 """Columns of the leaderboard as CSV. Programs depend on their names."""
 

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from search.spaces.unit_cube import Array
 
-
 RESOLUTION = 1e-12
 RESOLUTION_OF_SHARES = 1e-3  # of 1 minus a share, which may be 0
 

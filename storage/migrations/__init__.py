@@ -1,7 +1,8 @@
 """Migrations of treino's tables, with Alembic and a separate version table.
 
 Optuna owns ``alembic_version`` in the same database. A change to `storage.tables` needs a new
-file in ``versions/`` with the next number; a test compares the two.
+file in ``versions/`` with the next number; a test compares the two. Whoever may only read does not
+migrate, so a migration only adds, and `storage.tables.Records` does without what is not there yet.
 """
 
 from enum import Enum

@@ -75,10 +75,12 @@ class TestOpening:
                         "VALUES ('cifar', 'trial-00000', 1, 1.5)"
                     )
                 )
-        with opened(url) as storage:
-            (row,) = Records(storage.engine).epochs("cifar", "trial-00000")
-            assert (row.epoch, row.val_loss) == (1, 1.5)
-            assert load(storage, "cifar").best_value == 0.5
+        for write in (False, True):  # a reader does without what the first tables lack
+            with opened(url, write=write) as storage:
+                (row,) = Records(storage.engine).epochs("cifar", "trial-00000")
+                assert (row.epoch, row.val_loss, row.val_auc) == (1, 1.5, None)
+                assert Records(storage.engine).models() == []
+                assert load(storage, "cifar").best_value == 0.5
 
     def test_opening_again_changes_nothing(self, url: str) -> None:
         for _ in range(2):

@@ -14,6 +14,7 @@ from models.spec import count_parameters
 from search.errors import SettingsError
 from search.protocol import NetworkSize
 from search.scheduling.chooser import ObservedTrial
+from search.scheduling.full_trainings import LEAST
 from search.scheduling.samplers import make_chooser
 from search.settings import SAMPLERS
 from search.spaces.builtin import Documents, Extended, Space
@@ -24,6 +25,7 @@ from search.spaces.unit_cube import Params, UnitCube
 
 SPACE = Documents(TrainingDefaults(epochs=9), 32)
 SHAPE = (32, 32, 3)
+DECISIONS = 45
 MOST = 1_500_000  # parameters: some networks of two to five blocks have fewer, some more
 
 
@@ -80,7 +82,7 @@ def test_a_search_keeps_a_limit_and_is_repeated_exactly(sampler: str) -> None:
     def search() -> Sequence[ObservedTrial]:
         chooser = make_chooser(sampler, SPACE.distributions(), SPACE.epochs, 3, room=fits)
         trials: list[ObservedTrial] = []
-        while len(trials) < 16:
+        for _ in range(DECISIONS):
             choice = chooser.choose(trials, new=True)
             assert choice is not None
             if choice.number is None:
@@ -93,7 +95,24 @@ def test_a_search_keeps_a_limit_and_is_repeated_exactly(sampler: str) -> None:
                 trials[choice.number] = ObservedTrial(choice.number, choice.params, losses, "over")
         return trials
 
-    assert search() == search()
+    trials = search()
+    assert trials == search()
+    # Enough for every model that decides (search.scheduling.full_trainings).
+    assert sampler != "gp" or sum(len(trial.losses) == 9 for trial in trials) > LEAST
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_where_nothing_fits_any_more_no_trial_is_new(sampler: str) -> None:
+    """As after a restart with a tighter limit, in the middle of a search."""
+    cube = UnitCube(SPACE.distributions())
+    points = cube.uniform(12, np.random.default_rng(0))
+    trials = [
+        ObservedTrial(number, params, made_up(params, 9), "over")
+        for number, params in enumerate(map(cube.params, points))
+    ]
+    nothing = room(NetworkLimits(parameters=1))
+    chooser = make_chooser(sampler, SPACE.distributions(), SPACE.epochs, 3, room=nothing)
+    assert chooser.choose(trials, new=True) is None
 
 
 def test_optunas_sampler_on_a_study_keeps_a_limit_that_few_networks_keep() -> None:
