@@ -31,7 +31,10 @@ STUDY_FLAGS = $(call flag,STUDY,study)
 DATA_FLAGS = $(call flag,DATA,data) $(call flag,IMAGE_SIZE,image-size) $(call flag,SEED,seed)
 SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag,WORKERS,workers) \
 	$(call flag,TIMEOUT,timeout) $(call flag,PRUNER,pruner) $(call flag,SAMPLER,sampler) \
-	$(call flag,PRIOR,prior) $(call flag,SPACE,space)
+	$(call flag,PRIOR,prior) $(call flag,SPACE,space) $(CLUSTER_FLAGS)
+CLUSTER_FLAGS = $(call flag,CLUSTER,cluster)
+# What a command needs: with CLUSTER, also Ray.
+INSTALLED = $(BIN)/installed$(if $(call given,CLUSTER),-cluster)
 
 # Run test files in parallel, one process per core: most tests wait for their own processes.
 BESIDE := --numprocesses auto --maxprocesses 4 --dist worksteal
@@ -41,12 +44,12 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 .PHONY: search
-search: $(BIN)/installed ## Run a study, or resume it
+search: $(INSTALLED) ## Run a study, or resume it
 	@$(BIN)/treino search $(DATA_FLAGS) $(STUDY_FLAGS) $(SEARCH_FLAGS) $(call given,ARGS)
 
 .PHONY: retrain-best
-retrain-best: $(BIN)/installed ## Train the best trial in full and deliver the model
-	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(call given,ARGS)
+retrain-best: $(INSTALLED) ## Train the best trial in full and deliver the model
+	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(CLUSTER_FLAGS) $(call given,ARGS)
 
 .PHONY: dashboard
 dashboard: $(BIN)/installed ## Show the studies in the browser
@@ -57,17 +60,32 @@ leaderboard: $(BIN)/installed ## Show trials, baselines and retrained models in 
 	@$(BIN)/treino leaderboard $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: claims
-claims: $(BIN)/installed ## Test the documents' claims: make claims ARGS=--settle
-	@$(BIN)/treino claims $(STUDY_FLAGS) $(call flag,WORKERS,workers) $(call given,ARGS)
+claims: $(INSTALLED) ## Test the documents' claims: make claims ARGS=--settle
+	@$(BIN)/treino claims $(STUDY_FLAGS) $(call flag,WORKERS,workers) $(CLUSTER_FLAGS) \
+		$(call given,ARGS)
 
 .PHONY: report
 report: $(BIN)/installed ## Write a page about the study: best trial, parameters, next steps
 	@$(BIN)/treino report $(STUDY_FLAGS) $(call given,ARGS)
 
 .PHONY: baseline
-baseline: $(BIN)/installed ## Train one of the documents' runs: make baseline RUN=run-10
+baseline: $(INSTALLED) ## Train one of the documents' runs: make baseline RUN=run-10
 	@$(BIN)/treino baseline $(call quote,$(or $(call given,RUN),run-10)) $(DATA_FLAGS) \
-		$(call flag,EPOCHS,epochs) $(call given,ARGS)
+		$(call flag,EPOCHS,epochs) $(CLUSTER_FLAGS) $(call given,ARGS)
+
+NODE_FLAGS = $(call flag,ADDRESS,address) $(call flag,CPUS,cpus) $(call given,ARGS)
+
+.PHONY: cluster-head
+cluster-head: $(BIN)/installed-cluster ## Start a cluster on this machine: make cluster-head ADDRESS=10.0.0.1
+	@$(BIN)/treino cluster head $(NODE_FLAGS)
+
+.PHONY: cluster-node
+cluster-node: $(BIN)/installed-cluster ## Add this machine to a cluster: make cluster-node HEAD=10.0.0.1:6379
+	@$(BIN)/treino cluster node $(call quote,$(call given,HEAD)) $(NODE_FLAGS)
+
+.PHONY: cluster-stop
+cluster-stop: $(BIN)/installed-cluster ## Stop what these two have started here, or with ROLE=node only nodes
+	@$(BIN)/treino cluster stop $(call given,ROLE)
 
 .PHONY: install
 install: $(BIN)/installed ## Create .venv and install treino into it
@@ -103,10 +121,10 @@ check: lint typecheck test ## Run all checks of CI
 
 .PHONY: chaos
 chaos: $(BIN)/installed-dev ## Run the stress tests: killed processes, memory, invalid input
-	@$(BIN)/python -m benchmarks.chaos
-	@$(BIN)/python -m benchmarks.memory
-	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz
-	@$(MAKE) --no-print-directory stress
+	@$(BIN)/python -m benchmarks.$(if $(call given,CLUSTER),chaos_cluster,chaos)
+	@$(if $(call given,CLUSTER),,$(BIN)/python -m benchmarks.memory)
+	@$(if $(call given,CLUSTER),,TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m benchmarks.fuzz)
+	@$(if $(call given,CLUSTER),,$(MAKE) --no-print-directory stress)
 
 # Peers that have a virtual environment each: their packages exclude each other's, or are large.
 # One that cannot be installed, on this Python or this machine, is left out.
@@ -138,7 +156,7 @@ define pin
 @set -e -o pipefail; echo "writing $(2)"; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	'$(call exactly,$(1))' -m venv "$$folder"; \
 	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-		--editable '.[dev,benchmarks,export,heic,postgresql]'; \
+		--editable '.[dev,benchmarks,cluster,export,heic,mlflow,postgresql,tensorboard]'; \
 	"$$folder/bin/python" -m pip freeze --exclude treino \
 		| "$$folder/bin/python" -c 'import sys; print(*sorted(sys.stdin, key=str.lower), sep="", end="")' \
 		> "$$folder/pinned"; \
@@ -168,10 +186,15 @@ $(BIN)/installed: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
 		--constraint $(CONSTRAINTS) --editable '.$(EXTRAS)'
 	@touch $@
 
+$(BIN)/installed-cluster: $(BIN)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(CONSTRAINTS) --editable '.[cluster]'
+	@touch $@
+
 $(BIN)/installed-dev: $(BIN)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CONSTRAINTS) --editable '.[dev]'
-	@touch $@
+	@touch $@ $(BIN)/installed-cluster
 
 $(BIN)/installed-bench: $(BIN)/installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -62,20 +62,23 @@ class Result:
     """What became of a search under fire, beside the same in peace."""
 
     scene: Scene
-    worker_kills: int
+    worker_kills: int  # on a cluster also agents, raylets and nodes
     tuner_kills: int
     lost: int
     limbo: int
     trained_twice: int
     begun_twice: int
     difference: str
+    on_cluster: bool = False
 
     @property
     def kept(self) -> bool:
         """Whether every promise was kept."""
         struck = self.worker_kills + self.tuner_kills * self.scene.workers
-        nothing = self.lost == self.limbo == self.trained_twice == 0
-        return nothing and self.begun_twice <= struck and not self.difference
+        nothing = self.lost == self.limbo == 0
+        # On a cluster, an epoch may be saved on its node and lost on the way to the tuner.
+        repeats = self.trained_twice <= (struck if self.on_cluster else 0)
+        return nothing and repeats and self.begun_twice <= struck and not self.difference
 
     def __str__(self) -> str:
         return (
@@ -135,7 +138,8 @@ def ordeal(
             raise RuntimeError(f"the tuner ended with {tuner.returncode}: {said.decode()}")
         if tuner.returncode == 0:
             break  # done before its last kill was due
-    return _compare(scene, peace, fire, trials, worker_kills, tuner_kills - left)
+    logs = fire.glob("var/s/logs/*.log")
+    return compare(scene, peace, fire, logs, trials, worker_kills, tuner_kills - left)
 
 
 def _strike_workers(
@@ -183,12 +187,22 @@ def _epoch(process: psutil.Process) -> str:
     return last if _BEGUN.fullmatch(last) else ""
 
 
-def _compare(
-    scene: Scene, peace: Path, fire: Path, trials: int, worker_kills: int, tuner_kills: int
+def compare(
+    scene: Scene,
+    peace: Path,
+    fire: Path,
+    logs: Iterable[Path],
+    trials: int,
+    worker_kills: int,
+    tuner_kills: int = 0,
+    *,
+    on_cluster: bool = False,
 ) -> Result:
+    """What became of a search under fire, whose workers wrote ``logs``."""
     quiet, struck = _trials(peace), _trials(fire)
-    safe = Counter(_SAFE.findall(_logs(fire)))
-    begun = Counter(_BEGUN.findall(_logs(fire)))
+    text = "".join(log.read_text(errors="replace") for log in logs)
+    safe = Counter(_SAFE.findall(text))
+    begun = Counter(_BEGUN.findall(text))
     return Result(
         scene=scene,
         worker_kills=worker_kills,
@@ -198,6 +212,7 @@ def _compare(
         trained_twice=sum(count - 1 for count in safe.values()),
         begun_twice=sum(count - 1 for count in begun.values()),
         difference=_difference(quiet, struck),
+        on_cluster=on_cluster,
     )
 
 
@@ -212,10 +227,6 @@ def _difference(quiet: Sequence[FrozenTrial], struck: Sequence[FrozenTrial]) -> 
                 reason = other.user_attrs.get(REASON, "")
                 return f"trial {one.number}: {what} {was} in peace, then {is_} ({reason})"
     return ""
-
-
-def _logs(place: Path) -> str:
-    return "".join(log.read_text(errors="replace") for log in place.glob("var/s/logs/*.log"))
 
 
 def _trials(place: Path) -> list[FrozenTrial]:

@@ -144,12 +144,12 @@ def treino(data: Dataset, folder: Path, precision: str = "float32") -> float:
     training = RUN.training.model_copy(update={"epochs": 2, "precision": precision})
     rates: list[float] = []
     with LocalBackend(_slots(data), folder / "logs") as backend:
-        for slot in range(backend.slots):
+        for slot in backend.slots:
             checkpoint = folder / f"{time.monotonic_ns()}" / "checkpoint.npz"
             backend.start(slot, Job(f"{slot}", RUN.model, training, data.path, 1, checkpoint))
         first: dict[int, float] = {}
         ended = 0
-        while ended < backend.slots:
+        while ended < len(backend.slots):
             for slot, message in backend.wait(1.0):
                 if isinstance(message, EpochDone):
                     now = time.perf_counter()

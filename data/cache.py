@@ -206,6 +206,31 @@ class Entry:
         with suppress(OSError):
             os.utime(self._folder)
 
+    def receive(self, file: str, start: int, content: npt.NDArray[np.uint8]) -> None:
+        """Write a part of a file of the data set as another machine has decoded it.
+
+        Args:
+            file: Name of the file, as in ``files_of``.
+            start: Position in the file. Parts of a file come in order.
+            content: (n,) bytes.
+
+        Raises:
+            DataError: The cache cannot be written.
+        """
+        with _told(self._cache.root), (self._folder / file).open("ab") as to:
+            to.truncate(start)
+            to.write(content.data)
+            _flush(to)
+
+    def complete(self, fingerprint: str) -> Dataset:
+        """Move what was received into the cache under its fingerprint, and open it.
+
+        Raises:
+            DataError: A file is missing or has another size.
+        """
+        Dataset.open(self._folder)
+        return self._cache.adopt(self._folder, fingerprint)
+
     def finish(
         self,
         split: str,

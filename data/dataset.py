@@ -101,6 +101,12 @@ class Dataset:
             raise DataError(f"{path} holds no decoded images any more ({error})") from error
 
 
+def files_of(folder: Path) -> list[Path]:
+    """The files of a decoded folder, in the order in which they have to be written."""
+    arrays = [array_file(folder, split, what) for split in SPLITS for what in ("images", "labels")]
+    return [*arrays, folder / META]
+
+
 def array_file(folder: Path, split: str, what: str) -> Path:
     """The file of the ``images`` or ``labels`` of a split in a decoded folder."""
     return folder / f"{split}-{what}.npy"

@@ -156,16 +156,16 @@ class Failed:
     Attributes:
         kind: ``diverged``: val_loss not finite; ``memory``: the network did not fit; ``large``:
             it has more weights or operations than it may; ``pruned``: the user's code pruned the
-            trial; ``error``: an exception; ``died``: the worker process ended, hung or lost its
-            machine; ``environment``: a checkpoint could not be written, the images were gone or
-            the user's code had changed, which is not this job's fault and affects the next one
-            too.
+            trial; ``error``: an exception; ``died``: the worker process ended or hung; ``lost``:
+            its machine was lost or left, which is not this job's fault; ``environment``: a
+            checkpoint could not be written, the images were gone or the user's code had changed,
+            which is not this job's fault and affects the next one too.
         reason: One line for people.
         attributes: What the user's code had set on its trial; JSON-compatible.
         size: Size of a network that is too large.
     """
 
-    kind: Literal["diverged", "memory", "large", "pruned", "error", "died", "environment"]
+    kind: Literal["diverged", "memory", "large", "pruned", "error", "died", "lost", "environment"]
     reason: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     size: NetworkSize | None = None

@@ -69,6 +69,11 @@ class Settings:
         "Number of worker processes; 0: up to four per GPU, or one per core without a GPU, as far "
         "as memory allows.",
     )
+    cluster: str | None = _setting(
+        None,
+        "Address of a cluster's head (host:port), on whose nodes workers run; --workers counts "
+        "on each node then [default: this machine only].",
+    )
     timeout: float | None = _setting(
         None,
         "Time limit in seconds, after which the search pauses; except for the first, no epoch "
@@ -168,7 +173,7 @@ class Settings:
         Raises:
             SettingsError: A value is out of range. The message names flag and value.
         """
-        for name in ("data", "study", "prior", "space", "host"):
+        for name in ("data", "study", "prior", "space", "host", "cluster"):
             if "\0" in (getattr(self, name) or ""):
                 raise SettingsError(f"{flag_of(name)}: expected text without NUL")
         if self.study is not None and not _is_unicode(self.study):
@@ -205,6 +210,8 @@ class Settings:
                 f"--timeout {self.timeout}: expected more than 0 seconds and at most "
                 f"{LONGEST:.0e}; without --timeout there is no limit"
             )
+        if self.cluster is not None and not is_address(self.cluster):
+            raise SettingsError(f"--cluster {self.cluster!r}: expected host:port")
         if self.port > 65535:
             raise SettingsError(f"--port {self.port}: expected 0 to 65535")
         if not 8 <= self.image_size <= 1024:
@@ -248,6 +255,12 @@ class Settings:
 def _is_unicode(text: str) -> bool:
     """Whether a text is valid Unicode. Undecodable bytes of an argument are lone surrogates."""
     return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is a host and a port, separated by a colon."""
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
 
 
 def is_own(space: str) -> bool:

@@ -24,7 +24,7 @@ from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
 from search.tuning.job_runner import JobRunner, TrainingTask
 from search.tuning.session import Session
-from search.workers.hardware import check_room, memory, slots
+from search.workers.resources import Need, resources
 from storage.files import Layout, write_atomically
 from storage.lease import StudyLease
 from storage.tables import Records
@@ -196,6 +196,7 @@ def settler(
     claims: Sequence[Claim],
     workers: int,
     epochs: int | None,
+    cluster: str | None = None,
     aside: bool = False,
 ) -> Iterator[PairCollector]:
     """Start all workers for the paired trainings that ``claims`` need; see PairCollector.
@@ -207,11 +208,10 @@ def settler(
     name = study.study_name
     place.layout.make(name)
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
-    all_slots = slots(workers, largest)
-    check_room(all_slots, smallest)
-    limits = Limits(epochs=epochs, memory=memory(all_slots))
+    crew = resources(cluster, workers, Need(data, smallest, largest))
+    limits = Limits(epochs=epochs, memory=crew.memory)
     with (
         StudyLease(place.storage.engine, f"{name}/pairs") as lease,
-        Session.open(place, name, all_slots, lease, aside=aside) as session,
+        Session.open(place, name, crew, lease, aside=aside) as session,
     ):
         yield PairCollector(study, space, data, claims, session, limits)

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from search.cli.claims_command import claims
+from search.cli.cluster_command import cluster
 from search.cli.export_command import export
 from search.cli.options import Commands, explained, from_file
 from search.cli.predict_command import predict
@@ -48,6 +49,7 @@ for name, command in {
     "data": show_data,
     "studies": studies,
     "replay": replay,
+    "cluster": cluster,
 }.items():
     app.command(name)(command)
 

@@ -17,7 +17,7 @@ from search.errors import SettingsError, TreinoError
 from search.settings import Settings
 
 
-@with_settings("study", "storage", "workers", "settle_epochs")
+@with_settings("study", "storage", "workers", "cluster", "settle_epochs")
 def claims(
     settings: Settings,
     names: Annotated[
@@ -60,6 +60,7 @@ def claims(
                 claims=[claims_by_name[name] for name in names or claims_by_name],
                 workers=settings.workers,
                 epochs=settings.settle_epochs,
+                cluster=settings.cluster,
                 aside=as_json,
             ) as pairs:
                 interruption = pairs.session.interruption

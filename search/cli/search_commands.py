@@ -27,6 +27,7 @@ from search.settings import Settings, is_code
         "budget_epochs",
         "epochs",
         "workers",
+        "cluster",
         "timeout",
         "stop_when_flat",
         "sampler",
@@ -76,7 +77,7 @@ def search(settings: Settings) -> None:
 
 @with_settings(
     *DATA,
-    *("study", "storage", "epochs", "workers", "timeout", "space", "train_order"),
+    *("study", "storage", "epochs", "workers", "cluster", "timeout", "space", "train_order"),
     *("max_params", "max_operations"),
 )
 def record(

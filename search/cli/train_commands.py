@@ -21,7 +21,7 @@ from search.settings import Settings
 SEVERAL = 3  # trials that an ensemble is selected from or folds compare, if no number is named
 
 
-@with_settings(*DATA, "storage", "train_order", "baseline_epochs")
+@with_settings(*DATA, "storage", "cluster", "train_order", "baseline_epochs")
 def baseline(
     settings: Settings,
     run: Annotated[str, typer.Argument(help="Run of the documents: run-1, run-4, …, run-10.")],
@@ -40,6 +40,7 @@ def baseline(
     from search.study.trials import history
     from search.study.workspace import Workspace
     from search.tuning import messages
+    from search.workers.resources import Need, resources
 
     documented = DOCUMENTED[run]
     changes: dict[str, Any] = {"train_order": settings.train_order}
@@ -56,7 +57,10 @@ def baseline(
     )
     with (
         Workspace.open(settings, write=True) as place,
-        workshop(place, BASELINES, aside=as_json) as (shop, interruption),
+        workshop(place, BASELINES, resources(settings.cluster, 1, Need(data)), aside=as_json) as (
+            shop,
+            interruption,
+        ),
     ):
         files = place.layout.run(BASELINES, order.run(data))
         row = shop.make(order, data, files)
@@ -71,7 +75,7 @@ def baseline(
     leave_if_interrupted(interruption, as_json=as_json)
 
 
-@with_settings("study", "storage", "workers", "retrain_epochs")
+@with_settings("study", "storage", "workers", "cluster", "retrain_epochs")
 def retrain_best(
     settings: Settings,
     top: Annotated[
@@ -121,7 +125,7 @@ def retrain_best(
     from search.study.recipe import recipe_of
     from search.study.workspace import Workspace, data_of, space_of
     from search.tuning import messages
-    from search.workers.hardware import slots
+    from search.workers.resources import resources
 
     with Workspace.open(settings, write=True) as place:
         study = place.study(settings.study)
@@ -138,9 +142,9 @@ def retrain_best(
                 f"--ensemble: expected at least two models, and study {study.study_name!r} has one "
                 "trial to retrain: add --seeds 2, or resume the search first (make search)"
             )
-        need = retrain.memory_needed(orders, data)
-        workers = min(max(len(orders), len(on_folds)), settings.workers or len(slots(0, need)))
-        with workshop(place, study.study_name, workers=workers, aside=as_json) as (
+        need = retrain.need_of(max(orders, on_folds, key=len), data)
+        workers = resources(settings.cluster, settings.workers, need)
+        with workshop(place, study.study_name, workers, aside=as_json) as (
             shop,
             interruption,
         ):

@@ -42,6 +42,7 @@ class Overall:
         seconds_left: Estimate of the remaining time; None if there is none.
         next_hour: What another hour is likely to bring; empty if there is no estimate.
         warm_start: How far curves of other studies are trusted; empty if there are none.
+        workers: Where the workers are; empty on this machine.
     """
 
     done: int
@@ -51,6 +52,7 @@ class Overall:
     seconds_left: float | None = None
     next_hour: str = ""
     warm_start: str = ""
+    workers: str = ""
 
 
 class Display(ABC):
@@ -194,6 +196,8 @@ class LiveDisplay(Display):
                 table.add_row(Text("next hour", style="dim"), "", "", Text(o.next_hour))
             if o.warm_start:
                 table.add_row(Text("warm start", style="dim"), "", "", Text(o.warm_start))
+            if o.workers:
+                table.add_row(Text("cluster", style="dim"), "", "", Text(o.workers))
         return table
 
 

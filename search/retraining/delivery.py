@@ -18,7 +18,7 @@ from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
 from search.tuning.job_runner import JobRunner, TrainingTask
 from search.tuning.session import Session
-from search.workers.hardware import slots
+from search.workers.resources import Resources
 from storage.files import RunFiles, write_atomically
 from storage.lease import StudyLease
 from storage.tables import ModelRow
@@ -173,9 +173,9 @@ def write_test_results(test: TestFigures, data: Dataset, paths: RunFiles, title:
 
 @contextmanager
 def workshop(
-    place: Workspace, study: str, *, workers: int = 1, aside: bool = False
+    place: Workspace, study: str, workers: Resources, *, aside: bool = False
 ) -> Iterator[tuple[Delivery, Interruption]]:
-    """Start workers on the whole machine, for trainings outside the trials of ``study``.
+    """Start ``workers`` for trainings outside the trials of ``study``.
 
     With ``aside``, messages go to standard error, because standard output is in use.
 
@@ -185,6 +185,6 @@ def workshop(
     place.layout.make(study)
     with (
         StudyLease(place.storage.engine, f"{study}/best") as lease,
-        Session.open(place, study, slots(workers), lease, aside=aside) as session,
+        Session.open(place, study, workers, lease, aside=aside) as session,
     ):
         yield Delivery(session), session.interruption

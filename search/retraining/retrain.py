@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from data.dataset import Dataset
-from models.spec import EarlyStopping, ReduceLROnPlateau, estimate_memory
+from models.spec import EarlyStopping, OwnSpec, ReduceLROnPlateau, estimate_memory
 from search.errors import NothingToTrainError, TrainingFailedError
 from search.protocol import Failed
 from search.retraining.card import card
@@ -27,6 +27,7 @@ from search.study.ensemble_record import EnsembleRecord
 from search.study.recipe import recipe_of
 from search.study.training_order import TrainingOrder
 from search.study.trials import lowest, seed_number
+from search.workers.resources import Need
 from storage.files import Layout, RunFiles, write_atomically
 from storage.tables import ModelRow
 
@@ -83,10 +84,12 @@ def orders_of_best(
     return [_order(study, space, trial, epochs, again) for again in range(seeds) for trial in best]
 
 
-def memory_needed(orders: Sequence[TrainingOrder], data: Dataset) -> int:
-    """Bytes that the largest of the trainings needs; 0 if unknown."""
+def need_of(orders: Sequence[TrainingOrder], data: Dataset) -> Need:
+    """What the trainings of the orders need of workers."""
     shape, classes = data.input_shape, len(data.classes)
-    return max(estimate_memory(o.model, shape, classes, o.training.batch_size) for o in orders)
+    largest = max(estimate_memory(o.model, shape, classes, o.training.batch_size) for o in orders)
+    code = next((o.model.code for o in orders if isinstance(o.model, OwnSpec)), "")
+    return Need(data, largest=largest, code=code, jobs=len(orders))
 
 
 def _order(

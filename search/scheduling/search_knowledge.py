@@ -120,6 +120,13 @@ class SearchKnowledge:
         return self.time.is_up or self._is_ending
 
     @property
+    def awaits_slot(self) -> bool:
+        """Whether there is something to train, as far as is known, and no slot for it."""
+        paused = self.rungs and self.paused and self._nothing_at != self.trials.changes
+        waiting = self._unfinished or self._wants_new or paused
+        return not self._slots and not self.is_closing and bool(waiting)
+
+    @property
     def may_audit(self) -> bool:
         """Whether an audit of pruned trials may run after the search."""
         return not (self.trouble or self._stopping) and self.time.left > 0

@@ -231,7 +231,12 @@ class SearchState(SearchKnowledge):
     def _failed(self, event: events.JobFailed, instructions: list[Instruction]) -> None:
         number = self._jobs[event.slot].number
         mark: do.Mark
-        if event.kind == "died" and not self._stopping and self._survives(event.slot, instructions):
+        ended = event.kind in ("died", "lost")
+        # A lost machine does not count as a death: the training is not its cause.
+        survives = event.kind == "lost" or (
+            ended and not self._stopping and self._survives(event.slot, instructions)
+        )
+        if survives and not self._stopping:
             self._broken_off(event.slot, event.reason, instructions)
             return
         if number in self._pruned:
@@ -242,7 +247,7 @@ class SearchState(SearchKnowledge):
             self._let_go(number)
             self.trouble = self.trouble or event.reason
             instructions.append(do.ReleaseSlot(event.slot, f"paused: {event.reason}"))
-        elif event.kind == "died" and self._stopping:
+        elif ended and self._stopping:
             self._let_go(number)
             instructions.append(
                 do.ReleaseSlot(event.slot, "stopped; its last complete epoch is saved")

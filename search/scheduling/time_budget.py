@@ -56,8 +56,8 @@ class TimeBudget:
         return late
 
     def estimate(self, epochs: float, slots: int) -> float | None:
-        """Estimated seconds of that many epochs on all slots; None if unknown."""
-        if not self.epochs:
+        """Estimated seconds of that many epochs on all slots; None if unknown or without any."""
+        if not self.epochs or not slots:
             return None
         seconds = min(epochs * self.epoch_seconds / self.epochs / slots, self.left)
         return max(seconds, 0.0) if math.isfinite(seconds) else None

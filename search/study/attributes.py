@@ -16,6 +16,7 @@ DEATHS = "worker deaths"
 RETRY_OF = "retry of trial"  # number of the untrained trial that this one replaces
 OWN_FAULT = "own code failed"  # the trial failed in the user's code, not in the environment
 MEMORY_HAD = "worker memory"  # bytes of a worker's memory when the trial ran out of it
+PROCESSORS = "processors"  # types that a cluster trained the trial on, in order
 ORIGIN = "origin"  # source of an enqueued trial's configuration
 # Of every trial that has ended.
 SUMMARY = (

@@ -25,6 +25,7 @@ from search.study.attributes import (
     OF_TREINO,
     ORIGIN,
     OWN_FAULT,
+    PROCESSORS,
     PRUNED,
     REASON,
     RETRY_OF,
@@ -239,6 +240,12 @@ class TrialRecorder:
     def note_death(self, live: LiveTrial, epoch: int, times: int) -> None:
         """Store how often the trial's worker has died after the same epoch."""
         live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": times})
+
+    def note_processor(self, live: LiveTrial, processor: str) -> None:
+        """Store on which type of processor the trial trains from here: its results may differ."""
+        before = live.trial.user_attrs.get(PROCESSORS, [])
+        if processor not in before[-1:]:
+            live.trial.set_user_attr(PROCESSORS, [*before, processor])
 
     def recall(self, live: LiveTrial) -> None:
         """Load the trial's history from treino's tables."""

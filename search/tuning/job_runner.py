@@ -1,5 +1,6 @@
 """Trainings outside the study, in parallel on all workers."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -50,6 +51,7 @@ class JobRunner:
         self._every_turn = every_turn
         self._loop = WorkerLoop(session)
         self._running: dict[int, _Running] = {}
+        self._waiting: deque[_Running] = deque()  # for a slot: new, or broken off
         self._failures: Failures[str] = Failures({})
         self._trouble = ""
 
@@ -70,12 +72,8 @@ class JobRunner:
             TrainingFailedError: No training can continue, for example because the disk is full.
         """
         while True:
-            for slot in range(self._backend.slots):
-                if slot not in self._running and not self._closing:
-                    task = supply()
-                    if task is not None:
-                        self._start(slot, _Running(task))
-            if not self._running:
+            self._fill(supply)
+            if not self._running and (self._closing or not self._waiting):
                 break
             for slot, message in self._loop.hear():
                 self._handle(slot, message, ended)
@@ -88,6 +86,17 @@ class JobRunner:
     @property
     def _closing(self) -> bool:
         return self._interruption.asked or bool(self._trouble)
+
+    def _fill(self, supply: Callable[[], TrainingTask | None]) -> None:
+        """Fill the free slots. Without slots, one task waits for the first."""
+        free = deque(slot for slot in self._backend.slots if slot not in self._running)
+        while not self._closing and (free or not self._backend.slots):
+            task = None if self._waiting else supply()
+            if task is not None:
+                self._waiting.append(_Running(task))
+            if not (free and self._waiting):
+                return
+            self._start(free.popleft(), self._waiting.popleft())
 
     def _start(self, slot: int, running: _Running) -> None:
         self._running[slot] = running
@@ -122,14 +131,15 @@ class JobRunner:
         self._display.job_ended(slot, _how_it_ended(running, message))
         if isinstance(message, Failed) and message.kind == "environment":
             self._trouble = message.reason
+        elif isinstance(message, Failed) and message.kind == "lost":
+            self._waiting.append(running)
         elif isinstance(message, Failed) and message.kind == "died":
-            self._after_death(slot, running, message, ended)
+            self._after_death(running, message, ended)
         elif isinstance(message, Done | Failed):
             ended(running.task, running.history, message)
 
     def _after_death(
         self,
-        slot: int,
         running: _Running,
         death: Failed,
         ended: Callable[[TrainingTask, list[EpochFigures], Done | Failed], None],
@@ -141,7 +151,7 @@ class JobRunner:
         if deaths >= PATIENCE:
             ended(running.task, running.history, death)
         else:
-            self._start(slot, running)
+            self._waiting.append(running)
 
 
 def _how_it_ended(running: _Running, end: End) -> str:

@@ -20,7 +20,6 @@ from search.study.attributes import MEMORY, REASON
 from search.study.recipe import recipe_of
 from search.study.trials import best_trial, counted, lowest, states
 from search.tuning.plan import Outcome, Plan
-from search.workers.backends.local import Slot
 from storage.files import Layout
 from storage.tables import ModelRow
 
@@ -29,13 +28,11 @@ EXPECTED_ACCURACY = 0.9  # before a search, to say how certain it can be
 STATES = {"complete": "complete", "pruned": "pruned", "fail": "failed", "paused": "paused"}
 
 
-def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot]) -> str:
-    """One line: study, progress so far, limits and workers."""
+def opening(study: optuna.Study, new: bool, plan: Plan, workers: str) -> str:
+    """One line: study, progress so far, limits and ``workers``, in a phrase."""
     where = f"new study {study.study_name!r}"
     if not new:
         where = f"resuming study {study.study_name!r} from {_counted(states(study))}"
-    gpus = {worker.gpu for worker in workers if worker.gpu is not None}
-    on = plural(len(gpus), "GPU") if gpus else f"{plural(workers[0].threads, 'thread')} each"
     limits = []
     if plan.trials is not None:
         limits.append(plural(plan.trials, "trial"))
@@ -43,7 +40,7 @@ def opening(study: optuna.Study, new: bool, plan: Plan, workers: Sequence[Slot])
         limits.append(plural(plan.budget, "epoch"))
     if plan.timeout is not None:
         limits.append(duration(plan.timeout))
-    return f"{where}; up to {', '.join(limits)}; {plural(len(workers), 'worker')}, {on}"
+    return f"{where}; up to {', '.join(limits)}; {workers}"
 
 
 def few_images(images: int) -> str:
@@ -173,8 +170,8 @@ def _counted(counts: Mapping[str, int]) -> str:
     return f"{total}: {', '.join(parts)}" if parts else total
 
 
-def overall(state: SearchState, plan: Plan) -> Overall:
-    """Return how far a running search is."""
+def overall(state: SearchState, plan: Plan, workers: str = "") -> Overall:
+    """Return how far a running search is; ``workers`` says where they are, if not here."""
     leader = state.trials.best
     best = ""
     if leader is not None:
@@ -187,12 +184,14 @@ def overall(state: SearchState, plan: Plan) -> Overall:
     trust = f"trusted {sum(trusted.values()):.0%}" if trusted else ""
     if plan.trials is None and plan.budget is not None:
         spent = state.trials.spent
-        return Overall(spent, plan.budget, "epochs", best, state.seconds_left, next_hour, trust)
+        return Overall(
+            spent, plan.budget, "epochs", best, state.seconds_left, next_hour, trust, workers
+        )
     count = len(state.trials)
     what = f"trials, {state.paused} paused" if state.paused else "trials"
     done = count - state.running - state.unfinished
     total = max(plan.trials or 0, count)
-    return Overall(done, total, what, best, state.seconds_left, next_hour, trust)
+    return Overall(done, total, what, best, state.seconds_left, next_hour, trust, workers)
 
 
 def end_of_trial(

@@ -35,7 +35,8 @@ from search.tuning.observers import Observer
 from search.tuning.plan import Outcome, Plan
 from search.tuning.session import Session
 from search.tuning.tuner import Tuner
-from search.workers.hardware import bfloat16_pays, check_room, few_workers, memory, slots
+from search.workers.hardware import bfloat16_pays
+from search.workers.resources import Need, resources
 from storage.lease import StudyLease
 from storage.study import reports, spelling
 
@@ -81,9 +82,10 @@ def search(
     place.layout.make(name)
     by_forecast = settings.sampler == "gp"
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
-    workers = slots(settings.workers, largest)
-    check_room(workers, smallest)
-    most = settings.max_params, settings.max_operations, memory(workers)
+    code = space.code if isinstance(space, OwnNetworks) else ""
+    need = Need(data, smallest, largest, code)
+    workers = resources(settings.cluster, settings.workers, need)
+    most = settings.max_params, settings.max_operations, workers.memory
     room = Room(space, data.input_shape, len(data.classes), NetworkLimits(*most))
     room.check()
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
@@ -117,8 +119,8 @@ def search(
         )
         if new and name != plain:
             remarks.append(f"study {plain!r} has other images; using study {name!r}")
-        remarks.append(messages.opening(study, new, plan, workers))
-        if not settings.workers and (few := few_workers(workers, largest)):
+        remarks.append(messages.opening(study, new, plan, str(workers)))
+        if not settings.workers and (few := workers.few(largest)):
             remarks.append(few)
         if scarce := messages.few_images(len(data.validation.labels)):
             remarks.append(scarce)

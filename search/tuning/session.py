@@ -1,6 +1,6 @@
 """The resources of work on a study: acquired at its start, released at its end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from search.console.display import Display, make_display
 from search.interruption import Interruption
 from search.study.workspace import Workspace
 from search.workers.backends.base import Backend
-from search.workers.backends.local import LocalBackend, Slot
+from search.workers.resources import Resources
 from storage.lease import StudyLease
 
 
@@ -38,25 +38,25 @@ class Session:
         cls,
         place: Workspace,
         study: str,
-        slots: Sequence[Slot],
+        workers: Resources,
         lease: StudyLease,
         interruption: Interruption | None = None,
         *,
         aside: bool = False,
     ) -> Iterator["Session"]:
-        """Install signal handlers, and start the display and the workers of this machine.
+        """Install signal handlers, and start the display and the workers.
 
         Args:
             place: Database, tables and files.
             study: Name of the study.
-            slots: Processor threads and GPU of each worker.
+            workers: What the workers run on.
             interruption: What has taken signals over; None to do so here.
             lease: The study's lease, held by the caller.
             aside: Whether to display on standard error, because standard output has results.
         """
         with (
             nullcontext(interruption) if interruption else Interruption() as asked,
-            LocalBackend(list(slots), place.layout.logs(study)) as backend,
+            workers.open(study, place.layout.logs(study)) as backend,
             make_display(aside=aside) as display,
         ):
             yield cls(place, study, backend, display, asked, lease.renew)

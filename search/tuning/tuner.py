@@ -107,19 +107,22 @@ class Tuner:
         """Search until the plan is complete, time is up or the user interrupts."""
         self._adopt()
         self._tell(events.Tick(self._now()))
-        while self._running:
+        while self._running or self._state.awaits_slot:
             for slot, message in self._loop.hear():
                 self._hear(slot, message)
+            self._compare_slots()
             for slot, reason in self._loop.look_after().items():
                 self._tell(events.WorkerHung(self._now(), slot, reason))
             self._tell(events.Tick(self._now()))
-            self._display.overall(messages.overall(self._state, self._plan))
+            workers = self._session.backend.summary
+            self._display.overall(messages.overall(self._state, self._plan, workers))
         self._carry_out(self._state.end())
         self._book.tidy(self._to_audit())
         return self._outcome()
 
     def _outcome(self) -> Outcome:
         state, seconds = self._state, self._now()
+        slot_seconds = self._loop.slot_seconds or seconds
         trials = self._study.get_trials(deepcopy=False)
         trouble = state.trouble
         if state.hopeless:
@@ -129,7 +132,7 @@ class Tuner:
             epochs=state.time.epochs,
             images=state.time.epochs * len(self._data.train.labels),
             seconds=seconds,
-            training=state.time.epoch_seconds / (seconds * self._session.backend.slots),
+            training=state.time.epoch_seconds / slot_seconds,
             outlook=state.outlook(),
             flat=state.flat,
             trouble=trouble,
@@ -188,8 +191,9 @@ class Tuner:
             deaths={n: (death["after epoch"], death["times"]) for n, death in deaths.items()},
             reported=self._reported,
         )
-        slots = range(self._session.backend.slots)
-        self._state = SearchState(chooser, limits, stored, slots, self._room.fault)
+        self._slots = set(self._session.backend.slots)
+        ordered = sorted(self._slots)
+        self._state = SearchState(chooser, limits, stored, ordered, self._room.fault)
         self._retry(trials)  # first: what begins a search may fill slots
         self._carry_out(self._state.begin())
 
@@ -238,6 +242,15 @@ class Tuner:
             case _:
                 self._loop.ended(slot)
                 self._tell(self._end_of_job(slot, live, message))
+
+    def _compare_slots(self) -> None:
+        """Tell the state which slots have come and gone; jobs of the latter have ended."""
+        slots = set(self._session.backend.slots)
+        for slot in sorted(self._slots - slots):
+            self._tell(events.SlotRemoved(self._now(), slot))
+        for slot in sorted(slots - self._slots):
+            self._tell(events.SlotAdded(self._now(), slot))
+        self._slots = slots
 
     def _resumed(self, slot: int, live: LiveTrial, message: Resumed) -> None:
         live.parameters = message.parameters or live.parameters
@@ -370,6 +383,8 @@ class Tuner:
         live = self._live(self._handle(wanted.number))
         if wanted.decision:
             self._book.decided(live, wanted.decision)
+        if processor := self._session.backend.processor(wanted.slot):
+            self._book.note_processor(live, processor)
         self._running[wanted.slot] = live
         self._display.job_started(wanted.slot, f"trial {live.number}", live.training.epochs)
         files = self._book.paths(live)

@@ -15,14 +15,17 @@ class WorkerLoop:
 
     Attributes:
         busy: Slots with a job.
+        slot_seconds: Seconds that the slots were there, in total.
         watchdog: Finds workers that hang, and measures time.
     """
 
     def __init__(self, session: Session) -> None:
         self.busy: set[int] = set()
+        self.slot_seconds = 0.0
         self.watchdog = Watchdog()
         self._session = session
         self._killed = False
+        self._heard_at = self.watchdog.clock()
 
     def start(self, slot: int, job: Job) -> None:
         """Start a job on a free slot."""
@@ -31,8 +34,16 @@ class WorkerLoop:
         self._session.backend.start(slot, job)
 
     def hear(self) -> list[tuple[int, Message]]:
-        """Messages that arrived within a turn, with their slots."""
-        return self._session.backend.wait(TURN)
+        """Messages that arrived within a turn, with their slots. Slots come and go here."""
+        backend = self._session.backend
+        slots = len(backend.slots)
+        messages = backend.wait(TURN)
+        now = self.watchdog.clock()
+        self.slot_seconds += slots * (now - self._heard_at)
+        self._heard_at = now
+        for line in backend.news():
+            self._session.display.say(line)
+        return messages
 
     def ended(self, slot: int) -> None:
         """Mark a slot's job as ended."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from models.spec import PROCESS
+from search.console.text import plural
 from search.errors import TreinoError
 from search.workers import cgroups
 from search.workers.backends.local import Slot
@@ -87,7 +88,9 @@ def memory(slots: Sequence[Slot]) -> int | None:
     return min(each) or None
 
 
-def slots(workers: int, need: int = 0) -> list[Slot]:
+def slots(
+    workers: int, need: int = 0, *, jobs: int = 0, most_cores: int | None = None
+) -> list[Slot]:
     """Divide the machine among workers.
 
     With GPUs, workers are spread over them; without, each gets a share of the cores. Two workers
@@ -100,18 +103,31 @@ def slots(workers: int, need: int = 0) -> list[Slot]:
             and a core.
         need: Bytes that the largest network needs; 0 if unknown: then each worker has its own
             GPU, or the memory of a process with TensorFlow.
+        jobs: Number of jobs there will be, and so the most workers; 0 if unknown.
+        most_cores: Maximum number of cores to use; None for all.
     """
+    if jobs:
+        own = workers or len(slots(0, need, most_cores=most_cores))
+        return slots(min(jobs, own), most_cores=most_cores)
     cards = gpus()
+    count = min(cores(), most_cores or cores())
     taken: Sequence[str | None]
     if workers:
         taken = [cards[n % len(cards)] if cards else None for n in range(workers)]
     elif cards:
-        rooms = {card: _room_at(card, need, cores() // len(cards)) for card in cards}
+        rooms = {card: _room_at(card, need, count // len(cards)) for card in cards}
         taken = [card for turn in range(AT_A_GPU) for card in cards if turn < rooms[card]]
     else:
-        taken = [None] * max(1, min(cores(), free_memory() // max(need, PROCESS)))
-    threads = max(1, cores() // len(taken))
+        taken = [None] * max(1, min(count, free_memory() // max(need, PROCESS)))
+    threads = max(1, count // len(taken))
     return [Slot(threads, card) for card in taken]
+
+
+def told(slots: Sequence[Slot]) -> str:
+    """Workers and what each has, in a phrase."""
+    gpus = {slot.gpu for slot in slots if slot.gpu is not None}
+    on = plural(len(gpus), "GPU") if gpus else f"{plural(slots[0].threads, 'thread')} each"
+    return f"{plural(len(slots), 'worker')}, {on}"
 
 
 def few_workers(slots: Sequence[Slot], need: int) -> str:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,20 +16,14 @@ from data.dataset import Dataset
 from search import processes
 from search.protocol import (
     Done,
-    EpochDone,
     Failed,
     Job,
     Message,
     Paused,
-    Resumed,
-    Stopped,
     Verdict,
 )
 from search.workers.backends import local
-from search.workers.backends.base import Backend
 from search.workers.backends.local import LocalBackend, Slot
-from search.workers.backends.simulated import SimulatedBackend
-from tests.support.laboratory import figures
 from tests.support.pictures import image_folder
 from tests.support.workers import job, pid, watch
 
@@ -44,104 +37,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("logs")
-
-
-@pytest.fixture(scope="module", params=["local", "simulated"])
-def backend(request: pytest.FixtureRequest, logs: Path) -> Iterator[Backend]:
-    """Both backends keep one contract; processes stay from test to test, as in a search."""
-    if request.param == "local":
-        with LocalBackend([Slot(threads=1), Slot(threads=1)], logs) as backend:
-            yield backend
-    else:
-        curve = [figures(epoch, 1.0) for epoch in range(1, 100)]
-        with SimulatedBackend(2, lambda job: curve[: job.training.epochs]) as backend:
-            yield backend
-
-
-def epochs(messages: list[Message]) -> list[int]:
-    return [message.figures.epoch for message in messages if isinstance(message, EpochDone)]
-
-
-class TestContract:
-    """What every backend guarantees."""
-
-    @pytest.mark.slow("two workers train")
-    def test_jobs_say_where_they_start_then_each_epoch_then_their_end_two_at_once(
-        self, backend: Backend, data: Dataset, tmp_path: Path
-    ) -> None:
-        jobs = [job(data, tmp_path, run) for run in ("one", "two")]
-        heard: dict[int, list[Message]] = {0: [], 1: []}
-
-        def keep(slot: int, message: Message) -> Verdict:
-            heard[slot].append(message)
-            return Verdict.GO_ON
-
-        for slot in (0, 1):
-            backend.start(slot, jobs[slot])
-        ends = watch(backend, (0, 1), keep)[-1:]
-        for messages in heard.values():
-            assert isinstance(messages[0], Resumed)
-            assert messages[0].history == ()
-            assert epochs(messages) == [1, 2, 3]
-            assert [m.last for m in messages[1:] if isinstance(m, EpochDone)] == [
-                *(False, False, True)
-            ]
-        assert ends == [Done()]
-        backend.start(0, jobs[0])  # a job that was over is over
-        again = watch(backend)
-        assert isinstance(again[0], Resumed)
-        assert again[0].last
-        assert [known.epoch for known in again[0].history] == [1, 2, 3]
-        assert again[1:] == [Done()]
-
-    @pytest.mark.slow("two workers train")
-    def test_a_verdict_ends_a_job_which_goes_on_elsewhere_or_is_refused_at_its_start(
-        self, backend: Backend, data: Dataset, tmp_path: Path
-    ) -> None:
-        started = job(data, tmp_path, "paused", epochs=4)
-
-        def after(number: int, verdict: Verdict) -> Callable[[int, Message], Verdict]:
-            def answer(slot: int, message: Message) -> Verdict:
-                now = isinstance(message, EpochDone) and message.figures.epoch == number
-                return verdict if now else Verdict.GO_ON
-
-            return answer
-
-        backend.start(0, started)
-        heard = watch(backend, answer=after(1, Verdict.PAUSE))
-        assert epochs(heard) == [1]
-        assert heard[-1] == Paused()
-        backend.start(0, started)
-        refused = watch(backend, answer=lambda *_: Verdict.PAUSE)
-        assert [type(message) for message in refused] == [Resumed, Paused]
-        backend.start(1, started)  # another worker takes it up
-        heard = watch(backend, (1,), after(3, Verdict.STOP))
-        assert isinstance(heard[0], Resumed)
-        assert [known.epoch for known in heard[0].history] == [1]
-        assert epochs(heard) == [2, 3]
-        assert heard[-1] == Stopped()
-
-    @pytest.mark.slow("trains twice in worker processes")
-    def test_a_killed_job_ends_as_died_and_the_slot_is_free(
-        self, backend: Backend, data: Dataset, tmp_path: Path
-    ) -> None:
-        killed = job(data, tmp_path, "killed")
-
-        def kill(slot: int, message: Message) -> Verdict | None:
-            if isinstance(message, EpochDone):
-                backend.kill(slot, "for the test")
-                return None
-            return Verdict.GO_ON
-
-        backend.start(0, killed)
-        end = watch(backend, answer=kill)[-1]
-        assert isinstance(end, Failed)
-        assert end.kind == "died"
-        backend.start(0, killed)
-        heard = watch(backend)
-        assert isinstance(heard[0], Resumed)
-        assert [known.epoch for known in heard[0].history] == [1]
-        assert epochs(heard) == [2, 3]
 
 
 @pytest.mark.slow("trains in two worker processes that are killed")

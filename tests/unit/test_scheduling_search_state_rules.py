@@ -106,6 +106,38 @@ def test_a_slot_that_goes_gives_its_trial_to_another() -> None:
     assert state.handle(events.Tick(2.0)) == [do.StartJob(4, 0)]
 
 
+def waits(state: SearchState) -> bool:
+    return state.awaits_slot
+
+
+def test_a_lost_machine_is_no_death_and_a_search_without_slots_waits_for_one() -> None:
+    state = started(Limits(EPOCHS, pausing=False, trials=1))
+    for slot in range(PATIENCE + 1):
+        (release,) = state.handle(events.JobFailed(1.0, slot, "lost", "node x has left"))
+        assert release == do.ReleaseSlot(
+            slot, "node x has left; resuming from its last epoch", paused=False
+        )
+        state.handle(events.SlotRemoved(1.0, slot))
+        assert state.handle(events.Tick(1.0)) == []
+        assert waits(state)
+        assert state.seconds_left is None
+        state.handle(events.SlotAdded(1.0, slot + 1))
+        assert not waits(state)
+        assert state.handle(events.Tick(1.0)) == [do.StartJob(slot + 1, 0)]
+    state.handle(events.JobDone(1.0, PATIENCE + 1))
+    state.handle(events.SlotRemoved(1.0, PATIENCE + 1))
+    assert not waits(state)
+
+
+def test_a_search_that_was_asked_to_stop_waits_for_no_slot() -> None:
+    state = started(Limits(EPOCHS, pausing=False, trials=1))
+    state.handle(events.StopRequested(1.0))
+    (release,) = state.handle(events.JobFailed(1.0, 0, "lost", "node x has left"))
+    assert isinstance(release, do.ReleaseSlot)
+    state.handle(events.SlotRemoved(1.0, 0))
+    assert not state.awaits_slot
+
+
 def test_nothing_begins_that_would_end_too_late() -> None:
     state = started(Limits(EPOCHS, pausing=False, trials=9, timeout=100.0), slots=2)
     (answer,) = state.handle(events.EpochEnded(50.0, 0, 1, 1.0, 50.0, last=False))

@@ -4,6 +4,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -52,7 +53,7 @@ class LocalBackend(Backend):
     models in one process leaks memory.
     """
 
-    def __init__(self, slots: list[Slot], logs: Path) -> None:
+    def __init__(self, slots: Sequence[Slot], logs: Path) -> None:
         """Prepare ``slots``; worker output goes to files in ``logs``, one per slot."""
         self._slots = slots
         self._logs = logs
@@ -61,9 +62,9 @@ class LocalBackend(Backend):
             processes.preload()
 
     @property
-    def slots(self) -> int:
-        """Number of jobs that can train at the same time."""
-        return len(self._slots)
+    def slots(self) -> Sequence[int]:
+        """Numbers of the slots, from 0; they stay the same."""
+        return range(len(self._slots))
 
     def start(self, slot: int, job: Job) -> None:
         """Start a job in a free slot, in a new process if there is none or it has grown."""

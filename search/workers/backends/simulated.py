@@ -33,15 +33,15 @@ class SimulatedBackend(Backend):
 
     def __init__(self, slots: int, curve: Curve) -> None:
         """Replay ``curve`` on ``slots`` slots."""
-        self._slots = slots
+        self._slots = list(range(slots))
         self._curve = curve
         self._jobs: dict[int, Job] = {}
         self._epochs: dict[str, int] = {}  # epochs in each run's checkpoint
         self._outbox: deque[tuple[int, Message]] = deque()
 
     @property
-    def slots(self) -> int:
-        """Number of jobs that can train at the same time."""
+    def slots(self) -> Sequence[int]:
+        """Numbers of the slots, in ascending order."""
         return self._slots
 
     def start(self, slot: int, job: Job) -> None:
