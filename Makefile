@@ -135,6 +135,7 @@ ENVIRONMENTS := $(patsubst benchmarks/peers/requirements-%.txt,var/bench/venv-%/
 bench: $(BIN)/installed-bench ## Compare with peers: make bench DATA=DIR LCBENCH=DIR
 	@$(MAKE) --no-print-directory --keep-going $(ENVIRONMENTS) || echo "some peers are left out"
 	@$(BIN)/python -m benchmarks.decisions
+	@$(BIN)/python -m benchmarks.scale
 	@$(if $(call given,DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(call given,DATA)) \
 		$(call flag,IMAGES,images),echo "throughput is not measured: set DATA=DIR to measure it")
 	@$(BIN)/python -m benchmarks.replay --curves $(wildcard search/scheduling/priors/*.json) \

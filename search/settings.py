@@ -18,6 +18,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("promote", "median", "hyperband", "halving", "none")
+PATIENCE = 600.0  # seconds
 TRIALS = 30  # default of a search without another limit
 SPACES = ("documents", "extended")
 PRECISIONS = ("float32", "bfloat16")
@@ -55,6 +56,10 @@ class Settings:
         "study whose trials started last].",
     )
     storage: str = _setting("var/treino.db", "Database: a SQLite file or a SQLAlchemy URL.")
+    storage_patience: float = _setting(
+        PATIENCE,
+        "Seconds to wait for a database that does not answer, before trainings stop.",
+    )
     trials: int | None = _setting(
         None,
         "Total number of trials in the study "
@@ -209,6 +214,11 @@ class Settings:
             raise SettingsError(
                 f"--timeout {self.timeout}: expected more than 0 seconds and at most "
                 f"{LONGEST:.0e}; without --timeout there is no limit"
+            )
+        if not 0 <= self.storage_patience <= LONGEST:
+            raise SettingsError(
+                f"--storage-patience {self.storage_patience}: expected 0 seconds or more, and at "
+                f"most {LONGEST:.0e}"
             )
         if self.cluster is not None and not is_address(self.cluster):
             raise SettingsError(f"--cluster {self.cluster!r}: expected host:port")

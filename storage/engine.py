@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
     from sqlalchemy import URL
+
+    from storage.patient import PatientStorage
 from storage.errors import StorageError
 
 BUSY_SECONDS = 60.0
@@ -81,7 +82,7 @@ def database_url(value: str) -> str:
     return value
 
 
-def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "RDBStorage":
+def open_storage(url: str, *, write: bool, timeout: float = BUSY_SECONDS) -> "PatientStorage":
     """Open the database at ``url`` for Optuna and for treino's tables (on ``storage.engine``).
 
     With ``write``, a missing SQLite file is created with its folder, and treino's tables are
@@ -198,17 +199,16 @@ def _alone_on_server(address: "URL", options: dict[str, Any]) -> Iterator[None]:
         engine.dispose()
 
 
-def _opened(address: "URL", options: dict[str, Any], *, write: bool) -> "RDBStorage":
-    from optuna.storages import RDBStorage
-
+def _opened(address: "URL", options: dict[str, Any], *, write: bool) -> "PatientStorage":
     from storage import migrations, sqlite
+    from storage.patient import PatientStorage
 
     url = address.render_as_string(hide_password=False)
     is_sqlite = address.get_backend_name() == "sqlite"
     if not write and address.get_backend_name() == "postgresql":
         options = {**options, "execution_options": {"postgresql_readonly": True}}
     _check_our_tables(address, options, write=write)
-    storage = RDBStorage(
+    storage = PatientStorage(
         url.replace("{", "{{").replace("}", "}}"),  # Optuna formats it as a template
         engine_kwargs=options,
         skip_table_creation=not write,
@@ -226,7 +226,7 @@ def _opened(address: "URL", options: dict[str, Any], *, write: bool) -> "RDBStor
     return storage
 
 
-def _check_optuna(storage: "RDBStorage", name: str) -> None:
+def _check_optuna(storage: "PatientStorage", name: str) -> None:
     found = storage.get_current_version()
     if found == storage.get_head_version():
         return

@@ -5,32 +5,39 @@ needs a migration (see `storage.migrations`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
     DateTime,
+    Delete,
     Dialect,
     Double,
     Engine,
     String,
     Text,
+    bindparam,
     delete,
     false,
     func,
+    insert,
+    inspect,
     null,
     select,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from storage.engine import explained
 from storage.errors import StorageError
+from storage.outages import Outages
 
 
 class _Figure(TypeDecorator[float]):
@@ -227,6 +234,8 @@ class ModelRow:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
 
 
+T = TypeVar("T")
+_OLD = "old_"  # prefix of a parameter, beside the column of its name
 KINDS = ("retrain", "baseline", "pair", "fold", "ensemble")
 _EPOCH_COLUMNS = tuple(field.name for field in fields(EpochRow))
 _MEASURED_BY_ALL = {field.name for field in fields(EpochRow) if field.default is MISSING}
@@ -236,14 +245,26 @@ _MODEL_COLUMNS = tuple(field.name for field in fields(ModelRow))
 class Records:
     """The recorded epochs and models, on the engine of a storage opened with `open_storage`.
 
-    Each method is one transaction. Database errors are raised as `StorageError`.
+    Each method is one transaction, and endures outages as the storage does. Database errors are
+    raised as `StorageError`.
+
+    Args:
+        engine: The storage's engine.
+        outages: The storage's; by default none are endured.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, outages: Outages | None = None) -> None:
         self._engine = engine
+        self._outages = outages or Outages()
         self._present: dict[type[Tables], set[str]] = {}  # columns in the database
 
-    def record_epoch(self, study: str, run: str, figures: Mapping[str, float | None]) -> None:
+    def record_epoch(
+        self,
+        study: str,
+        run: str,
+        figures: Mapping[str, float | None],
+        connection: Connection | None = None,
+    ) -> None:
         """Record an epoch of ``run``; replaces the same epoch if it was recorded before.
 
         Args:
@@ -251,6 +272,7 @@ class Records:
             run: Name of the training.
             figures: A value for each attribute of `EpochRow` without a default, possibly NaN or
                 infinite, and for others if they were measured.
+            connection: Of a transaction to be part of; None for one of its own.
 
         Raises:
             StorageError: Figures are missing or unknown, or the database failed.
@@ -261,7 +283,11 @@ class Records:
                 f"an epoch of {run} has the figures {', '.join(_EPOCH_COLUMNS)}, counted from 1, "
                 f"not {dict(figures)}"
             )
-        self._merge(Epoch(study=study, run=run, **figures))
+        row = {"study": study, "run": run, **figures}
+        if connection is not None:
+            _replace(connection, Epoch, row)
+        else:
+            self._transact(lambda own: _replace(own, Epoch, row))
 
     def epochs(self, study: str, run: str) -> list[EpochRow]:
         """The recorded epochs of ``run``, in order; empty if it is unknown."""
@@ -273,21 +299,25 @@ class Records:
         query = select(Epoch.run, *columns).where(Epoch.study == study)
         if run is not None:
             query = query.where(Epoch.run == run)
-        found: dict[str, list[EpochRow]] = {}
-        with explained(str(self._engine.url)), self._engine.begin() as connection:
+
+        def read(connection: Connection) -> dict[str, list[EpochRow]]:
+            found: dict[str, list[EpochRow]] = {}
             for name, *values in connection.execute(query.order_by(Epoch.run, Epoch.epoch)):
                 found.setdefault(name, []).append(EpochRow(*values))
-        return found
+            return found
+
+        return self._transact(read)
 
     def count_epochs(self, study: str) -> dict[str, int]:
         """The number of recorded epochs per run of ``study``."""
         query = select(Epoch.run, func.count()).where(Epoch.study == study).group_by(Epoch.run)
-        with explained(str(self._engine.url)), self._engine.begin() as connection:
-            return {run: int(count) for run, count in connection.execute(query)}
+        return self._transact(
+            lambda connection: {run: int(count) for run, count in connection.execute(query)}
+        )
 
     def record_model(self, model: ModelRow) -> None:
         """Record a model; replaces the one of the same run if there is one."""
-        self._merge(HandedOver(**asdict(model)))
+        self._transact(lambda connection: _replace(connection, HandedOver, asdict(model)))
 
     def models(self, study: str | None = None) -> list[ModelRow]:
         """The recorded models, oldest first; only of ``study`` if given."""
@@ -295,15 +325,19 @@ class Records:
         query = select(*columns).order_by(HandedOver.created, HandedOver.run)
         if study is not None:
             query = query.where(HandedOver.study == study)
-        with explained(str(self._engine.url)), self._engine.begin() as connection:
-            return [ModelRow(*values) for values in connection.execute(query)]
+        return self._transact(
+            lambda connection: [ModelRow(*values) for values in connection.execute(query)]
+        )
 
     def forget(self, study: str, run: str | None = None) -> None:
         """Delete the recorded epochs and models of ``run``, or of the whole ``study``."""
-        with explained(str(self._engine.url)), self._engine.begin() as connection:
+
+        def forget(connection: Connection) -> None:
             for table in (Epoch, HandedOver):
                 statement = delete(table).where(table.study == study)
                 connection.execute(statement if run is None else statement.where(table.run == run))
+
+        self._transact(forget)
 
     def _columns(self, table: type[Tables], names: Sequence[str]) -> list[ColumnElement[Any]]:
         """The columns of a table; NULL for those that an older treino's does not have yet.
@@ -311,12 +345,29 @@ class Records:
         Whoever may only read cannot migrate it.
         """
         if table not in self._present:
-            with explained(str(self._engine.url)), self._engine.begin() as connection:
-                nothing = select(text("*")).select_from(table.__table__).where(false())
-                self._present[table] = set(connection.execute(nothing).keys())
+            nothing = select(text("*")).select_from(table.__table__).where(false())
+            self._present[table] = self._transact(
+                lambda connection: set(connection.execute(nothing).keys())
+            )
         there = self._present[table]
         return [getattr(table, name) if name in there else null() for name in names]
 
-    def _merge(self, row: Tables) -> None:
-        with explained(str(self._engine.url)), Session(self._engine) as session, session.begin():
-            session.merge(row)
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        def attempt() -> T:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        with explained(str(self._engine.url)):
+            return self._outages.endure(attempt)
+
+
+def _replace(connection: Connection, table: type[Tables], row: Mapping[str, Any]) -> None:
+    """Insert a row in place of the one with its key, in the SQL of every database."""
+    connection.execute(_deletion(table), {f"{_OLD}{name}": value for name, value in row.items()})
+    connection.execute(insert(table), dict(row))
+
+
+@cache  # to build a statement takes as long as to execute it
+def _deletion(table: type[Tables]) -> Delete:
+    key = inspect(table).primary_key
+    return delete(table).where(*(column == bindparam(f"{_OLD}{column.name}") for column in key))

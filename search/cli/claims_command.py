@@ -17,7 +17,7 @@ from search.errors import SettingsError, TreinoError
 from search.settings import Settings
 
 
-@with_settings("study", "storage", "workers", "cluster", "settle_epochs")
+@with_settings("study", "storage", "storage_patience", "workers", "cluster", "settle_epochs")
 def claims(
     settings: Settings,
     names: Annotated[

@@ -23,6 +23,7 @@ from search.settings import Settings, is_code
     *(
         "study",
         "storage",
+        "storage_patience",
         "trials",
         "budget_epochs",
         "epochs",
@@ -77,8 +78,8 @@ def search(settings: Settings) -> None:
 
 @with_settings(
     *DATA,
-    *("study", "storage", "epochs", "workers", "cluster", "timeout", "space", "train_order"),
-    *("max_params", "max_operations"),
+    *("study", "storage", "storage_patience", "epochs", "workers", "cluster", "timeout", "space"),
+    *("train_order", "max_params", "max_operations"),
 )
 def record(
     settings: Settings,

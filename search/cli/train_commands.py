@@ -21,7 +21,7 @@ from search.settings import Settings
 SEVERAL = 3  # trials that an ensemble is selected from or folds compare, if no number is named
 
 
-@with_settings(*DATA, "storage", "cluster", "train_order", "baseline_epochs")
+@with_settings(*DATA, "storage", "storage_patience", "cluster", "train_order", "baseline_epochs")
 def baseline(
     settings: Settings,
     run: Annotated[str, typer.Argument(help="Run of the documents: run-1, run-4, …, run-10.")],
@@ -75,7 +75,7 @@ def baseline(
     leave_if_interrupted(interruption, as_json=as_json)
 
 
-@with_settings("study", "storage", "workers", "cluster", "retrain_epochs")
+@with_settings("study", "storage", "storage_patience", "workers", "cluster", "retrain_epochs")
 def retrain_best(
     settings: Settings,
     top: Annotated[

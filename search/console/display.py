@@ -1,5 +1,7 @@
 """Progress display: a live table on a terminal, plain lines elsewhere."""
 
+import math
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +19,8 @@ from search.console.terminal import console
 from search.console.text import duration
 
 D = TypeVar("D", bound="Display")
+OTHER_ROWS = 5  # of the table, and the line above it
+REDRAWN_EVERY = 0.5  # seconds
 BAR = 10  # width of a progress bar, so that a row fits into 80 columns
 
 
@@ -121,12 +125,17 @@ class PlainDisplay(Display):
 
 
 class LiveDisplay(Display):
-    """A table at the bottom of the terminal. Lines about ended trials scroll above it."""
+    """A table at the bottom of the terminal. Lines about ended trials scroll above it.
+
+    It has as many jobs as there is room for. With more than that, it is drawn every
+    ``REDRAWN_EVERY`` seconds, not at every change.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._jobs: dict[int, JobView] = {}
         self._overall: Overall | None = None
+        self._drawn = -math.inf
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveDisplay":
@@ -170,19 +179,30 @@ class LiveDisplay(Display):
             self._refresh()
 
     def _refresh(self) -> None:
+        crowded = len(self._jobs) > self._room
+        if crowded and time.monotonic() - self._drawn < REDRAWN_EVERY:
+            return
         self._live.update(self._table(), refresh=True)
+        self._drawn = time.monotonic()
+
+    @property
+    def _room(self) -> int:
+        """Rows for jobs, beside those about the whole run."""
+        return max(self._console.height - OTHER_ROWS, 1)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for _ in range(4):
             table.add_column(no_wrap=True)
-        for _, job in sorted(self._jobs.items()):
+        for _, job in sorted(self._jobs.items())[: self._room]:
             table.add_row(
                 Text(job.title),
                 ProgressBar(total=job.epochs, completed=job.done, width=BAR),
                 Text(f"{job.done}/{job.epochs}" if job.done else "starting"),
                 Text(told_figures(job.figures) if job.figures else ""),
             )
+        if len(self._jobs) > self._room:
+            table.add_row(Text(f"and {len(self._jobs) - self._room:,} more", style="dim"))
         if self._overall is not None:
             o = self._overall
             remaining = "" if o.seconds_left is None else f", about {duration(o.seconds_left)} left"

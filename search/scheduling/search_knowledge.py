@@ -61,8 +61,8 @@ class SearchKnowledge:
         fault: Callable[[Params], str] = lambda _params: "",
     ) -> None:
         self.limits = limits
-        self.trials = TrialTable()
         self.rungs = limits.rungs
+        self.trials = TrialTable(self.rungs)
         self.trouble = self.flat = ""
         self.hopeless = False
         self.time = TimeBudget(limits.timeout)
@@ -77,7 +77,7 @@ class SearchKnowledge:
         self._unfinished: deque[int] = deque()  # interrupted between rungs
         self._used_up = False  # no untried configuration is left
         self._stopping = False
-        self._nothing_at = -1  # change count of the trials when there was nothing to choose
+        self._nothing_at = -1  # moves of the trials when there was nothing to choose
         self._duplicates: list[tuple[int, int]] = []  # number of a trial, and of the first like it
         for trial in stored.trials:
             first = self.trials.add(trial)
@@ -122,7 +122,7 @@ class SearchKnowledge:
     @property
     def awaits_slot(self) -> bool:
         """Whether there is something to train, as far as is known, and no slot for it."""
-        paused = self.rungs and self.paused and self._nothing_at != self.trials.changes
+        paused = self.rungs and self.paused and self._nothing_at != self.trials.moves
         waiting = self._unfinished or self._wants_new or paused
         return not self._slots and not self.is_closing and bool(waiting)
 

@@ -130,14 +130,14 @@ class SearchState(SearchKnowledge):
     def _start_chosen(self, slot: int, instructions: list[Instruction]) -> bool:
         """Start the best next training; return whether to look for more."""
         wanted_new = self._wants_new
-        if not (wanted_new or self.rungs) or self._nothing_at == self.trials.changes:
+        if not (wanted_new or self.rungs) or self._nothing_at == self.trials.moves:
             return False
         choice = self._choose(instructions)
         if choice is None:
             if wanted_new:
                 instructions.append(do.Say("no untried configuration left: starting no new trial"))
             else:
-                self._nothing_at = self.trials.changes
+                self._nothing_at = self.trials.moves
             return wanted_new  # paused trials may still be resumed
         if choice.number is not None:
             self._start(slot, choice.number, choice.reason, instructions)

@@ -1,7 +1,7 @@
 """The trials that a search decides about, as part of the search state."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,19 @@ class TrialTable:
 
     Attributes:
         lowest: The lowest loss after each epoch of all trials, in order of time.
-        changes: Number of changes so far.
+        moves: Number of changes so far that may let a paused trial go on: trials began, changed
+            their state or reached a rung.
+        spent: Total epochs of the trials.
+
+    Args:
+        rungs: The epochs after which trials pause.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rungs: Sequence[int] = ()) -> None:
         self.lowest: list[float] = []
-        self.changes = 0
+        self.moves = 0
+        self.spent = 0
+        self._rungs = frozenset(rungs)
         self._order: list[tuple[int, int]] = []  # number and epoch, in order of time
         self._trials: dict[int, ObservedTrial] = {}
         self._numbers: dict[frozenset[tuple[str, Any]], int] = {}
@@ -34,11 +41,6 @@ class TrialTable:
 
     def __iter__(self) -> Iterator[ObservedTrial]:
         return iter(self._trials.values())
-
-    @property
-    def spent(self) -> int:
-        """Total epochs of the trials."""
-        return sum(len(trial.losses) for trial in self)
 
     @property
     def best(self) -> ObservedTrial | None:
@@ -60,8 +62,10 @@ class TrialTable:
 
     def forget(self, number: int) -> None:
         """Stop counting a trial that another one replaces."""
-        self._numbers.pop(self._trials.pop(number).key, None)
-        self.changes += 1
+        trial = self._trials.pop(number)
+        self._numbers.pop(trial.key, None)
+        self.spent -= len(trial.losses)
+        self.moves += 1
 
     def put(self, number: int, state: ObservedState) -> ObservedTrial:
         """Set a trial's state."""
@@ -92,6 +96,9 @@ class TrialTable:
             self.recall(*known)
 
     def _put(self, trial: ObservedTrial) -> ObservedTrial:
+        before = self._trials.get(trial.number)
         self._trials[trial.number] = trial
-        self.changes += 1
+        self.spent += len(trial.losses) - (len(before.losses) if before else 0)
+        at_rung = len(trial.losses) in self._rungs
+        self.moves += before is None or before.state != trial.state or at_rung
         return trial

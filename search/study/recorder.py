@@ -2,20 +2,20 @@
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.history import MAXIMISED, EpochFigures, best_epoch, objective, objective_name
 from models.spec import ModelSpec, OwnSpec, TrainingSpec
-from search.figures import plots
 from search.protocol import NetworkSize
 from search.spaces.unit_cube import Params
+from search.study.attachments import Attaching, Attachments, missing
 from search.study.attributes import (
     DEATHS,
     DECISIONS,
@@ -32,9 +32,9 @@ from search.study.attributes import (
     UNFIT,
 )
 from search.study.trials import counted, history, lowest, run_name, seed_number
-from storage.errors import StorageError
-from storage.files import Layout, RunFiles
-from storage.tables import Records
+from search.study.workspace import Workspace
+from storage.files import RunFiles
+from storage.patient import Write
 
 
 @dataclass
@@ -49,7 +49,8 @@ class LiveTrial:
         seed: Seed of the training.
         parameters: Number of weights; 0 while unknown for a network of the user's own.
         history: Epochs so far.
-        reported: Epochs reported to the study.
+        reported: What the study has, by epoch.
+        attributes: User attributes, those included that are not saved yet.
     """
 
     trial: optuna.Trial
@@ -59,12 +60,17 @@ class LiveTrial:
     seed: int
     parameters: int
     history: list[EpochFigures] = field(default_factory=list)
-    reported: set[int] = field(default_factory=set)
+    reported: dict[int, float] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Load the epochs that are reported to the study."""
-        frozen = self.trial.storage.get_trial(self.trial._trial_id)  # noqa: SLF001 - no public API
-        self.reported = set(frozen.intermediate_values)
+        """Take over what the study has of the trial, as its handle loaded it.
+
+        The handle's own values, so that a pruner that asks it sees what is reported here.
+        """
+        frozen = self.trial._cached_frozen_trial  # noqa: SLF001 - no public API
+        self.reported = frozen.intermediate_values
+        self.attributes = frozen.user_attrs
 
     @property
     def number(self) -> int:
@@ -80,25 +86,61 @@ class LiveTrial:
 class TrialRecorder:
     """Records trials in the study and in treino's tables. Only the tuner has one.
 
-    Nothing else writes to the study meanwhile, so the recorder caches what it has written: reading
-    a study takes longer the more trials are paused.
+    What it records is written by ``save``, in one transaction; only beginning a trial writes at
+    once. Nothing else writes to the study meanwhile, so the recorder caches what it has written:
+    reading a study takes longer the more trials are paused.
     """
 
     def __init__(
-        self, study: optuna.Study, records: Records, layout: Layout, *, monitor: str, keep: int
+        self,
+        study: optuna.Study,
+        place: Workspace,
+        *,
+        monitor: str,
+        keep: int,
+        attach: Attaching | None = None,
     ) -> None:
-        """Record trials of ``study``. The best ``keep`` finished trials keep their checkpoints."""
+        """Record trials of ``study``. The best ``keep`` finished trials keep their checkpoints.
+
+        ``attach`` stores the files of ended trials; by default at once.
+        """
         self._study = study
-        self._records = records
-        self._layout = layout
+        self._storage = place.storage
+        self._records = place.records
+        self._layout = place.layout
         self._monitor = monitor
         self._keep = keep
+        self._attach = attach or Attaching()
+        self._writes: list[Write] = []
+        self._after: list[Callable[[], None]] = []
         self._ids: dict[int, int] = {}  # Optuna's, by number
         self._waiting: deque[int] = deque()
         self._retries: set[int] = set()  # numbers of trials with an enqueued replacement
         self._count = 0  # number of trials in the study, when they were adopted and retried
         self._values: list[float] = []  # of the complete trials
         self._memory: Mapping[str, Any] | None = study.user_attrs.get(MEMORY)
+
+    @property
+    def unsaved(self) -> int:
+        """Number of writes since the last ``save``."""
+        return len(self._writes)
+
+    def save(self) -> None:
+        """Write what was recorded, all or nothing; then do what waits for it.
+
+        Raises:
+            StorageError: The database failed.
+        """
+        writes, after = self._writes, self._after
+        self._writes, self._after = [], []
+        if writes:
+            self._storage.write(writes)
+        for action in after:
+            action()
+
+    def once_saved(self, action: Callable[[], None]) -> None:
+        """Do something after what is recorded so far was written, in order."""
+        self._after.append(action)
 
     def adopt(self) -> list[FrozenTrial]:
         """Load the study's trials; returns those of ``counted``."""
@@ -108,6 +150,8 @@ class TrialRecorder:
         self._values = [lowest(trial) for trial in complete]
         waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
         self._waiting = deque(trial.number for trial in waiting)
+        for trial in trials:
+            self._attach_missing(trial)
         self._retries = {seed_number(trial) for trial in waiting if RETRY_OF in trial.user_attrs}
         self._count = len(trials)
         return counted(trials)
@@ -137,7 +181,8 @@ class TrialRecorder:
     def memory(self, memory: Mapping[str, Any] | None) -> None:
         if memory != self._memory:
             self._memory = memory
-            self._study.set_user_attr(MEMORY, memory)
+            study = self._study._study_id  # noqa: SLF001 - for the storage
+            self._write(self._storage.set_study_user_attr, study, MEMORY, memory)
 
     @property
     def waiting(self) -> int:
@@ -146,6 +191,7 @@ class TrialRecorder:
 
     def take_waiting(self) -> optuna.Trial:
         """Begin the trial that was enqueued first."""
+        self.save()
         trial = self._study.ask()
         self._ids[trial.number] = trial._trial_id  # noqa: SLF001 - no public API
         self._waiting.remove(trial.number)
@@ -153,6 +199,7 @@ class TrialRecorder:
 
     def begin(self, params: Params, distributions: Mapping[str, BaseDistribution]) -> optuna.Trial:
         """Begin a trial of a configuration, with a single write so that it is never partial."""
+        self.save()
         template = create_trial(
             state=TrialState.RUNNING, params=dict(params), distributions=dict(distributions)
         )
@@ -163,18 +210,19 @@ class TrialRecorder:
         return trial
 
     def handle(self, number: int) -> optuna.Trial:
-        """A handle on an unfinished trial."""
+        """A handle on an unfinished trial, with all that is recorded of it."""
+        self.save()
         return optuna.Trial(self._study, self._ids[number])
 
     def refuse_duplicate(self, trial: optuna.Trial, first: int) -> None:
         """End a trial with the same configuration as trial ``first``."""
-        trial.set_user_attr(DUPLICATE, first)
-        self._study.tell(trial, state=TrialState.FAIL)
+        self._set(trial, DUPLICATE, first)
+        self._tell(trial, TrialState.FAIL)
 
     def refuse_unfit(self, trial: optuna.Trial, reason: str) -> None:
         """End a trial that is too large, as FAIL: samplers must not learn to avoid its like."""
-        trial.set_user_attr(REASON, reason)
-        self._study.tell(trial, state=TrialState.FAIL)
+        self._set(trial, REASON, reason)
+        self._tell(trial, TrialState.FAIL)
 
     def paths(self, live: LiveTrial) -> RunFiles:
         """Paths of the trial's files."""
@@ -187,65 +235,66 @@ class TrialRecorder:
     def note(self, live: LiveTrial, figures: EpochFigures) -> None:
         """Record an epoch, and report it to the study once, even if called again."""
         live.history.append(figures)
-        self._records.record_epoch(self._study.study_name, live.run, figures.to_dict())
+        name, run, row = self._study.study_name, live.run, figures.to_dict()
+        self._write(lambda: self._records.record_epoch(name, run, row, self._storage.joined))
         if figures.epoch not in live.reported:
-            live.trial.report(self.judged(figures), figures.epoch)
-            live.reported.add(figures.epoch)
+            identity, epoch, loss = self._ids[live.number], figures.epoch, self.judged(figures)
+            self._write(self._storage.set_trial_intermediate_value, identity, epoch, loss)
+            live.reported[epoch] = loss
 
     def decide_pruned(self, live: LiveTrial, pruner: str) -> None:
         """Store that the trial is pruned, and why.
 
-        Called before the decision takes effect, so that it survives the tuner's death.
+        Saved before the decision takes effect, so that it survives the tuner's death.
         """
         figures = live.history[-1]
-        live.trial.set_user_attr(
-            PRUNED,
+        reason = (
             f"pruned by {pruner} after epoch {figures.epoch} of {live.training.epochs}: "
-            f"{objective_name(self._monitor)} {self.judged(figures):.4f}",
+            f"{objective_name(self._monitor)} {self.judged(figures):.4f}"
         )
+        self._mark(live, PRUNED, reason)
 
     def decided(self, live: LiveTrial, decision: str) -> None:
         """Append a decision about the trial, with its reason."""
-        before = live.trial.user_attrs.get(DECISIONS, [])
+        before = live.attributes.get(DECISIONS, [])
         if decision not in before[-1:]:  # repeated if a tuner was killed in between
-            live.trial.set_user_attr(DECISIONS, [*before, decision])
+            self._mark(live, DECISIONS, [*before, decision])
 
     def unfit(self, live: LiveTrial, memory: int | None = None) -> None:
         """Mark the configuration as bad: it diverged, or ran out of ``memory`` bytes."""
-        live.trial.set_user_attr(UNFIT, value=True)
+        self._mark(live, UNFIT, value=True)
         if memory is not None:
-            live.trial.set_user_attr(MEMORY_HAD, memory)
+            self._mark(live, MEMORY_HAD, memory)
 
     def built(self, live: LiveTrial, size: NetworkSize) -> None:
         """Store the size of a user's own network, which is known once it is built."""
         for key, value in asdict(size).items():
-            if value and live.trial.user_attrs.get(key) != value:
-                live.trial.set_user_attr(key, value)
+            if value and live.attributes.get(key) != value:
+                self._mark(live, key, value)
 
     def own_fault(self, live: LiveTrial) -> None:
         """Mark the trial as failed in the user's code, perhaps because of its configuration."""
-        live.trial.set_user_attr(OWN_FAULT, value=True)
+        self._mark(live, OWN_FAULT, value=True)
 
     def set_by_user(self, live: LiveTrial, attributes: Mapping[str, Any]) -> None:
         """Store what the user's code has set on its trial.
 
         Names that treino uses itself get "own" before them.
         """
-        stored = live.trial.user_attrs if attributes else {}
         for key, value in attributes.items():
             name = f"own {key}" if key in OF_TREINO else key
-            if name not in stored or stored[name] != value:
-                live.trial.set_user_attr(name, value)
+            if name not in live.attributes or live.attributes[name] != value:
+                self._mark(live, name, value)
 
     def note_death(self, live: LiveTrial, epoch: int, times: int) -> None:
         """Store how often the trial's worker has died after the same epoch."""
-        live.trial.set_user_attr(DEATHS, {"after epoch": epoch, "times": times})
+        self._mark(live, DEATHS, {"after epoch": epoch, "times": times})
 
     def note_processor(self, live: LiveTrial, processor: str) -> None:
         """Store on which type of processor the trial trains from here: its results may differ."""
-        before = live.trial.user_attrs.get(PROCESSORS, [])
+        before = live.attributes.get(PROCESSORS, [])
         if processor not in before[-1:]:
-            live.trial.set_user_attr(PROCESSORS, [*before, processor])
+            self._mark(live, PROCESSORS, [*before, processor])
 
     def recall(self, live: LiveTrial) -> None:
         """Load the trial's history from treino's tables."""
@@ -266,46 +315,69 @@ class TrialRecorder:
                 attributes |= {name: round(value, 4) for name, value in measured.items()}
         if reason:
             attributes[REASON] = reason
-        for key, value in attributes.items():
-            live.trial.set_user_attr(key, value)
+        for key, content in attributes.items():
+            self._mark(live, key, content)
         value = None
         if state is TrialState.COMPLETE:
             losses = (self.judged(figures) for figures in live.history)
             value = min(filter(math.isfinite, losses))
             self._values.append(value)
-        self._upload(live, state, with_model=value in sorted(self._values)[: self._keep])
-        self._study.tell(live.trial, value, state=state)
+        files = self.paths(live)
+        attachments = Attachments.of(
+            files,
+            self._layout.artifacts,
+            self._title(live.number),
+            state.name.lower(),
+            tuple(live.history),
+            # Only if it is among the best when it ends, which becomes rare.
+            with_model=value in sorted(self._values)[: self._keep],
+        )
+        identity = self._ids[live.number]
+        for key, content in attachments.attributes().items():
+            self._write(self._storage.set_trial_system_attr, identity, key, content)
+        if state is TrialState.PRUNED and live.reported:
+            last = live.reported[max(live.reported)]  # its value, as Optuna has it
+            value = None if math.isnan(last) else last
+        self._tell(live.trial, state, value)
+        self.once_saved(lambda: self._attach(attachments))
         # Remove here what ``tidy`` would remove in any case, to save disk space.
-        self.paths(live).remove_checkpoint(but_the_newest=self._keep > 0)
+        self.once_saved(lambda: files.remove_checkpoint(but_the_newest=self._keep > 0))
 
-    def _upload(self, live: LiveTrial, state: TrialState, *, with_model: bool) -> None:
-        """Store spec, figure of the curves and model as artifacts for the dashboard.
+    def _title(self, number: int) -> str:
+        return f"{self._study.study_name}, trial {number}"
 
-        Store the model only if the trial is among the best when it ends, which becomes rare.
-        """
-        paths = self.paths(live)
-        store = FileSystemArtifactStore(self._layout.artifacts)
-        files = [paths.spec]
-        if live.history:
-            title = f"{self._study.study_name}, trial {live.number}"
-            plots.draw_curves(live.history, paths.curves, title, subtitle=state.name.lower())
-            files.append(paths.curves)
-        if with_model and paths.model.exists():
-            files.append(paths.model)
-        try:
-            self._layout.artifacts.mkdir(parents=True, exist_ok=True)
-            for file in files:
-                upload_artifact(
-                    artifact_store=store,
-                    file_path=str(file),
-                    study_or_trial=live.trial,
-                    storage=self._study._storage,  # noqa: SLF001 - the storage of the study
+    def _attach_missing(self, trial: FrozenTrial) -> None:
+        """Store the files of a trial that an earlier tuner registered and did not store."""
+        run = run_name(trial.number)
+        files = self._layout.run(self._study.study_name, run)
+        copies = missing(trial, files, self._layout.artifacts) if trial.state.is_finished() else {}
+        if copies:
+            self._attach(
+                Attachments(
+                    files,
+                    self._layout.artifacts,
+                    copies,
+                    self._title(trial.number),
+                    trial.state.name.lower(),
+                    tuple(history(self._records, self._study.study_name, run)),
                 )
-        except OSError as error:
-            raise StorageError(
-                f"cannot store artifacts in {self._layout.artifacts}: {error.strerror or error}"
-            ) from error
-        paths.model.unlink(missing_ok=True)  # stored as an artifact, or not among the best
+            )
+
+    def _mark(self, live: LiveTrial, key: str, value: Any) -> None:
+        live.attributes[key] = value
+        self._set(live.trial, key, value)
+
+    def _set(self, trial: optuna.Trial, key: str, value: Any) -> None:
+        self._write(self._storage.set_trial_user_attr, self._ids[trial.number], key, value)
+
+    def _tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
+        identity, values = self._ids[trial.number], None if value is None else [value]
+        self._write(self._storage.set_trial_state_values, identity, state, values)
+        # As Optuna's ``tell`` does, which besides reads the trial twice.
+        self._write(setattr, self._study._thread_local, "cached_all_trials", None)  # noqa: SLF001
+
+    def _write(self, function: Callable[..., object], *arguments: object) -> None:
+        self._writes.append(partial(function, *arguments))
 
     def tidy(self, spared: Collection[int] = ()) -> None:
         """Limit disk usage: remove checkpoints of finished trials that are not among the best.

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
 
 from data.catalog import NAMES
 from data.catalog import load as load_data
@@ -24,6 +23,7 @@ from search.study.recipe import StudyRecipe, recipe_of
 from storage import study as studies
 from storage.engine import database_url, explained, open_storage
 from storage.files import Layout, told_of_disk
+from storage.patient import PatientStorage
 from storage.tables import Records
 
 VAR = Path("var")
@@ -31,11 +31,19 @@ VAR = Path("var")
 
 @dataclass(frozen=True)
 class Workspace:
-    """An open database with treino's tables and files."""
+    """An open database with treino's tables and files.
 
-    storage: RDBStorage
+    Attributes:
+        storage: Optuna's storage.
+        records: Treino's tables.
+        layout: Paths of the files.
+        patience: Seconds for which trainings endure an outage of the database.
+    """
+
+    storage: PatientStorage
     records: Records
     layout: Layout
+    patience: float = 0.0
 
     @classmethod
     @contextmanager
@@ -50,7 +58,8 @@ class Workspace:
         storage = open_storage(database_url(settings.storage), write=write)
         try:
             with explained(storage.url), told_of_disk():
-                yield cls(storage, Records(storage.engine), Layout(VAR))
+                records = Records(storage.engine, storage.outages)
+                yield cls(storage, records, Layout(VAR), settings.storage_patience)
         finally:
             storage.engine.dispose()
 

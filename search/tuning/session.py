@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from search.console.display import Display, make_display
 from search.interruption import Interruption
+from search.study.attachments import Attaching, AttachingAside
 from search.study.workspace import Workspace
 from search.workers.backends.base import Backend
 from search.workers.resources import Resources
@@ -23,6 +25,7 @@ class Session:
         display: Shows progress.
         interruption: Whether the user has asked to stop.
         renew: Renews the lease. A loop calls it each turn; it raises if the lease is lost.
+        attach: Stores the files of ended trials.
     """
 
     place: Workspace
@@ -31,6 +34,7 @@ class Session:
     display: Display
     interruption: Interruption
     renew: Callable[[], None] = lambda: None
+    attach: Attaching = field(default_factory=Attaching)
 
     @classmethod
     @contextmanager
@@ -46,6 +50,8 @@ class Session:
     ) -> Iterator["Session"]:
         """Install signal handlers, and start the display and the workers.
 
+        Until the end, outages of the database are endured.
+
         Args:
             place: Database, tables and files.
             study: Name of the study.
@@ -54,9 +60,18 @@ class Session:
             lease: The study's lease, held by the caller.
             aside: Whether to display on standard error, because standard output has results.
         """
+        outages = place.storage.outages
         with (
             nullcontext(interruption) if interruption else Interruption() as asked,
             workers.open(study, place.layout.logs(study)) as backend,
             make_display(aside=aside) as display,
+            outages.endured(
+                place.storage.engine,
+                place.patience,
+                say=display.say,
+                stopped=lambda: asked.now,
+            ),
+            AttachingAside(lambda: asked.now) as attach,
         ):
-            yield cls(place, study, backend, display, asked, lease.renew)
+            renew = partial(outages.endure, lease.renew)
+            yield cls(place, study, backend, display, asked, renew, attach)

@@ -4,9 +4,11 @@ It turns messages from workers into events, and executes the instructions of the
 begins trials, starts their jobs, records every epoch, and ends trials.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -56,6 +58,9 @@ from search.tuning.session import Session
 from search.tuning.worker_loop import WorkerLoop, longest
 from storage.files import write_atomically
 
+AT_ONCE = 64  # writes in one transaction; more would keep the first workers waiting for it
+SHOWN_EVERY = 0.2  # seconds; how far a search is takes a look at every trial
+
 STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -95,28 +100,36 @@ class Tuner:
         self._reported = reported
         self._loop = WorkerLoop(session)
         self._clock = self._loop.watchdog.clock
-        layout = session.place.layout
-        self._logs = layout.logs(study.study_name)
-        records = session.place.records
-        self._book = TrialRecorder(study, records, layout, monitor=plan.monitor, keep=plan.keep)
+        self._logs = session.place.layout.logs(study.study_name)
+        self._book = TrialRecorder(
+            study, session.place, monitor=plan.monitor, keep=plan.keep, attach=session.attach
+        )
         self._running: dict[int, LiveTrial] = {}
         self._begun: dict[int, optuna.Trial] = {}  # by number, until their job starts
         self._start = self._clock()
+        self._shown = -math.inf  # when the progress was last shown
 
     def run(self) -> Outcome:
         """Search until the plan is complete, time is up or the user interrupts."""
         self._adopt()
         self._tell(events.Tick(self._now()))
+        self._book.save()
         while self._running or self._state.awaits_slot:
             for slot, message in self._loop.hear():
                 self._hear(slot, message)
+                if self._book.unsaved >= AT_ONCE:
+                    self._book.save()
             self._compare_slots()
             for slot, reason in self._loop.look_after().items():
                 self._tell(events.WorkerHung(self._now(), slot, reason))
             self._tell(events.Tick(self._now()))
-            workers = self._session.backend.summary
-            self._display.overall(messages.overall(self._state, self._plan, workers))
+            self._book.save()
+            if not self._running or self._now() - self._shown >= SHOWN_EVERY:
+                workers = self._session.backend.summary
+                self._display.overall(messages.overall(self._state, self._plan, workers))
+                self._shown = self._now()
         self._carry_out(self._state.end())
+        self._book.save()
         self._book.tidy(self._to_audit())
         return self._outcome()
 
@@ -277,7 +290,10 @@ class Tuner:
 
     def _would_prune(self, live: LiveTrial, *, last: bool) -> bool:
         """Whether the study's pruner, which reads the study, would end a trial now."""
-        return not last and self._plan.pruner != "promote" and live.trial.should_prune()
+        if last or self._plan.pruner == "promote":
+            return False
+        self._book.save()
+        return live.trial.should_prune()
 
     def _end_of_job(self, slot: int, live: LiveTrial, message: Message) -> Event:
         now = self._now()
@@ -292,7 +308,7 @@ class Tuner:
                     live.parameters = message.size.parameters
                     self._built(live, message.size)
                 own = isinstance(live.model, OwnSpec) and message.kind == "error"
-                retried = RETRY_OF in live.trial.user_attrs
+                retried = RETRY_OF in live.attributes
                 return events.JobFailed(now, slot, message.kind, message.reason, own, retried)
         assert isinstance(message, Done)
         return events.JobDone(now, slot)
@@ -328,7 +344,8 @@ class Tuner:
                 self._start_job(wanted)
                 return self._ask(events.Tick(self._now()))
             case instructions.Answer():
-                self._session.backend.answer(wanted.slot, wanted.verdict)
+                answer = partial(self._session.backend.answer, wanted.slot, wanted.verdict)
+                book.once_saved(answer)
             case instructions.KillWorker():
                 self._session.backend.kill(wanted.slot, wanted.reason)
             case instructions.NoteDecision():
@@ -376,7 +393,9 @@ class Tuner:
         parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
         seed = trial_seed(self._plan.seed, seed_number(trial))
         live = LiveTrial(trial, params, model, training, seed, parameters)
-        write_atomically(self._book.paths(live).spec, document(model, training, seed, self._data))
+        spec = self._book.paths(live).spec
+        if not spec.exists():  # else it may have what only a worker knows of an own network
+            write_atomically(spec, document(model, training, seed, self._data))
         return live
 
     def _start_job(self, wanted: instructions.StartJob) -> None:
@@ -389,22 +408,20 @@ class Tuner:
         self._display.job_started(wanted.slot, f"trial {live.number}", live.training.epochs)
         files = self._book.paths(live)
         begun = bool(live.reported)  # a started trial continues, whatever the limits are now
-        self._loop.start(
-            wanted.slot,
-            Job(
-                run=live.run,
-                model=live.model,
-                training=live.training,
-                data=self._data.path,
-                seed=live.seed,
-                checkpoint=files.checkpoint,
-                monitor=self._plan.monitor,
-                trial=live.number,
-                save=files.model,
-                max_parameters=None if begun else self._plan.max_parameters,
-                max_operations=None if begun else self._plan.max_operations,
-            ),
+        job = Job(
+            run=live.run,
+            model=live.model,
+            training=live.training,
+            data=self._data.path,
+            seed=live.seed,
+            checkpoint=files.checkpoint,
+            monitor=self._plan.monitor,
+            trial=live.number,
+            save=files.model,
+            max_parameters=None if begun else self._plan.max_parameters,
+            max_operations=None if begun else self._plan.max_operations,
         )
+        self._book.once_saved(partial(self._loop.start, wanted.slot, job))
 
     def _finish(self, wanted: instructions.FinishTrial) -> None:
         """End a trial in the study, and report it."""
@@ -414,12 +431,13 @@ class Tuner:
         else:
             live = self._running[wanted.slot]
         # A trial that the pruner stopped has its reason in the attribute.
-        reason = wanted.reason or str(live.trial.user_attrs.get(PRUNED, ""))
+        reason = wanted.reason or str(live.attributes.get(PRUNED, ""))
         if wanted.mark == "own":
             self._book.own_fault(live)
         elif wanted.mark:
             self._book.unfit(live, self._plan.memory if wanted.mark == "memory" else None)
         self._book.end(live, STATES[wanted.state], "" if wanted.state == "complete" else reason)
+        self._book.save()
         self._session.renew()  # many trials may end before the next turn
         for observer in self._observers:
             observer.trial_ended(self._study)

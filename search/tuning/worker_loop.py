@@ -26,6 +26,8 @@ class WorkerLoop:
         self._session = session
         self._killed = False
         self._heard_at = self.watchdog.clock()
+        # While the tuner waits for its database, workers wait for the tuner.
+        session.place.storage.outages.meanwhile = self.watchdog.excuse
 
     def start(self, slot: int, job: Job) -> None:
         """Start a job on a free slot."""
@@ -64,6 +66,7 @@ class WorkerLoop:
         for slot in hung:
             self.watchdog.ended(slot)
         self._session.renew()
+        self._session.attach.turn()
         return hung
 
 

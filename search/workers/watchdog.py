@@ -57,6 +57,12 @@ class Watchdog:
         """The slot's job is over."""
         self._heard.pop(slot, None)
 
+    def excuse(self) -> None:
+        """Forget all silence until now: nobody listened. Call it again while that is so."""
+        now = self.clock()
+        for heard in self._heard.values():
+            heard.at = now
+
     def hung(self) -> dict[int, str]:
         """The slots that are silent for too long, each with the reason."""
         now = self.clock()

@@ -14,7 +14,7 @@ from models import own_network
 from models.spec import OwnSpec
 from search.protocol import Done, EpochDone, Failed, Message, Paused, Resumed, Stopped, Verdict
 from search.workers.backends import ray as ray_backend
-from search.workers.backends.agent import processor
+from search.workers.backends.agent import processor, versions
 from search.workers.backends.base import Backend
 from search.workers.backends.exchange import Request
 from search.workers.backends.local import LocalBackend, Slot
@@ -319,7 +319,7 @@ class TestCluster:
     def test_a_node_with_another_version_is_left_out_with_one_line(
         self, cluster: Cluster, data: Dataset, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        other = {**ray_backend.versions(), "Keras": "3.1.4"}
+        other = {**versions(), "Keras": "3.1.4"}
         monkeypatch.setattr(ray_backend, "versions", lambda: other)
         lines: list[str] = []
         with opened(cluster, data, slots=0) as backend:

@@ -3,11 +3,6 @@
 Its fixtures are for modules that name this one in ``pytest_plugins``.
 """
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,38 +13,26 @@ from sqlalchemy import MetaData
 
 from storage.tables import Records
 from tests.support.databases import opened, server_database
+from tests.support.servers import Server, programs
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The folder of the socket of a throw-away PostgreSQL server."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    if not (found or shutil.which("pg_ctl")):
+def postgresql() -> Iterator[Server]:
+    """A throw-away PostgreSQL server."""
+    installed = programs()
+    if installed is None:
         pytest.skip("PostgreSQL's server is not installed")
-    programs = (found[-1] if found else Path(shutil.which("pg_ctl") or "")).parent
-    folder = Path(tempfile.mkdtemp(prefix="treino-pg-"))
-    # PostgreSQL refuses to run as root.
-    user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    group = pwd.getpwnam(user).pw_gid
-    shutil.chown(folder, user)
+    server = Server(installed)
+    server.start()
+    yield server
+    server.stop()
+    server.remove()
 
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [programs / program, "-D", folder / "data", *arguments],
-            cwd=folder,
-            user=user if os.geteuid() == 0 else None,
-            group=group if os.geteuid() == 0 else None,
-            extra_groups=[] if os.geteuid() == 0 else None,
-            stdout=subprocess.DEVNULL,  # the server would keep a pipe open
-            check=True,
-        )
 
-    run("initdb", "--username=treino", "--auth=trust", "--encoding=UTF8", "--no-locale", "-N")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    run("pg_ctl", "-w", "-s", "-l", str(folder / "log"), "-o", options, "start")
-    yield str(folder)
-    run("pg_ctl", "-w", "-s", "-m", "immediate", "stop")
-    shutil.rmtree(folder)
+@pytest.fixture(scope="session")
+def server(postgresql: Server) -> str:
+    """The folder of the server's socket."""
+    return postgresql.host
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, event
 
@@ -26,6 +25,7 @@ from search.tuning.tuner import Tuner
 from search.workers.backends.simulated import Curve, SimulatedBackend
 from storage.engine import database_url, open_storage
 from storage.files import Layout
+from storage.patient import PatientStorage
 from storage.tables import Records
 from tests.support.recipes import opening, recipe
 
@@ -86,11 +86,12 @@ class Lab:
     memory: int | None = None
     max_parameters: int | None = None
     monitor: str = "val_loss"
-    _opened: list[RDBStorage] = field(default_factory=list)  # shared with its copies
+    url: str = ""  # of the database; by default a file in ``var``
+    _opened: list[PatientStorage] = field(default_factory=list)  # shared with its copies
 
-    def storage(self, *, write: bool) -> RDBStorage:
+    def storage(self, *, write: bool) -> PatientStorage:
         """The database, until ``close``."""
-        storage = open_storage(database_url(str(self.var / "treino.db")), write=write)
+        storage = open_storage(database_url(self.url or str(self.var / "treino.db")), write=write)
         self._opened.append(storage)
         return storage
 
@@ -116,6 +117,7 @@ class Lab:
         keep: int = 5,
         seed: int = 7,
         writes: Writes | None = None,
+        patience: float = 0.0,
     ) -> Outcome:
         storage = self.storage(write=True)
         if writes is not None:
@@ -125,7 +127,8 @@ class Lab:
         if new and documented and params:
             study.enqueue_trial(params)
         study.pruner = make_pruner(pruner, self.space.epochs)
-        place = Workspace(storage, Records(storage.engine), Layout(self.var))
+        records = Records(storage.engine, storage.outages)
+        place = Workspace(storage, records, Layout(self.var))
         plan = Plan(
             trials=trials,
             seed=seed,
@@ -140,7 +143,13 @@ class Lab:
             max_parameters=self.max_parameters,
             monitor=self.monitor,
         )
-        with backend or SimulatedBackend(workers, curve) as at_work, Interruption() as interruption:
+        with (
+            backend or SimulatedBackend(workers, curve) as at_work,
+            Interruption() as interruption,
+            storage.outages.endured(
+                storage.engine, patience, say=self.said.say, stopped=lambda: interruption.now
+            ),
+        ):
             session = Session(place, "lab", at_work, self.said, interruption)
             return Tuner(study, self.space, self.data, plan, session).run()
 

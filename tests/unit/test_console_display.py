@@ -53,6 +53,19 @@ def test_on_a_terminal_rows_fit_and_lines_stay(width: int) -> None:
         assert any("11/200    best: 0.1234, trial 11, about 2 h 1 min left" in row for row in table)
 
 
+def test_a_terminal_has_room_for_some_of_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    screen = Console(file=out, width=80, height=12, force_terminal=True, color_system=None)
+    with LiveDisplay(screen) as display:
+        for slot in range(1000):
+            display.job_started(slot, f"trial {slot}", 20)
+        assert out.getvalue().count("trial 6 ") < 100  # not drawn for each of them
+        monkeypatch.setattr("search.console.display.REDRAWN_EVERY", 0.0)
+        display.overall(Overall(done=0, total=1000))
+    assert "and 993 more" in out.getvalue()
+    assert "trial 7 " not in out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (185, "3 min 5 s"), (7800, "2 h 10 min")],
