@@ -104,6 +104,13 @@ def retrain_best(
             max=100,
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Train the best trials that fit a condition, such as 'parameters < 300_000 and "
+            "val_loss <= 0.9' [default: the best of all].",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the best trials of the study in full, compare them, and deliver the best model."""
@@ -121,8 +128,10 @@ def retrain_best(
     from search.reports import dashboard_notes
     from search.retraining import comparison, ensemble_summary, retrain
     from search.retraining import folds as cross_validation
+    from search.retraining.condition import fitting
     from search.retraining.delivery import workshop
     from search.study.recipe import recipe_of
+    from search.study.trial_figures import figures_of_trials
     from search.study.workspace import Workspace, data_of, space_of
     from search.tuning import messages
     from search.workers.resources import resources
@@ -132,10 +141,15 @@ def retrain_best(
         with progress_bar() as progress:
             data = data_of(study, progress)
         space, epochs = space_of(study), settings.retrain_epochs
-        orders = retrain.orders_of_best(study, space, epochs=epochs, top=top, seeds=seeds)
+        among = None
+        if where is not None:
+            among = fitting(where, figures_of_trials(study, place.records, space, data))
+        orders = retrain.orders_of_best(
+            study, space, epochs=epochs, top=top, seeds=seeds, among=among
+        )
         on_folds = []
         if folds:
-            firsts = retrain.orders_of_best(study, space, epochs=epochs, top=top)
+            firsts = retrain.orders_of_best(study, space, epochs=epochs, top=top, among=among)
             on_folds = cross_validation.on_folds(firsts, data, folds, recipe_of(study).seed)
         if ensemble and len(orders) == 1:
             raise NothingToTrainError(
@@ -153,7 +167,7 @@ def retrain_best(
                 validated = cross_validation.cross_validate(shop.session, on_folds, data)
             if validated is not None:
                 orders = retrain.orders_of_best(
-                    study, space, epochs=epochs, seeds=seeds, trial=validated.best
+                    study, space, epochs=epochs, seeds=seeds, among=[validated.best]
                 )
             if validated is not None or not on_folds:
                 made = retrain.retrain(shop, study, data, place.layout, orders, ensemble=ensemble)

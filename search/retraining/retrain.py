@@ -6,7 +6,7 @@ used once per model, and not for choosing.
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ def orders_of_best(
     epochs: int,
     top: int = 1,
     seeds: int = 1,
-    trial: int | None = None,
+    among: Collection[int] | None = None,
 ) -> list[TrainingOrder]:
     """Orders to retrain the best ``top`` trials, each with ``seeds`` seeds.
 
@@ -67,14 +67,14 @@ def orders_of_best(
         epochs: Maximum epochs of each training.
         top: Number of trials.
         seeds: Number of seeds.
-        trial: Number of the only trial to train; None for the best ones.
+        among: Numbers of the trials to choose from; None for all.
 
     Raises:
         NothingToTrainError: No trial has a finite loss.
     """
-    best = sorted(study.get_trials(deepcopy=False), key=lowest)
-    best = best[:top] if trial is None else [each for each in best if each.number == trial]
-    best = [trial for trial in best if math.isfinite(lowest(trial))]
+    trials = study.get_trials(deepcopy=False)
+    allowed = [trial for trial in trials if among is None or trial.number in among]
+    best = [t for t in sorted(allowed, key=lowest)[:top] if math.isfinite(lowest(t))]
     if not best:
         raise NothingToTrainError(
             f"study {study.study_name!r} has no complete trial to retrain: "

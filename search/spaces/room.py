@@ -62,7 +62,7 @@ def check_fits(
     """
     if isinstance(model, OwnSpec):
         return
-    size = _size(model, input_shape, classes)
+    size = network_size(model, input_shape, classes)
     if excess := size.excess(limits.parameters, limits.operations):
         raise SpecError(excess)
     needed = estimate_memory(model, input_shape, classes, training.batch_size)
@@ -155,7 +155,7 @@ class Room:
         sizes = []
         for model in models:
             with suppress(SpecError):  # for a network that does not fit the images
-                sizes.append(_size(model, *self._images))
+                sizes.append(network_size(model, *self._images))
         limits = self.limits
         parameters = min((size.parameters for size in sizes), default=0)
         operations = min((size.operations for size in sizes), default=0)
@@ -198,8 +198,17 @@ class Room:
         return fitting
 
 
-def _size(model: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> NetworkSize:
-    """The size of a network; SpecError if it does not fit the images."""
+def network_size(model: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> NetworkSize:
+    """The size of a network, before it is built.
+
+    Args:
+        model: The network.
+        input_shape: Height, width and channels of the images.
+        classes: Number of classes.
+
+    Raises:
+        SpecError: It does not fit the images.
+    """
     return NetworkSize(
         count_parameters(model, input_shape, classes),
         count_operations(model, input_shape, classes) // 2,

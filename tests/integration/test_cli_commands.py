@@ -127,7 +127,9 @@ def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(
     spec = json.loads((best / "spec.json").read_text())
     assert spec["training"]["early_stopping"] == {"patience": 10}
     assert spec["training"]["reduce_lr"] == {"factor": 0.1, "patience": 5, "min_lr": 1e-6}
-    again = own.run("retrain-best", "--epochs", "3")
+    again = own.run(
+        "retrain-best", "--epochs", "3", "--where", "parameters > 1 and learning_rate > 0"
+    )
     assert "already trained" in again
     assert "epoch 1/3" not in again
     assert re.search(
@@ -299,6 +301,13 @@ def test_without_a_complete_trial_there_is_nothing_to_retrain(own: Place) -> Non
         database.execute("UPDATE trials SET state = 'FAIL'")
     said = own.run("retrain-best", code=1)
     assert "has no complete trial to retrain: resume the search first (make search)" in said
+
+
+def test_without_a_trial_that_fits_the_nearest_is_told(own: Place) -> None:
+    said = own.run("retrain-best", "--where", "parameters < 10", code=1)
+    assert re.search(r"none of 3 trained trials fits; the nearest is trial \d with param", said)
+    said = own.run("retrain-best", "--where", "parameter < 10", code=2)
+    assert "unknown name 'parameter'; expected" in said
 
 
 @pytest.mark.parametrize(
