@@ -15,6 +15,7 @@ from search.errors import SettingsError
 # nothing would ever be pruned.
 MONITORS = (*(name for name in REPORTED if name.endswith("loss")), *MAXIMISED)
 CLASS_WEIGHTS = ("none", "balanced")
+SIZES = ("parameters", "operations")  # of a network, which a study can minimise beside the monitor
 
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("promote", "median", "hyperband", "halving", "none")
@@ -108,6 +109,11 @@ class Settings:
         "val_loss",
         "Figure to select by: val_loss (lowest); or val_accuracy, val_macro_f1 or val_auc "
         "(highest).",
+    )
+    objectives: tuple[str, ...] = _setting(
+        (),
+        "Objectives to minimise, separated by a comma: the monitored figure, then parameters or "
+        "operations (multiply-adds per image) of the network [default: the monitored figure].",
     )
     class_weights: str = _setting(
         "none",
@@ -207,6 +213,7 @@ class Settings:
             self._one_of("space", SPACES)
         self._one_of("monitor", MONITORS)
         self._check_trackers()
+        self._check_objectives()
         self._one_of("class_weights", CLASS_WEIGHTS)
         self._one_of("train_order", ("together", "folders"))
         self._one_of("precision", PRECISIONS)
@@ -233,10 +240,47 @@ class Settings:
         return self.monitor if self.monitor in MAXIMISED else "val_loss"
 
     @property
+    def size(self) -> str:
+        """The size that is minimised beside the monitored figure; empty if none is."""
+        return "".join(self.objectives[1:])
+
+    @property
     def trials_wanted(self) -> int | None:
         """Total number of trials; None if epochs or time are the only limit."""
         limited = self.budget_epochs is not None or self.timeout is not None
         return self.trials if self.trials is not None or limited else TRIALS
+
+    def _check_objectives(self) -> None:
+        if not self.objectives:
+            return
+        text = f"--objectives {','.join(self.objectives)}"
+        first, *others = self.objectives
+        if first != self.monitor or len(others) > 1 or not {*others} <= {*SIZES}:
+            raise SettingsError(
+                f"{text}: expected {self.monitor}, the monitored figure, then {' or '.join(SIZES)}"
+            )
+        if not others:
+            return
+        for name, needed in (("sampler", "gp"), ("pruner", "promote")):
+            if getattr(self, name) != needed:
+                raise SettingsError(
+                    f"{text}: expected {flag_of(name)} {needed}, not {getattr(self, name)}: no "
+                    "other one chooses by two objectives"
+                )
+        if self.prior not in ("auto", "none"):
+            raise SettingsError(
+                f"{text}: expected no --prior {self.prior}: recorded curves rank by loss alone"
+            )
+        if is_code(self.space):
+            raise SettingsError(
+                f"{text}: expected a space whose networks have a known size, not {self.space}; "
+                "--max-params limits the size of your own networks"
+            )
+        for name in ("stop_when_flat", "audit"):
+            if getattr(self, name):
+                raise SettingsError(
+                    f"{text}: expected no {flag_of(name)}, which judges by loss alone"
+                )
 
     def _in_range(self, least: int, *names: str) -> None:
         for name in names:

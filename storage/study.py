@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 from sqlalchemy import DateTime, String, column, func, select, table
 
 from storage.engine import explained, masked
@@ -43,7 +44,8 @@ class StudySummaryRow:
     Attributes:
         name: Its name.
         trials: Number of trials by state name; states without trials are left out.
-        best_value: The lowest value of a complete trial, if there is one and it was asked for.
+        best_value: The lowest value of a complete trial, of the first objective, if there is one
+            and it was asked for.
         attributes: Its user attributes.
         started: When its first trial started, if one did.
     """
@@ -60,8 +62,10 @@ def open_or_create(
     name: str,
     attributes: Mapping[str, Any],
     is_complete: Callable[[Mapping[str, Any]], bool] | None = None,
+    *,
+    objectives: int = 1,
 ) -> tuple[optuna.Study, bool]:
-    """Open the study ``name``, or create it, minimising one value.
+    """Open the study ``name``, or create it, minimising one or more values.
 
     Acquire the study's lease first, so that no other process creates it at the same time. Creating
     a study removes rows of a deleted study with that name from treino's tables.
@@ -72,29 +76,32 @@ def open_or_create(
         attributes: User attributes of a new study, written in this order.
         is_complete: Whether a study with these user attributes was created as a whole; by default,
             whether it has the last of ``attributes``.
+        objectives: Number of values that a new study minimises.
 
     Returns:
         The study, and whether it was created. A study without trials that is not complete, as an
         interrupted creation leaves it, counts as created now.
 
     Raises:
-        StorageError: It does not minimise one value, or the name is invalid.
+        StorageError: It does not minimise, or the name is invalid.
     """
     checked_name(name)
     last = list(attributes)[-1]
     complete = is_complete or (lambda existing: last in existing)
     with explained(storage.url):
-        if name not in _names(storage):
-            study = optuna.create_study(storage=storage, study_name=name, direction="minimize")
-        else:
+        directions = [StudyDirection.MINIMIZE] * objectives
+        if name in _names(storage):
             study = optuna.load_study(study_name=name, storage=storage)
-            if study.directions != [StudyDirection.MINIMIZE]:
+            if StudyDirection.MAXIMIZE in study.directions:
                 raise StorageError(
-                    f"study {name!r} does not minimise one value, as treino's do; "
-                    "name another STUDY="
+                    f"study {name!r} does not minimise, as treino's do; name another STUDY="
                 )
             if complete(study.user_attrs) or study.get_trials(deepcopy=False):
                 return study, False
+            if study.directions != directions:  # of an interrupted creation
+                optuna.delete_study(study_name=name, storage=storage)
+        if name not in _names(storage):
+            study = optuna.create_study(storage=storage, study_name=name, directions=directions)
         Records(storage.engine).forget(name)
         for attribute, value in attributes.items():
             study.set_user_attr(attribute, value)
@@ -182,7 +189,10 @@ def _names(storage: RDBStorage) -> list[str]:
 
 
 def _best_value(storage: RDBStorage, study_id: int) -> float | None:
+    if len(storage.get_study_directions(study_id)) > 1:
+        complete = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        return min((trial.values[0] for trial in complete), default=None)
     try:
         return storage.get_best_trial(study_id).value
-    except (ValueError, RuntimeError):  # no complete trial, or several objectives
+    except ValueError:  # no complete trial
         return None

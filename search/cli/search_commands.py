@@ -36,8 +36,8 @@ from search.settings import Settings, is_code
         "pruner",
         "space",
     ),
-    *("monitor", "class_weights", "train_order", "augment", "precision", "early_stopping"),
-    *("documented", "keep", "audit", "track", "max_params", "max_operations"),
+    *("monitor", "objectives", "class_weights", "train_order", "augment", "precision"),
+    *("early_stopping", "documented", "keep", "audit", "track", "max_params", "max_operations"),
 )
 def search(settings: Settings) -> None:
     """Run a study, or resume it, until it reaches its number of trials or its budget."""

@@ -143,7 +143,7 @@ def retrain_best(
         space, epochs = space_of(study), settings.retrain_epochs
         among = None
         if where is not None:
-            among = fitting(where, figures_of_trials(study, place.records, space, data))
+            among = fitting(where, figures_of_trials(study, place.records, space))
         orders = retrain.orders_of_best(
             study, space, epochs=epochs, top=top, seeds=seeds, among=among
         )

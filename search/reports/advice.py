@@ -45,7 +45,7 @@ def _going_on(snapshot: Snapshot) -> Iterator[Advice]:
         )
     elif not snapshot.trials:
         yield Advice("No trial has started yet: run the command below to start the search.")
-    if snapshot.best is None or len(snapshot.trials) < 10:
+    if snapshot.best is None or len(snapshot.trials) < 10 or snapshot.front is not None:
         return
     since = _epochs_since_best(snapshot)
     if since > FLAT * snapshot.spent:
@@ -100,6 +100,12 @@ def _handing_over(snapshot: Snapshot) -> Iterator[Advice]:
         yield Advice(
             f"The delivered model is from {of}, and trial {snapshot.best.number} is better now:",
             retrain,
+        )
+    if snapshot.front is not None and (knee := snapshot.front.knee) is not None:
+        condition = shlex.quote(f"{snapshot.front.size} <= {knee.size}")
+        yield Advice(
+            f"Or train the knee of the front, trial {knee.number} ({knee.text}):",
+            f"treino retrain-best --study {shlex.quote(snapshot.study)} --where {condition}",
         )
     if snapshot.cifar10 and snapshot.baseline is None:
         data = snapshot.openings[-1].data

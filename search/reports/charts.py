@@ -21,17 +21,56 @@ from search.reports.chart_parts import (
     whole_numbers,
 )
 from search.study.snapshot import STATES, Snapshot
+from search.study.study_front import told_size
 
 
 def of_search(snapshot: Snapshot) -> list[Chart]:
-    """Charts of the search: its best over epochs and time, its trials and their cost."""
+    """Charts of the search: its front, its best over epochs and time, its trials and their cost."""
     drawn = (
+        front(snapshot),
         best_over(snapshot, time=False),
         best_over(snapshot, time=True),
         curves(snapshot),
         spent(snapshot),
     )
     return [chart for chart in drawn if chart is not None]
+
+
+def front(snapshot: Snapshot) -> Chart | None:
+    """Loss over size of every trial, with the front of both as steps."""
+    of = snapshot.front
+    if of is None or not of.trials:
+        return None
+    figure, axes = chart_of(height=3.8, legend=True)
+    drawn = [trial for trial in snapshot.trials if trial.number in of.sizes]
+    top = top_of([trial.value for trial in drawn])
+    tips: dict[str, list[str]] = {}
+    for state in reversed(STATES):
+        there = [trial for trial in drawn if trial.state == state]
+        if there:
+            name = f"front-{state}"
+            tips[name] = [
+                f"{t.story}\n{told_size(of.sizes[t.number], of.size)} {of.mark(t.number)}".strip()
+                for t in there
+            ]
+            x = [of.sizes[trial.number] for trial in there]
+            axes.scatter(x, np.minimum([t.value for t in there], top), gid=name, **dots(state))
+    steps = [(trial.size, trial.loss) for trial in of.trials]
+    axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=1.2, zorder=1)
+    if of.knee is not None:
+        axes.scatter([of.knee.size], [of.knee.loss], **RING)
+    axes.set_xscale("log")
+    frame(axes, snapshot.objective, top)
+    axes.set_xlabel("multiply-adds per image" if of.size == "operations" else of.size)
+    title = f"Front of {snapshot.objective} and {of.size}"
+    axes.set_title(title, **CHART_TITLE)
+    legend(figure, drawn)
+    caption = (
+        "The line is the lowest value among trials of at most each size. "
+        + ("The ring marks the knee. " if of.knee is not None else "")
+        + "Trials that ended early are higher than they would be in full."
+    )
+    return Chart("front", title, caption, figure, tips)
 
 
 def best_over(snapshot: Snapshot, *, time: bool) -> Chart | None:

@@ -24,6 +24,7 @@ from search.reports.reproduce import search_command
 from search.study.opening import Opening
 from search.study.recipe import StudyRecipe
 from search.study.snapshot import STATES, Snapshot, TrialView, look
+from search.study.study_front import front_of
 from search.study.trials import best_trial, counted, lowest
 from search.study.workspace import Workspace
 from search.tuning.observers import Observer
@@ -91,12 +92,17 @@ def note_text(study: optuna.Study) -> str | None:
             f"trial {best.number}, {told_objective(value, recipe.monitor)} at epoch {epoch} of "
             f"{len(best.intermediate_values)}."
         )
+    front = front_of(study)
+    on_front = (
+        "" if front is None else "; ".join(f"trial {t.number}, {t.text}" for t in front.trials)
+    )
     # A code block needs no escaping, only a fence longer than any in its text.
     command = search_command(study.study_name, recipe, openings[-1])
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", command))]))
     lines = [
         f"**Best so far:** {found}",
         "",
+        *([f"**Front**, smallest first: {on_front}.", ""] if on_front else []),
         f"**Progress:** {len(trials)} trials ({progress or 'none started'}), {epochs} epochs.",
         "",
         "**To resume**, run the same command; then `make retrain-best` and `make report`:",

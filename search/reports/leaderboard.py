@@ -18,6 +18,7 @@ from search.study.evaluation_record import test_images
 from search.study.fold_record import KIND as FOLD
 from search.study.fold_record import Folded, folded_trials
 from search.study.recipe import recipe_of
+from search.study.study_front import front_of
 from storage.files import Layout
 from storage.tables import ModelRow, Records
 
@@ -140,13 +141,15 @@ def to_csv(found: Sequence[Row]) -> str:
 def _trials(study: optuna.Study, monitor: str) -> list[Row]:
     wanted = (TrialState.COMPLETE, TrialState.PRUNED)
     found = []
+    front = front_of(study)
     for trial in study.get_trials(deepcopy=False, states=wanted):
         attributes = trial.user_attrs
         reported = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
         pruned = ", pruned" if trial.state is TrialState.PRUNED else ""
+        mark = front.mark(trial.number) if front is not None else ""
         found.append(
             Row(
-                name=f"trial {trial.number}{pruned}",
+                name=f"trial {trial.number}{pruned}{mark and f', {mark}'}",
                 kind="trial",
                 val_accuracy=attributes.get("val_accuracy"),
                 # Reported is what the study minimises; with another one, val_loss is stored.

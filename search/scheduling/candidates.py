@@ -14,13 +14,18 @@ from search.spaces.room import Room
 from search.spaces.unit_cube import Array, UnitCube
 
 ANYWHERE = 200  # new configurations per decision, drawn from the whole space
-NEIGHBOURS = 20  # more of them around each of the LEADERS best trials
-LEADERS = 5
+NEIGHBOURS = 20  # more of them around each of the leaders
+LEADERS = 5  # trials, or points of a climb
 CLIMBS = 4  # times that a climb draws NEIGHBOURS around each of the LEADERS best
 STEP = 0.1  # first step of a climb, as a part of a range; then it halves
 APART = 0.05  # least difference from every trial in some feature, as a part of its range
 
 Key = frozenset[tuple[str, Any]]
+
+
+def best_of(trials: Sequence[ObservedTrial]) -> Sequence[ObservedTrial]:
+    """The LEADERS trials with the lowest losses."""
+    return sorted(trials, key=lambda trial: trial.best)[:LEADERS]
 
 
 class Candidates:
@@ -41,10 +46,9 @@ class Candidates:
         points = [self._point(trial) for trial in trials]
         return np.reshape(np.array(points), (-1, len(self.cube)))
 
-    def draw(self, trials: Sequence[ObservedTrial], random: np.random.Generator) -> Array:
-        """New points (n, parameters): from the whole space, and near each of the best trials."""
-        leaders = self.points(sorted(trials, key=lambda trial: trial.best)[:LEADERS])
-        near = (self.cube.near(leader, NEIGHBOURS, random) for leader in leaders)
+    def draw(self, leaders: Sequence[ObservedTrial], random: np.random.Generator) -> Array:
+        """New points (n, parameters): from the whole space, and near each of the leaders."""
+        near = (self.cube.near(leader, NEIGHBOURS, random) for leader in self.points(leaders))
         return np.vstack([self.cube.uniform(ANYWHERE, random), *near])
 
     def lasting(self, count: int, random: np.random.Generator) -> Array:

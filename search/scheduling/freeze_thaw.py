@@ -13,10 +13,10 @@ from search.scheduling.candidates import Candidates, Key
 from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.full_trainings import FullTrainings
 from search.scheduling.gaussian_process import CurveProcess, Points
-from search.scheduling.improvement import log_expected_improvement, margin, prospect
 from search.scheduling.loss_scale import RESOLUTION, LossScale
 from search.scheduling.prior import Prior, told_trust, trusted_in
 from search.scheduling.rungs import STARTUP, next_rung, promotable, reached, rungs
+from search.scheduling.targets import LargestFront, LowestLoss, SizeRange, Sizes, Target
 from search.scheduling.trust import Measured, trust
 from search.spaces.room import Room
 from search.spaces.unit_cube import Array
@@ -50,6 +50,9 @@ class FreezeThaw:
     After some full trainings, most decisions are by a model of those alone, and no new
     configuration is a near copy of an earlier one.
 
+    With sizes, it maximises the expected improvement of the hypervolume of the front of loss and
+    size instead (``search.scheduling.targets``).
+
     With a prior, some decisions follow recorded curves instead: a new configuration is the one of
     which they expect most, and it trains to its end. The share of these decisions grows with how
     far the curves are trusted (``search.scheduling.trust``). The models themselves know only the
@@ -65,6 +68,7 @@ class FreezeThaw:
         prior: Prior | None = None,
         room: Room | None = None,
         resolution: float = RESOLUTION,
+        sizes: Sizes | None = None,
     ) -> None:
         """Choose for trials of at most ``epochs`` epochs.
 
@@ -76,10 +80,13 @@ class FreezeThaw:
             prior: The prior; None for no warm start.
             room: Which configurations may be new trials; None for all.
             resolution: Losses below it count as equal to it.
+            sizes: Sizes (n,) of the networks at points (n, parameters), to minimise, too; None to
+                minimise the loss alone.
         """
         self._resolution = resolution
         self._candidates = Candidates(distributions, room)
         self._cube = self._candidates.cube
+        self._sizes = SizeRange(sizes, self._cube) if sizes is not None else None
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
         self._seed = seed
@@ -134,27 +141,29 @@ class FreezeThaw:
             followed = self._follow(may, known, len(seen), spent)
             if followed is not None:
                 return followed
-        late = new and self._full.are_enough(seen)
+        late = new and self._sizes is None and self._full.are_enough(seen)
         chance = np.random.default_rng((self._seed, len(seen), spent, 3))
         if late and chance.random() < FULL_SHARE:
             chosen = self._full.choose(seen, may, known, chance)
             if chosen is not None:
                 return chosen
-        goal = float(scale.to_model(min(trial.best for trial in seen)))
+        target = self._target(seen, scale)
         may = may[:WEIGHED]
-        fresh = self._fresh(seen, random, late=late) if new else self._candidates.points([])
+        fresh = self._candidates.points([])
+        if new:
+            fresh = self._fresh(seen, target.leaders(), random, late=late)
         points = np.vstack([self._candidates.points(may), fresh])
         mean, deviation = self._surrogate.predict(self._in_full(may, points))
         if random.random() < UCB_FRACTION:
-            order = np.argsort(mean - UCB_KAPPA * deviation, kind="stable")
+            order = target.by_bound(mean - UCB_KAPPA * deviation, points)
         else:
-            gain = log_expected_improvement(goal - margin(random), mean, deviation)
+            gain = target.log_gain(mean, deviation, points, random)
             running = sum(trial.state == "running" for trial in seen)
             bonus = 1 + full / PAUSED_BONUS_TRAININGS + running / PAUSED_BONUS_WORKERS
             gain[: len(may)] += math.log(bonus)
             order = np.argsort(-gain, kind="stable")
         for best in order:
-            why = prospect(scale, goal, float(mean[best]), float(deviation[best]))
+            why = target.prospect(float(mean[best]), float(deviation[best]), points[best])
             if best < len(may):
                 return NextTraining(may[best].number, may[best].params, why)
             choice = self._candidates.first_new(points[best : best + 1], known, why)
@@ -162,11 +171,21 @@ class FreezeThaw:
                 return choice
         return None
 
+    def _target(self, seen: Sequence[ObservedTrial], scale: LossScale) -> Target:
+        if self._sizes is None:
+            return LowestLoss(seen, scale)
+        return LargestFront(seen, self._sizes.of(self._candidates.points(seen)), self._sizes, scale)
+
     def _fresh(
-        self, seen: Sequence[ObservedTrial], random: np.random.Generator, *, late: bool
+        self,
+        seen: Sequence[ObservedTrial],
+        leaders: Sequence[ObservedTrial],
+        random: np.random.Generator,
+        *,
+        late: bool,
     ) -> Array:
         """New points (n, parameters) to choose from."""
-        points = self._candidates.draw(seen, random)
+        points = self._candidates.draw(leaders, random)
         apart = self._candidates.apart(points, seen) if late else points
         return apart if len(apart) else points
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search.scheduling.candidates import Candidates, Key
+from search.scheduling.candidates import Candidates, Key, best_of
 from search.scheduling.chooser import NextTraining, ObservedTrial
 from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.improvement import log_expected_improvement, margin, prospect
@@ -88,7 +88,7 @@ class FullTrainings:
             mean, deviation = self._process.predict(self._untrained(point[None]), smooth=True)
             return prospect(scale, float(values.min()), float(mean[0]), float(deviation[0]))
 
-        start = self._candidates.draw(full, random)
+        start = self._candidates.draw(best_of(full), random)
         points, gains = self._candidates.climb(start, gain, seen, random)
         if not len(points):
             return None

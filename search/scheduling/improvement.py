@@ -11,7 +11,7 @@ from search.spaces.unit_cube import Array
 LEAST, MOST = 0.003, 0.3  # margins, in units of the model; the best loss is 1.5 below the middle
 
 
-def log_expected_improvement(goal: float, mean: Array, deviation: Array) -> Array:
+def log_expected_improvement(goal: float | Array, mean: Array, deviation: Array) -> Array:
     """Logarithm of the expected improvement below ``goal`` of normal variables, (n,).
 
     As a logarithm it still ranks configurations whose improvement is next to nothing. Source: Ament
@@ -19,7 +19,7 @@ def log_expected_improvement(goal: float, mean: Array, deviation: Array) -> Arra
     equation 9.
 
     Args:
-        goal: The loss to improve on.
+        goal: The loss to improve on, or (n,) losses.
         mean: (n,) expected losses.
         deviation: (n,) their standard deviations, positive.
     """

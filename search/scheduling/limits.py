@@ -20,6 +20,7 @@ class Limits:
         budget: Total epochs of the study's trials; None for no limit.
         timeout: Seconds; no epoch starts that is expected to end later. None for no limit.
         stop_when_flat: Whether to end the search when it is flat.
+        by_loss: Whether the lowest loss alone says how far the search is.
     """
 
     epochs: int
@@ -28,6 +29,7 @@ class Limits:
     budget: int | None = None
     timeout: float | None = None
     stop_when_flat: bool = False
+    by_loss: bool = True
 
     @property
     def rungs(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ Pure, except for Optuna's pruner, which reads the study.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,7 @@ def make_chooser(
     prior: Prior | None = None,
     room: Room | None = None,
     shares: bool = False,
+    size: str = "",
 ) -> Chooser:
     """Create the chooser between new and paused trials, by the name of its sampler.
 
@@ -147,10 +149,12 @@ def make_chooser(
         prior: The prior of ``gp``; None for no warm start.
         room: Which configurations may be proposed; None for all.
         shares: Whether the objective is 1 minus a share, such as the accuracy.
+        size: The size that ``gp`` minimises, too, as ``room`` counts it; empty for none.
     """
     if sampler == "gp":
         resolution = RESOLUTION_OF_SHARES if shares else RESOLUTION
-        return FreezeThaw(distributions, epochs, seed, memory, prior, room, resolution)
+        sizes = partial(room.sizes, name=size) if room is not None and size else None
+        return FreezeThaw(distributions, epochs, seed, memory, prior, room, resolution, sizes)
     if study is not None:
         return OptunaSampling(study, sampler, distributions, seed, room)
 

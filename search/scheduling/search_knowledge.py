@@ -149,7 +149,9 @@ class SearchKnowledge:
         return self._chooser.memory or {}
 
     def outlook(self) -> Outlook | None:
-        """The outlook for another hour."""
+        """The outlook for another hour; None if there is no estimate."""
+        if not self.limits.by_loss:
+            return None
         epochs = self.time.epochs_an_hour(len(self._slots))
         return outlook(self.trials.lowest, epochs, self.limits.epochs)
 

@@ -103,6 +103,7 @@ class Room:
         self.limits = limits
         self._cube = UnitCube(space.distributions())
         self._answers: dict[bytes, bool] = {}
+        self._counted: dict[bytes, NetworkSize | None] = {}
         self._sizes: dict[bytes, tuple[Array, NetworkSize]] = {}  # of own networks, by their point
 
     @property
@@ -135,6 +136,34 @@ class Room:
                 self._answers[key] = not self.fault(self._cube.params(point))
             answers.append(self._answers[key])
         return np.array(answers, dtype=np.bool_)
+
+    def sizes(self, points: Array, name: str) -> Array:
+        """Sizes (n,) of the networks at points (n, parameters); infinite where none is possible.
+
+        Args:
+            points: Of the unit cube, of a built-in space.
+            name: ``parameters`` or ``operations``.
+        """
+        sizes = []
+        for place, point in zip(self._cube.steps(points), points, strict=True):
+            key = place.tobytes()
+            if key not in self._counted:
+                self._counted[key] = self._count(self._cube.params(point))
+            size = self._counted[key]
+            sizes.append(math.inf if size is None else getattr(size, name))
+        return np.array(sizes, dtype=np.float64)
+
+    def size(self, params: Params, name: str) -> int:
+        """The size of the network of a configuration that can be trained, as of ``sizes``."""
+        return int(self.sizes(self._cube.of(params)[None], name)[0])
+
+    def _count(self, params: Params) -> NetworkSize | None:
+        model, _ = self._space.specs(params)
+        assert isinstance(model, ModelSpec)
+        try:
+            return network_size(model, *self._images)
+        except SpecError:
+            return None
 
     def check(self) -> None:
         """Refuse limits that no network of the space keeps.

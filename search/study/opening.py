@@ -108,7 +108,9 @@ def open_study(
     """
     # The recipe comes last: a study with a recipe is complete.
     new = {OPENED_BY: opening.stored(), RECIPE: recipe.stored()}
-    study, created = open_or_create(storage, name, new, _is_complete)
+    study, created = open_or_create(
+        storage, name, new, _is_complete, objectives=len(recipe.objectives)
+    )
     if created:
         return study, True
     if differing := recipe_of(study).differences(recipe):

@@ -12,6 +12,7 @@ import optuna
 
 from data.dataset import Dataset
 from models.documented import are_of_cifar10
+from models.history import objective_name
 from models.spec import Spec, SpecError
 from search.errors import TreinoError
 from search.settings import Settings
@@ -21,7 +22,7 @@ from search.spaces.training_defaults import TrainingDefaults
 from search.study import recipe_of_0_1
 from search.study.attributes import RECIPE
 
-_COMPARED_ABOVE = frozenset({"format", "images", "space", "training"})
+_COMPARED_ABOVE = frozenset({"format", "images", "space", "training", "size"})
 
 
 class ImagesRecord(Spec):
@@ -44,6 +45,11 @@ class ImagesRecord(Spec):
         return f"{self.name} {self.fingerprint}"
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return self.side, self.side, 3
+
+    @property
     def of_cifar10(self) -> bool:
         """Whether they have the classes of CIFAR-10, as the documents' figures do."""
         return are_of_cifar10(self.classes)
@@ -59,6 +65,8 @@ class StudyRecipe(Spec):
         training: The settings that all trainings have in common.
         monitor: The figure that the study selects by (``models.history.objective``).
         seed: The study's seed.
+        size: The size of the network that the study minimises beside the monitored figure,
+            ``parameters`` or ``operations``; empty if it minimises none.
     """
 
     format: Literal[1] = 1
@@ -67,6 +75,12 @@ class StudyRecipe(Spec):
     training: TrainingDefaults
     monitor: str
     seed: int
+    size: str = ""
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of what the study minimises: ``val_loss``, or ``1 - val_accuracy``; then a size."""
+        return (objective_name(self.monitor), *([self.size] if self.size else []))
 
     @classmethod
     def of_search(cls, settings: Settings, data: Dataset, space: Space) -> "StudyRecipe":
@@ -83,6 +97,7 @@ class StudyRecipe(Spec):
             training=space.training,
             monitor=settings.monitor,
             seed=settings.seed,
+            size=settings.size,
         )
 
     @classmethod
@@ -106,6 +121,8 @@ class StudyRecipe(Spec):
         if self.images.fingerprint != other.images.fingerprint:
             yield "data", self.images, other.images
         yield from differences(self.space, other.space)
+        if self.size != other.size:
+            yield "objectives", ",".join(self.objectives), ",".join(other.objectives)
         for mine, others, names in (
             # What trainings watch follows from the study's monitor.
             (self.training, other.training, TrainingDefaults.model_fields.keys() - {"monitor"}),

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -48,6 +48,7 @@ class LiveTrial:
         training: How the network is trained.
         seed: Seed of the training.
         parameters: Number of weights; 0 while unknown for a network of the user's own.
+        size: The size that the study minimises; 0 if it minimises none.
         history: Epochs so far.
         reported: What the study has, by epoch.
         attributes: User attributes, those included that are not saved yet.
@@ -59,6 +60,7 @@ class LiveTrial:
     training: TrainingSpec
     seed: int
     parameters: int
+    size: int = 0
     history: list[EpochFigures] = field(default_factory=list)
     reported: dict[int, float] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -335,10 +337,11 @@ class TrialRecorder:
         identity = self._ids[live.number]
         for key, content in attachments.attributes().items():
             self._write(self._storage.set_trial_system_attr, identity, key, content)
-        if state is TrialState.PRUNED and live.reported:
+        values = [] if value is None else [value, *([live.size] if live.size else [])]
+        if state is TrialState.PRUNED and live.reported and not live.size:
             last = live.reported[max(live.reported)]  # its value, as Optuna has it
-            value = None if math.isnan(last) else last
-        self._tell(live.trial, state, value)
+            values = [] if math.isnan(last) else [last]
+        self._tell(live.trial, state, values)
         self.once_saved(lambda: self._attach(attachments))
         # Remove here what ``tidy`` would remove in any case, to save disk space.
         self.once_saved(lambda: files.remove_checkpoint(but_the_newest=self._keep > 0))
@@ -370,9 +373,9 @@ class TrialRecorder:
     def _set(self, trial: optuna.Trial, key: str, value: Any) -> None:
         self._write(self._storage.set_trial_user_attr, self._ids[trial.number], key, value)
 
-    def _tell(self, trial: optuna.Trial, state: TrialState, value: float | None = None) -> None:
-        identity, values = self._ids[trial.number], None if value is None else [value]
-        self._write(self._storage.set_trial_state_values, identity, state, values)
+    def _tell(self, trial: optuna.Trial, state: TrialState, values: Sequence[float] = ()) -> None:
+        identity = self._ids[trial.number]
+        self._write(self._storage.set_trial_state_values, identity, state, values or None)
         # As Optuna's ``tell`` does, which besides reads the trial twice.
         self._write(setattr, self._study._thread_local, "cached_all_trials", None)  # noqa: SLF001
 

@@ -25,6 +25,7 @@ from search.study.fold_record import Folded, folded_trials
 from search.study.names import BASELINES
 from search.study.opening import Opening, openings_of
 from search.study.recipe import StudyRecipe, recipe_of
+from search.study.study_front import StudyFront, front_of
 from search.study.trials import counted, run_name, seen
 from search.study.workspace import Workspace, space_of
 from storage import study as studies
@@ -129,6 +130,7 @@ class Snapshot:
         baseline_images: Number of images the baseline was tested on, if stored.
         folds: Trials trained on several splits of the images, best mean first.
         validation_images: Number of validation images; None if the decoded images are gone.
+        front: The front of a study of two objectives; None for one objective.
     """
 
     study: str
@@ -148,6 +150,7 @@ class Snapshot:
     baseline_images: int | None
     folds: Sequence[Folded] = ()
     validation_images: int | None = None
+    front: StudyFront | None = None
 
     @property
     def objective(self) -> str:
@@ -259,6 +262,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         baseline_images=None if baseline is None else test_images(place.layout, baseline),
         folds=folded_trials([model for model in models if model.study == name], recipe.monitor),
         validation_images=_validation_images(openings_of(study)),
+        front=front_of(study),
     )
 
 

@@ -5,13 +5,12 @@ import math
 import optuna
 from optuna.trial import FrozenTrial
 
-from data.dataset import Dataset
 from models.history import MAXIMISED, best_epoch
 from models.spec import OwnSpec
 from search.protocol import NetworkSize
 from search.spaces.builtin import Space
 from search.spaces.room import network_size
-from search.study.recipe import recipe_of
+from search.study.recipe import ImagesRecord, recipe_of
 from search.study.trials import history, lowest, run_name, size_of
 from storage.tables import Records
 
@@ -19,7 +18,7 @@ Figure = bool | int | float | str
 
 
 def figures_of_trials(
-    study: optuna.Study, records: Records, space: Space, data: Dataset
+    study: optuna.Study, records: Records, space: Space
 ) -> dict[int, dict[str, Figure]]:
     """What is known of the trials that have a finite loss, by number, best first.
 
@@ -31,16 +30,16 @@ def figures_of_trials(
         study: The study.
         records: treino's tables.
         space: The study's space.
-        data: The study's images.
     """
-    monitor = recipe_of(study).monitor
+    recipe = recipe_of(study)
+    monitor = recipe.monitor
     trials = sorted(study.get_trials(deepcopy=False), key=lowest)
     figures: dict[int, dict[str, Figure]] = {}
     for trial in trials:
         if not math.isfinite(lowest(trial)):
             continue
         known = figures[trial.number] = dict(trial.params)
-        if size := trained_size(trial, space, data):
+        if size := trained_size(trial, space, recipe.images):
             known["parameters"] = size.parameters
             if size.operations:
                 known["operations"] = size.operations
@@ -51,9 +50,9 @@ def figures_of_trials(
     return figures
 
 
-def trained_size(trial: FrozenTrial, space: Space, data: Dataset) -> NetworkSize | None:
+def trained_size(trial: FrozenTrial, space: Space, images: ImagesRecord) -> NetworkSize | None:
     """The size of a trial's network: counted, or as stored when it was built; None if unknown."""
     model, _ = space.specs(trial.params)
     if isinstance(model, OwnSpec):
         return size_of(trial)
-    return network_size(model, data.input_shape, len(data.classes))
+    return network_size(model, images.input_shape, len(images.classes))

@@ -13,11 +13,14 @@ from models.history import EpochFigures, best_epoch, told_figures, told_objectiv
 from search.console.display import Overall
 from search.console.text import duration, plural
 from search.intervals import of_share, told_if_wide, told_share
+from search.scheduling.front import on_front
 from search.scheduling.instructions import FinishTrial
 from search.scheduling.prior import Prior, judged_in, told_trust, trusted_in
 from search.scheduling.search_state import SearchState
+from search.spaces.room import Room
 from search.study.attributes import MEMORY, REASON
 from search.study.recipe import recipe_of
+from search.study.study_front import front_of
 from search.study.trials import best_trial, counted, lowest, states
 from search.tuning.plan import Outcome, Plan
 from storage.files import Layout
@@ -85,6 +88,8 @@ def closing(
                 line += f", val_accuracy {attributes['val_accuracy']:.4f}"
             line += f", {attributes['parameters']:,} parameters"
         lines.append(line)
+    front = front_of(study)
+    lines += front.lines() if front is not None else []
     if trusted := judged_in(study.user_attrs.get(MEMORY) or {}):
         lines.append(told_trust(trusted))
     if outcome.outlook is not None and not outcome.flat:
@@ -170,14 +175,25 @@ def _counted(counts: Mapping[str, int]) -> str:
     return f"{total}: {', '.join(parts)}" if parts else total
 
 
-def overall(state: SearchState, plan: Plan, workers: str = "") -> Overall:
-    """Return how far a running search is; ``workers`` says where they are, if not here."""
+def overall(state: SearchState, plan: Plan, room: Room, workers: str = "") -> Overall:
+    """Return how far a running search is.
+
+    Args:
+        state: Its state.
+        plan: What it shall do.
+        room: The sizes of its networks.
+        workers: Where the workers are, if not here.
+    """
     leader = state.trials.best
     best = ""
     if leader is not None:
         best = (
             f"best: {told_objective(leader.best, plan.monitor, name=False)}, trial {leader.number}"
         )
+    if best and plan.size:
+        known = [trial for trial in state.trials if trial.losses]
+        sizes = [room.size(trial.params, plan.size) for trial in known]
+        best += f"; front: {len(on_front([trial.best for trial in known], sizes))}"
     outlook = state.outlook()
     next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
     trusted = judged_in(state.memory)

@@ -11,7 +11,6 @@ from threadpoolctl import threadpool_limits
 
 from data.catalog import located
 from data.dataset import Dataset
-from models.history import objective_name
 from search.errors import SettingsError
 from search.interruption import Interruption
 from search.scheduling import pruners
@@ -92,12 +91,13 @@ def search(
         opening = Opening.of_search(settings, data, space)
         study, new = open_study(place.storage, name, recipe, opening)
         studies = {}
-        if by_forecast and settings.prior == "auto":
+        by_curves = by_forecast and not settings.size  # recorded curves rank by loss alone
+        if by_curves and settings.prior == "auto":
             studies = of_other_studies(study, place.storage, place.records, space)
         if not study.get_trials(deepcopy=False):
-            remarks += _prepare(study, space, settings, room)
+            remarks += _prepare(study, recipe, space, settings, room)
         study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
-        wanted = settings.prior if by_forecast else "none"
+        wanted = settings.prior if by_curves else "none"
         # One thread: sums must not depend on the number of cores, nor wait for workers.
         with threadpool_limits(1):
             prior = prior_of(wanted, space.distributions(), studies=studies)
@@ -111,6 +111,7 @@ def search(
             timeout=settings.timeout,
             stop_when_flat=settings.stop_when_flat,
             monitor=settings.monitor,
+            size=settings.size,
             keep=settings.keep,
             audit=settings.audit,
             max_parameters=settings.max_params,
@@ -208,13 +209,14 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
     return make_space(settings.space, training, side), []
 
 
-def _prepare(study: optuna.Study, space: Space, settings: Settings, room: Room) -> list[str]:
+def _prepare(
+    study: optuna.Study, recipe: StudyRecipe, space: Space, settings: Settings, room: Room
+) -> list[str]:
     """Prepare a study that has no trials; return remarks about it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names(
-            [objective_name(settings.monitor)]
-        )  # else the dashboard shows "Objective 0"
+        # Else the dashboard shows "Objective 0".
+        study.set_metric_names(list(recipe.objectives))
     remarks = []
     for origin, params in space.first_configurations() if settings.documented else ():
         if fault := room.fault(params):

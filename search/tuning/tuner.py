@@ -126,7 +126,9 @@ class Tuner:
             self._book.save()
             if not self._running or self._now() - self._shown >= SHOWN_EVERY:
                 workers = self._session.backend.summary
-                self._display.overall(messages.overall(self._state, self._plan, workers))
+                self._display.overall(
+                    messages.overall(self._state, self._plan, self._room, workers)
+                )
                 self._shown = self._now()
         self._carry_out(self._state.end())
         self._book.save()
@@ -186,6 +188,7 @@ class Tuner:
             prior=plan.prior,
             room=self._room,
             shares=plan.monitor in MAXIMISED,
+            size=plan.size,
         )
         limits = Limits(
             epochs=self._space.epochs,
@@ -194,6 +197,7 @@ class Tuner:
             budget=plan.budget,
             timeout=plan.timeout,
             stop_when_flat=plan.stop_when_flat,
+            by_loss=not plan.size,
         )
         deaths = {t.number: t.user_attrs[DEATHS] for t in trials if DEATHS in t.user_attrs}
         unfinished = [trial for trial in trials if trial.state is TrialState.RUNNING]
@@ -392,7 +396,8 @@ class Tuner:
         model, training = self._space.specs(params)
         parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
         seed = trial_seed(self._plan.seed, seed_number(trial))
-        live = LiveTrial(trial, params, model, training, seed, parameters)
+        size = self._room.size(params, self._plan.size) if self._plan.size else 0
+        live = LiveTrial(trial, params, model, training, seed, parameters, size)
         spec = self._book.paths(live).spec
         if not spec.exists():  # else it may have what only a worker knows of an own network
             write_atomically(spec, document(model, training, seed, self._data))

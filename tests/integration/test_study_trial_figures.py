@@ -9,7 +9,7 @@ from search.settings import Settings
 from search.study.trial_figures import figures_of_trials
 from search.study.trials import lowest
 from search.study.workspace import Workspace
-from tests.support.studies import COMPLETE, FAIL, PRUNED, add, begin, dataset
+from tests.support.studies import COMPLETE, FAIL, PRUNED, add, begin
 
 
 def test_figures_are_those_of_the_best_epoch_and_of_the_network(
@@ -19,7 +19,7 @@ def test_figures_are_those_of_the_best_epoch_and_of_the_network(
     with Workspace.open(Settings(), write=True) as place:
         study, space = begin(place, "made up")
         add(place, study, space, [COMPLETE, PRUNED, FAIL, COMPLETE])
-        figures = figures_of_trials(study, place.records, space, dataset())
+        figures = figures_of_trials(study, place.records, space)
     trials = study.get_trials()
     assert set(figures) == {0, 1, 3}
     losses = [lowest(trials[number]) for number in figures]

@@ -86,6 +86,7 @@ class Lab:
     memory: int | None = None
     max_parameters: int | None = None
     monitor: str = "val_loss"
+    size: str = ""
     url: str = ""  # of the database; by default a file in ``var``
     _opened: list[PatientStorage] = field(default_factory=list)  # shared with its copies
 
@@ -122,7 +123,9 @@ class Lab:
         storage = self.storage(write=True)
         if writes is not None:
             event.listen(storage.engine, "commit", writes)
-        study, new = open_study(storage, "lab", recipe(monitor=self.monitor), opening())
+        study, new = open_study(
+            storage, "lab", recipe(monitor=self.monitor, size=self.size), opening()
+        )
         params = self.space.of_documented_run()
         if new and documented and params:
             study.enqueue_trial(params)
@@ -142,6 +145,7 @@ class Lab:
             memory=self.memory,
             max_parameters=self.max_parameters,
             monitor=self.monitor,
+            size=self.size,
         )
         with (
             backend or SimulatedBackend(workers, curve) as at_work,
@@ -190,4 +194,4 @@ def blank_picture(_history: object, path: Path, _title: str, *, subtitle: str = 
 
 def told(trials: Sequence[FrozenTrial]) -> list[tuple[object, ...]]:
     """What must not depend on how often a search was broken off."""
-    return [(t.state, t.params, t.value, t.intermediate_values) for t in trials]
+    return [(t.state, t.params, t.values, t.intermediate_values) for t in trials]

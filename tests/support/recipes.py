@@ -21,6 +21,7 @@ def recipe(
     space: SpaceRecord | str = "documents",
     monitor: str = "val_loss",
     seed: int = 7,
+    size: str = "",
     epochs: int = 20,
     **training: Any,
 ) -> StudyRecipe:
@@ -28,7 +29,9 @@ def recipe(
     defaults = TrainingDefaults(epochs=epochs, **training)
     record = make_space(space, defaults, side).record() if isinstance(space, str) else space
     shown = ImagesRecord(name=images, fingerprint=fingerprint, side=side, classes=classes)
-    return StudyRecipe(images=shown, space=record, training=defaults, monitor=monitor, seed=seed)
+    return StudyRecipe(
+        images=shown, space=record, training=defaults, monitor=monitor, seed=seed, size=size
+    )
 
 
 def opening(data: str = "/data/images", **others: Any) -> Opening:

@@ -61,11 +61,15 @@ def curve(trial: int, epochs: int, params: dict[str, object]) -> list[EpochFigur
 
 
 def begin(
-    place: Workspace, name: str, data: Dataset | None = None, epochs: int = 20
+    place: Workspace,
+    name: str,
+    data: Dataset | None = None,
+    epochs: int = 20,
+    objectives: tuple[str, ...] = (),
 ) -> tuple[optuna.Study, Space]:
     """A study without trials, as `treino search` begins one."""
     data = data or dataset()
-    settings = Settings(data=data.name, study=name, epochs=epochs)
+    settings = Settings(data=data.name, study=name, epochs=epochs, objectives=objectives)
     space = Documents(TrainingDefaults(epochs=epochs), 32)
     recipe = StudyRecipe.of_search(settings, data, space)
     opening = Opening.of_search(settings, data, space)
@@ -99,9 +103,11 @@ def add(
         if number % 3 == 0:
             attributes[DECISIONS] = ["after epoch 2: paused, rank 4 of 9 there"]
         values = [figures.val_loss for figures in history]
+        # As in a study of one objective, or two.
+        told = [min(values), 1000.0][: len(study.directions)] if state is COMPLETE else None
         trial = create_trial(
             state=state,
-            value=min(values) if state is COMPLETE else None,
+            values=told,
             params={name: drawn[name] for name in params or drawn},
             distributions={name: ranges[name] for name in params or drawn},
             intermediate_values={figures.epoch: figures.val_loss for figures in history},

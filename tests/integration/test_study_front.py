@@ -1,0 +1,109 @@
+"""What is said and shown of a study of two objectives, and that it stays one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from search.errors import TreinoError
+from search.reports import charts, dashboard_notes, leaderboard
+from search.reports.contents import Charts, report_of
+from search.reports.html import render
+from search.settings import Settings
+from search.study.snapshot import Snapshot, look
+from search.study.study_front import front_of
+from search.study.trials import lowest
+from search.study.workspace import Workspace
+from storage.study import summaries
+from tests.support.studies import COMPLETE, FAIL, PRUNED, RUNNING, add, begin
+
+TWO = ("val_loss", "parameters")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    folder = tmp_path_factory.mktemp("two objectives")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with Workspace.open(Settings(), write=True) as place:
+            study, space = begin(place, "two", objectives=TWO)
+            add(place, study, space, [*[COMPLETE, PRUNED] * 5, FAIL, RUNNING])
+            yield place
+
+
+@pytest.fixture(scope="module")
+def snapshot(place: Workspace) -> Snapshot:
+    return look(place, place.study("two"), searching=False)
+
+
+def test_the_front_has_trials_of_any_state_but_failed_ones(place: Workspace) -> None:
+    study = place.study("two")
+    front = front_of(study)
+    assert front is not None
+    assert front.sizes.keys() == {*range(10), 11}
+    losses = {n: lowest(study.get_trials()[n]) for n in front.sizes}
+    on = [trial.number for trial in front.trials]
+    for number, size in front.sizes.items():
+        beaten = any(
+            losses[n] <= losses[number] and front.sizes[n] <= size and n != number for n in on
+        )
+        assert beaten != (number in on)
+    assert [t.size for t in front.trials] == sorted(t.size for t in front.trials)
+    assert sum(t.is_knee for t in front.trials) <= 1
+
+
+def test_the_note_and_the_leaderboard_have_it(place: Workspace) -> None:
+    study = place.study("two")
+    front = front_of(study)
+    assert front is not None
+    note = dashboard_notes.note_text(study)
+    assert note is not None
+    assert f"**Front**, smallest first: trial {front.trials[0].number}, val_loss " in note
+    names = [row.name for row in leaderboard.rows(study, place.records, place.layout)]
+    ended = [t.number for t in front.trials if t.number < 10]
+    for number in ended:
+        (name,) = [n for n in names if n.startswith((f"trial {number},", f"trial {number} "))]
+        assert name.endswith(f", {front.mark(number)}")
+    assert sum(name.endswith((", front", ", knee")) for name in names) == len(ended)
+
+
+def test_the_report_shows_it(snapshot: Snapshot) -> None:
+    assert snapshot.front is not None
+    assert snapshot.best is not None
+    assert snapshot.front.trials[-1].number == snapshot.best.number
+    chart = charts.front(snapshot)
+    assert chart is not None
+    assert sum(map(len, chart.tips.values())) == len(snapshot.front.sizes)
+    page = render("report.html", report=report_of(snapshot, [], Charts([], [], [], [], [])))
+    section = page.partition('<section id="front">')[2].partition("</section>")[0]
+    for trial in snapshot.front.trials:
+        assert f"{trial.size:,}" in section
+    assert section.count(">knee<") == (snapshot.front.knee is not None)
+    assert "--objectives val_loss,parameters" in page
+    if snapshot.front.knee is not None:
+        assert f"--where &#39;parameters &lt;= {snapshot.front.knee.size}&#39;" in page
+
+
+def test_the_list_of_studies_has_its_lowest_loss(place: Workspace) -> None:
+    (row,) = summaries(place.storage, best_values=True)
+    trials = place.study("two").get_trials(states=(COMPLETE,))
+    assert row.best_value == min(trial.values[0] for trial in trials)
+
+
+@pytest.mark.parametrize("objectives", [(), ("val_loss", "operations")])
+def test_it_is_not_resumed_with_other_objectives(
+    place: Workspace, objectives: tuple[str, ...]
+) -> None:
+    with pytest.raises(TreinoError, match="made with objectives val_loss,parameters, not val_loss"):
+        begin(place, "two", objectives=objectives)
+
+
+def test_a_creation_that_was_interrupted_does_not_fix_the_objectives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Workspace.open(Settings(), write=True) as place:
+        optuna.create_study(storage=place.storage, study_name="cut off", direction="minimize")
+        study, _ = begin(place, "cut off", objectives=TWO)
+        assert len(study.directions) == 2

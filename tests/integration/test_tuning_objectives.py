@@ -1,0 +1,79 @@
+"""Searches for a front of loss and size: pausing, restarts, and what is said about them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+
+from models.history import EpochFigures
+from models.spec import ModelSpec, count_parameters
+from search.protocol import Job
+from search.spaces.builtin import Documents
+from search.spaces.training_defaults import TrainingDefaults
+from search.study.study_front import front_of
+from search.study.trials import best_trial, lowest
+from search.tuning.messages import closing
+from search.workers.backends.simulated import SimulatedBackend
+from storage.files import Layout
+from tests.support.laboratory import RUNGS, Killed, Lab, Said, Writes, figures, told
+
+
+def of_size(job: Job) -> Sequence[EpochFigures]:
+    """Larger networks reach lower losses, and there is a best learning rate."""
+    assert isinstance(job.model, ModelSpec)
+    size = count_parameters(job.model, (32, 32, 3), 10)
+    level = 3 - np.log10(size) / 3 + abs(np.log10(job.training.learning_rate) + 3) / 2
+    return [figures(e, float(level + 1 / e)) for e in range(1, job.training.epochs + 1)]
+
+
+@pytest.fixture
+def two(lab: Lab) -> Lab:
+    """A study of val_loss and parameters."""
+    return replace(lab, space=Documents(TrainingDefaults(epochs=RUNGS[-1]), 32), size="parameters")
+
+
+def test_a_search_pauses_and_keeps_its_front_in_the_study(two: Lab) -> None:
+    outcome = two.search(of_size, trials=12, sampler="gp", pruner="promote")
+    assert outcome.outlook is None
+    assert outcome.states["pruned"] >= 4  # which Optuna refuses with several objectives
+    study = two.study
+    assert len(study.directions) == 2
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    for trial in complete:
+        loss, size = trial.values
+        assert loss == lowest(trial)
+        assert size == trial.user_attrs["parameters"]
+        assert trial.user_attrs["decisions"][-1].endswith("likely to be on the front")
+    front = front_of(study)
+    assert front is not None
+    # What the dashboard shows is the front of the complete trials.
+    shown = {trial.number for trial in study.best_trials}
+    assert {trial.number for trial in front.trials} & {t.number for t in complete} <= shown
+    best = best_trial(study)
+    assert best is not None
+    assert front.trials[-1].number == best.number
+    said = closing(study, outcome, Layout(two.var), interrupted=False)
+    assert front.lines()[0] == f"front: {len(front.trials)} trials, smallest first"
+    assert [line for line in said if line in front.lines()] == front.lines()
+    assert two.said.last is not None
+    assert two.said.last.best.endswith(f"; front: {len(front.trials)}")
+
+
+def test_a_tuner_killed_at_any_write_comes_to_the_same_front(two: Lab) -> None:
+    def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
+        at.search(of_size, trials=4, sampler="gp", pruner="promote", backend=backend, writes=writes)
+
+    writes = Writes()
+    search(two, SimulatedBackend(1, of_size), writes)
+    for last in range(60, writes.done, 131):
+        again = replace(two, var=two.var.with_name(f"killed-{last}"), said=Said())
+        backend = SimulatedBackend(1, of_size)
+        with pytest.raises(Killed):
+            search(again, backend, Writes(last))
+        survivor = SimulatedBackend(1, of_size)
+        survivor._epochs = backend._epochs  # the checkpoints
+        search(again, survivor)
+        assert told(again.trials) == told(two.trials), f"killed at write {last}"
+        assert front_of(again.study) == front_of(two.study)

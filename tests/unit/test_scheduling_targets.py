@@ -1,0 +1,75 @@
+"""Searches for the lowest loss and for the largest front, on made-up curves."""
+
+import math
+
+import numpy as np
+import pytest
+
+from models.spec import ModelSpec
+from search.scheduling.chooser import ObservedTrial
+from search.scheduling.front import Front, on_front
+from search.scheduling.rungs import next_rung, rungs
+from search.scheduling.samplers import make_chooser
+from search.spaces.builtin import Documents
+from search.spaces.room import NetworkLimits, Room, network_size
+from search.spaces.training_defaults import TrainingDefaults
+from search.spaces.unit_cube import Params
+
+EPOCHS = 9
+IMAGES = (32, 32, 3), 10
+SPACE = Documents(TrainingDefaults(epochs=EPOCHS), 32)
+
+
+def log_size(params: Params) -> float:
+    model, _ = SPACE.specs(params)
+    assert isinstance(model, ModelSpec)
+    return math.log10(network_size(model, *IMAGES).parameters)
+
+
+def loss(params: Params, epoch: int) -> float:
+    """Falls with the size, and has a best learning rate."""
+    rate = abs(math.log10(params["learning_rate"]) + 3)
+    return 3 - log_size(params) / 3 + rate / 2 + 1 / epoch
+
+
+def searched(size: str, seed: int, budget: int = 100) -> list[ObservedTrial]:
+    """The trials of a search by one worker; ``size`` is what it minimises beside the loss."""
+    room = Room(SPACE, *IMAGES, NetworkLimits())
+    chooser = make_chooser("gp", SPACE.distributions(), EPOCHS, seed, room=room, size=size)
+    trials: dict[int, ObservedTrial] = {}
+    while sum(len(trial.losses) for trial in trials.values()) < budget:
+        choice = chooser.choose(list(trials.values()), new=True)
+        assert choice is not None
+        number = len(trials) if choice.number is None else choice.number
+        trial = trials.get(number, ObservedTrial(number, choice.params, (), "paused"))
+        goal = next_rung(rungs(EPOCHS), len(trial.losses))
+        while len(trial.losses) < goal:
+            trial = trial.after(loss(trial.params, len(trial.losses) + 1))
+        trials[number] = trial.now("over" if goal == EPOCHS else "paused")
+    return list(trials.values())
+
+
+def rows_on_front(trials: list[ObservedTrial]) -> list[int]:
+    return on_front([t.best for t in trials], [log_size(t.params) for t in trials])
+
+
+def hypervolume(trials: list[ObservedTrial]) -> float:
+    losses = np.array([trial.best for trial in trials])
+    sizes = np.array([log_size(trial.params) for trial in trials])
+    return Front.of(losses, sizes, (3.5, 7.0)).hypervolume
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_search_for_the_front_finds_a_larger_one(seed: int) -> None:
+    front, lowest = searched("parameters", seed), searched("", seed)
+    assert hypervolume(front) > 1.05 * hypervolume(lowest)
+    sizes = [log_size(front[row].params) for row in rows_on_front(front)]
+    assert sizes[-1] - sizes[0] > 0.5  # it is no single good network
+
+
+def test_its_sizes_are_those_that_it_is_told_to_minimise() -> None:
+    room = Room(SPACE, *IMAGES, NetworkLimits())
+    params = SPACE.of_documented_run()
+    assert params is not None
+    assert room.size(params, "parameters") == 922_314
+    assert room.size(params, "operations") == 15_569_920
