@@ -134,11 +134,11 @@ def test_two_searches_share_no_node_and_the_second_waits(
     cluster: Cluster, images: Path, undisturbed: list[object]
 ) -> None:
     cluster.join()
-    first = Search(cluster, images)
+    first = Search(cluster, images, "--study", "long", "--epochs", "1000")
     first.until("started")
-    second = Search(cluster, images, "--study", "other")
-    second.until("waiting for 1 node to be free of other searches")
+    second = Search(cluster, images)
+    second.until("which other searches may be using")
     assert not any("started" in line for line in second.lines)
-    first.end()
+    first.kill()
     second.end()
     assert curves(cluster.head.folder) == undisturbed

@@ -203,7 +203,7 @@ class Search:
     def __init__(self, cluster: Cluster, images: Path, *more: str) -> None:
         self.lines: list[str] = []
         head = cluster.head
-        prefix = head.host.beside(head.record.pid) if head.host is not None else ()
+        prefix = head.host.beside(head.record.pid, head.folder) if head.host is not None else ()
         command = (TREINO, *SEARCH, "--data", str(images), "--cluster", cluster.address, *more)
         self._process = subprocess.Popen(
             [*prefix, *command],
@@ -216,10 +216,10 @@ class Search:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def until(self, text: str) -> None:
-        """Wait until it has said something."""
+    def until(self, *texts: str) -> None:
+        """Wait until it has said one of the texts."""
         deadline = time.monotonic() + 400
-        while not any(text in line for line in self.lines):
+        while not any(text in line for line in self.lines for text in texts):
             assert self._process.poll() is None, self.lines
             assert time.monotonic() < deadline, self.lines
             time.sleep(0.1)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _OWN_FOLDERS = 'for folder in /tmp /dev/shm; do mount -t tmpfs tmpfs "$folder"; done; exec "$@"'
 
@@ -67,9 +68,9 @@ class Host:
         inside = ("unshare", "--mount", "sh", "-c", _OWN_FOLDERS, "sh")
         return ("ip", "netns", "exec", self.name, *inside)
 
-    def beside(self, pid: int) -> Sequence[str]:
-        """What to put before a command that sees the folders of a process there."""
-        return ("nsenter", "--target", str(pid), "--net", "--mount")
+    def beside(self, pid: int, folder: Path) -> Sequence[str]:
+        """What to put before a command that runs in a folder as a process there sees it."""
+        return ("nsenter", "--target", str(pid), "--net", "--mount", f"--wdns={folder}")
 
     def cut(self) -> None:
         """Cut its cable: packets are lost, and no connection is refused."""

@@ -52,6 +52,7 @@ SILENCE = 60.0  # seconds after which an agent that does not answer is given up
 DYING = 0.5  # seconds in which the cause of an agent's death becomes known
 LOOK = 0.5  # seconds between two looks at the list of nodes
 REPEAT = 1.0  # seconds before a call that may not have arrived is made again
+SLOW_START = 5.0  # seconds in which an agent starts on a node that is free
 PART = 32 * 2**20  # bytes of a part of the images
 PATIENCE = 3  # agents of a node that may die before their first message
 
@@ -413,19 +414,15 @@ class RayBackend(Backend):
         """One line for a search without slots, when what it waits for changes."""
         waits_for = ""
         if not self._owners:
-            starting = [agent.name for agent in self._agents.values() if agent.stage == "starting"]
+            waits_for = self._waits_for
+            starting = [agent for agent in self._agents.values() if agent.stage == "starting"]
             if not self._agents:
                 waits_for = f"a node to join: make cluster-node HEAD={self._address}"
-            elif (
-                len(starting) == len(self._agents)
-                and self._clock() - min(agent.called for agent in self._agents.values()) > 10.0
+            elif len(starting) == len(self._agents) and all(
+                self._clock() - agent.called > SLOW_START for agent in starting
             ):
-                waits_for = (
-                    f"{plural(len(starting), 'node')} to be free of other searches: "
-                    f"{', '.join(starting)}"
-                )
-            else:
-                waits_for = self._waits_for
+                names = ", ".join(agent.name for agent in starting)
+                waits_for = f"{names}, which other searches may be using"
         if waits_for and waits_for != self._waits_for:
             self._lines.append(f"waiting for {waits_for}")
         self._waits_for = waits_for
