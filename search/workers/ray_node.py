@@ -24,7 +24,7 @@ from typing import Any, Literal
 import psutil
 
 from search.errors import SettingsError, TreinoError
-from search.workers.backends.ray import PROBE, import_ray_for, token_file
+from search.workers.backends.ray_connection import PROBE, import_ray_for, token_file
 from storage.files import write_atomically
 
 Role = Literal["head", "node"]

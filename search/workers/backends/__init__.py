@@ -1,1 +1,1 @@
-"""Backends: where workers run. Local processes, or simulated workers."""
+"""Backends: where workers run. Local processes, nodes of a cluster, or simulated workers."""

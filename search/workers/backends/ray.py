@@ -7,10 +7,6 @@ searches never share a slot; it starts the actor of a waiting search once anothe
 Ray notices a lost machine within ``DETECTION`` seconds, and a dead process at once.
 """
 
-import logging
-import os
-import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,15 +34,10 @@ from search.workers.backends.exchange import (
     Request,
     Start,
 )
+from search.workers.backends.ray_connection import connect, reach, signals_kept
 from storage.errors import StorageError
 from storage.files import write_atomically
 
-PROBE = {
-    "health_check_period_ms": 3000,
-    "health_check_timeout_ms": 10_000,
-    "health_check_failure_threshold": 5,
-}
-"""How Ray's head looks after nodes."""
 DETECTION = 65.0  # maximum seconds in which a silent machine is noticed: five probes in a row
 SILENCE = 60.0  # seconds after which an agent that does not answer is given up
 DYING = 0.5  # seconds in which the cause of an agent's death becomes known
@@ -133,7 +124,7 @@ class RayBackend(Backend):
         self._lines: list[str] = []
         self._waits_for = ""
         self._head_is_gone = False
-        self._ray = _connect(address)
+        self._ray = connect(address)
 
     @property
     def slots(self) -> Sequence[int]:
@@ -208,7 +199,7 @@ class RayBackend(Backend):
                 self._ray.wait(closing, num_returns=len(closing), timeout=2.0)
             for agent in self._agents.values():
                 self._ray.kill(agent.actor)
-        with _signals_kept():
+        with signals_kept():
             self._ray.shutdown()
 
     @contextmanager
@@ -233,7 +224,7 @@ class RayBackend(Backend):
         if now - self._looked < LOOK:
             return
         self._looked = now
-        _reach(self._address)
+        reach(self._address)
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         self._alive = {node["NodeID"] for node in nodes}
         for node in nodes:
@@ -428,92 +419,8 @@ class RayBackend(Backend):
         self._waits_for = waits_for
 
 
-def _connect(address: str) -> Any:
-    """Connect this process to a cluster; return Ray's module."""
-    try:
-        _reach(address)
-    except OSError as error:
-        raise TreinoError(
-            f"--cluster {address}: no cluster answers ({error.strerror or error}); start it with "
-            "make cluster-head"
-        ) from error
-    import_ray_for(address.rpartition(":")[0])
-    import ray
-
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # the backend tells what happened
-    try:
-        # Ray puts the working folder before all else in the import path of its workers. There, a
-        # folder of images named data would hide a package of treino's.
-        with _signals_kept(), _working_folder(Path(__file__).parents[3]):
-            ray.init(address, log_to_driver=False, configure_logging=False)
-    except Exception as error:
-        what = " ".join(str(error).split())
-        raise TreinoError(f"--cluster {address}: cannot join the cluster: {what}") from error
-    return ray
-
-
-def _reach(address: str) -> None:
-    """Open and close a connection to a cluster's head.
-
-    Raises:
-        OSError: It does not answer.
-    """
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def token_file() -> Path:
-    """The file with the token that all processes of a cluster show; Ray reads it, too."""
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    return Path(named) if named else Path.home() / ".ray" / "auth_token"
-
-
-def import_ray_for(host: str) -> None:
-    """Set what Ray reads from the environment when it is imported, for nodes and for searches.
-
-    Raises:
-        TreinoError: Ray is not installed.
-    """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Ray prints pages about dead nodes into the output of a search; the backend has one line.
-    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
-    if host in ("127.0.0.1", "localhost"):
-        # Else Ray takes the machine's address in its network instead, and listens there.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    try:
-        import ray  # noqa: F401
-    except ImportError as error:
-        raise TreinoError(
-            "a cluster requires Ray: pip install 'treino[cluster]' in treino's .venv, or use make"
-        ) from error
-
-
 def _name(node: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
     """A node's address; with a part of its identifier if another node has the same one."""
     address: str = node["NodeManagerAddress"]
     same = sum(each["NodeManagerAddress"] == address for each in nodes)
     return address if same == 1 else f"{address} ({node['NodeID'][:4]})"
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Keep this process's handlers of signals, which Ray replaces."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _working_folder(folder: Path) -> Iterator[None]:
-    before = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(folder)
-        yield
-    finally:
-        os.fchdir(before)
-        os.close(before)
