@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -51,6 +51,7 @@ def test_an_interval_in_words() -> None:
     assert told_share(0.8439, None) == "0.8439"
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 2000), st.data())
 def test_few_images_are_told_where_the_interval_is_wide(n: int, data: st.DataObject) -> None:
     share = data.draw(st.integers(0, n)) / n
