@@ -49,6 +49,11 @@ class EpochFigures:
         """The figures by name."""
         return asdict(self)
 
+    def measured(self) -> dict[str, float]:
+        """The figures that were measured, by name, without the epoch."""
+        figures = self.to_dict()
+        return {name: value for name in REPORTED if (value := figures[name]) is not None}
+
 
 REPORTED = tuple(field.name for field in fields(EpochFigures) if field.name != "epoch")
 """Names of the figures that training reports after each epoch."""

@@ -19,7 +19,6 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from models.history import REPORTED
 from search.tracking.tracked import TrackedTrial, Tracker
 from storage.files import write_atomically
 
@@ -72,7 +71,8 @@ def _events(trial: TrackedTrial) -> list[Event]:
         )
     ]
     for figures, at in zip(trial.epochs, trial.times(), strict=True):
-        values = [Summary.Value(tag=name, simple_value=getattr(figures, name)) for name in REPORTED]
+        measured = figures.measured().items()
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in measured]
         events.append(Event(wall_time=at, step=figures.epoch, summary=Summary(value=values)))
     if trial.over:
         failed = trial.state == "fail"

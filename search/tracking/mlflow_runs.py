@@ -110,9 +110,9 @@ class MlflowRuns(Tracker):
         for start in range(0, len(new), _EPOCHS_AT_ONCE):
             some = new[start : start + _EPOCHS_AT_ONCE]
             metrics = [
-                Metric(name, getattr(figures, name), int(1000 * at), figures.epoch)
+                Metric(name, value, int(1000 * at), figures.epoch)
                 for figures, at in some
-                for name in REPORTED
+                for name, value in figures.measured().items()
             ]
             self._client.log_batch(run.id, metrics=metrics)
             run.epoch = some[-1][0].epoch

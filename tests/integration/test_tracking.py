@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata
 
-from models.history import REPORTED
 from search.errors import TreinoError
 from search.settings import Settings
 from search.study.trials import history, run_name
@@ -80,8 +79,7 @@ def curves_of(place: Workspace, number: int) -> dict[str, list[tuple[int, Any]]]
     epochs = history(place.records, "birds", run_name(number))
     return {
         name: [(epoch.epoch, pytest.approx(getattr(epoch, name))) for epoch in epochs]
-        for name in REPORTED
-        if epochs
+        for name in (epochs[0].measured() if epochs else ())
     }
 
 
