@@ -81,8 +81,9 @@ class Result:
         return nothing and repeats and self.begun_twice <= struck and not self.difference
 
     def __str__(self) -> str:
+        victims = "workers, agents, raylets or nodes" if self.on_cluster else "workers"
         return (
-            f"{self.scene.name}: killed {self.worker_kills} workers and the tuner "
+            f"{self.scene.name}: killed {self.worker_kills} {victims} and the tuner "
             f"{self.tuner_kills} times; trials lost {self.lost}, limbo {self.limbo}, "
             f"epochs trained twice {self.trained_twice}, broken off and begun again "
             f"{self.begun_twice}, "
