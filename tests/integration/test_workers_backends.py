@@ -1,8 +1,6 @@
-"""What every backend guarantees, and a cluster's nodes that die, leave, and join."""
+"""What every backend guarantees, and what nodes of a cluster share."""
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,17 +12,15 @@ from models import own_network
 from models.spec import OwnSpec
 from search.protocol import Done, EpochDone, Failed, Message, Paused, Resumed, Stopped, Verdict
 from search.workers.backends import ray as ray_backend
-from search.workers.backends.agent import processor, versions
+from search.workers.backends.agent import versions
 from search.workers.backends.base import Backend
-from search.workers.backends.exchange import Request
 from search.workers.backends.local import LocalBackend, Slot
-from search.workers.backends.ray import RayBackend
 from search.workers.backends.simulated import SimulatedBackend
 from search.workers.own_files import collect
-from tests.support.clusters import Cluster, cluster_of
+from tests.support.clusters import Cluster, cluster_of, opened, until
 from tests.support.laboratory import figures
 from tests.support.pictures import image_folder
-from tests.support.workers import job, watch
+from tests.support.workers import epochs, job, watch
 
 
 @pytest.fixture(scope="module")
@@ -38,28 +34,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A head and two nodes of one processor; tests may kill nodes and add others."""
     with cluster_of(tmp_path_factory.mktemp("cluster"), 2) as cluster:
         yield cluster
-
-
-@contextmanager
-def opened(
-    cluster: Cluster, data: Dataset, slots: int = 2, **request: object
-) -> Iterator[RayBackend]:
-    """A backend once it has that many slots."""
-    size = sum(file.stat().st_size for file in data.path.iterdir())
-    wanted = Request("a study", data.path.name, size, **request)  # type: ignore[arg-type]
-    with RayBackend(cluster.address, wanted, data.path) as backend:
-        until(backend, lambda: len(backend.slots) == slots)
-        yield backend
-
-
-def until(backend: RayBackend, condition: Callable[[], bool]) -> list[tuple[int, Message]]:
-    """Messages until a condition holds."""
-    messages: list[tuple[int, Message]] = []
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, (backend.summary, backend.news())
-        messages += backend.wait(0.2)
-    return messages
 
 
 @pytest.fixture(scope="class", params=["local", "simulated", "ray"])
@@ -79,10 +53,6 @@ def backend(
         curve = [figures(epoch, 1.0) for epoch in range(1, 100)]
         with SimulatedBackend(2, lambda job: curve[: job.training.epochs]) as backend:
             yield backend
-
-
-def epochs(messages: list[Message]) -> list[int]:
-    return [message.figures.epoch for message in messages if isinstance(message, EpochDone)]
 
 
 class TestContract:
@@ -223,98 +193,6 @@ class TestCluster:
             assert [path.name for path in (node.cache / "decoded").iterdir()] == [data.path.name]
             # Work of a search that has ended is gone.
             assert not any((node.cache / "cluster").iterdir())
-
-    def test_dead_workers_and_agents_are_noticed_within_a_second_and_the_job_resumes(
-        self, cluster: Cluster, data: Dataset, tmp_path: Path
-    ) -> None:
-        started = job(data, tmp_path, "struck", epochs=5)
-        with opened(cluster, data) as backend:
-            for victims in ("workers", "agents"):
-                moment = 0.0
-
-                def strike(slot: int, message: Message, victims: str = victims) -> Verdict | None:
-                    nonlocal moment
-                    if not isinstance(message, EpochDone):
-                        return Verdict.GO_ON
-                    if not moment:
-                        moment = time.monotonic()
-                        for node in cluster.nodes:
-                            for process in getattr(node, victims):
-                                process.kill()
-                    return None
-
-                slot = backend.slots[0]
-                backend.start(slot, started)
-                end = watch(backend, (slot,), strike)[-1]
-                assert time.monotonic() - moment < 5.0  # one, on a machine that is not busy
-                assert isinstance(end, Failed)
-                assert end.kind == "died"
-                assert "node 127.0.0.1" in end.reason
-            until(backend, lambda: len(backend.slots) == 2)
-            assert not {0, 1} & set(backend.slots)
-            backend.start(backend.slots[0], started)
-            heard = watch(backend, (backend.slots[0],))
-        assert isinstance(heard[0], Resumed)
-        assert len(heard[0].history) == 2
-        assert epochs(heard) == [3, 4, 5]
-
-    def test_a_lost_node_gives_its_job_back_and_another_one_takes_it(
-        self, cluster: Cluster, data: Dataset, tmp_path: Path
-    ) -> None:
-        started = job(data, tmp_path, "lost", epochs=4)
-        with opened(cluster, data) as backend:
-            first, second = backend.slots
-            assert backend.processor(first) == processor()
-            backend.start(first, started)
-
-            def cut(slot: int, message: Message) -> Verdict | None:
-                if isinstance(message, EpochDone):
-                    victim = next(node for node in cluster.nodes if node.workers)
-                    cluster.nodes.remove(victim)
-                    victim.kill()
-                    return None
-                return Verdict.GO_ON
-
-            end = watch(backend, (first,), cut)[-1]
-            assert isinstance(end, Failed)
-            assert end.kind == "lost"
-            assert end.reason.startswith("node 127.0.0.1")
-            assert list(backend.slots) == [second]
-            backend.start(second, started)
-            heard = watch(backend, (second,))
-            assert isinstance(heard[0], Resumed)
-            assert [known.epoch for known in heard[0].history] == [1]
-            assert epochs(heard) == [2, 3, 4]
-            cluster.join()
-            until(backend, lambda: len(backend.slots) == 2)
-            assert first not in backend.slots
-
-    def test_an_agent_that_was_given_up_is_not_listened_to(
-        self, cluster: Cluster, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with opened(cluster, data) as backend:
-            first, second = backend.slots
-            backend.start(first, job(data, tmp_path, "silent"))
-
-            def suspend(slot: int, message: Message) -> Verdict | None:
-                if isinstance(message, EpochDone):
-                    monkeypatch.setattr(ray_backend, "SILENCE", 3.0)
-                    for node in cluster.nodes:
-                        if node.workers:
-                            for agent in node.agents:
-                                agent.suspend()
-                    return None
-                return Verdict.GO_ON
-
-            end = watch(backend, (first,), suspend)[-1]
-            assert isinstance(end, Failed)
-            assert end.kind == "lost"
-            assert "silent" in end.reason
-            monkeypatch.undo()
-            until(backend, lambda: len(backend.slots) == 2)
-            assert first not in backend.slots
-            backend.start(second, job(data, tmp_path, "silent"))
-            assert epochs(watch(backend, (second,))) == [2, 3]
 
     def test_a_node_with_another_version_is_left_out_with_one_line(
         self, cluster: Cluster, data: Dataset, monkeypatch: pytest.MonkeyPatch

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,10 @@ from pathlib import Path
 import optuna
 import psutil
 
+from data.dataset import Dataset
+from search.protocol import Message
+from search.workers.backends.exchange import Request
+from search.workers.backends.ray import RayBackend
 from search.workers.ray_node import NodeRecord
 from storage.engine import database_url, open_storage
 from tests.support.networks import Host, Network
@@ -247,3 +251,25 @@ def repeated(cluster: Cluster) -> int:
     logs = [log for node in cluster.nodes for log in node.cache.glob("logs/s/*.log")]
     saved = [line for log in logs for line in log.read_text().splitlines() if "is saved" in line]
     return len(saved) - len(set(saved))
+
+
+@contextmanager
+def opened(
+    cluster: Cluster, data: Dataset, slots: int = 2, **request: object
+) -> Iterator[RayBackend]:
+    """A backend once it has that many slots."""
+    size = sum(file.stat().st_size for file in data.path.iterdir())
+    wanted = Request("a study", data.path.name, size, **request)  # type: ignore[arg-type]
+    with RayBackend(cluster.address, wanted, data.path) as backend:
+        until(backend, lambda: len(backend.slots) == slots)
+        yield backend
+
+
+def until(backend: RayBackend, condition: Callable[[], bool]) -> list[tuple[int, Message]]:
+    """Messages until a condition holds."""
+    messages: list[tuple[int, Message]] = []
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, (backend.summary, backend.news())
+        messages += backend.wait(0.2)
+    return messages

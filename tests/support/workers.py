@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data.dataset import Dataset
 from models.spec import Block, Dense, ModelSpec, TrainingSpec
-from search.protocol import End, Job, Message, Verdict
+from search.protocol import End, EpochDone, Job, Message, Verdict
 from search.workers.backends.base import Backend
 from search.workers.backends.local import LocalBackend
 
@@ -50,3 +50,7 @@ def pid(backend: LocalBackend) -> int:
     number = backend._workers[0].process.pid
     assert number is not None
     return number
+
+
+def epochs(messages: list[Message]) -> list[int]:
+    return [message.figures.epoch for message in messages if isinstance(message, EpochDone)]
