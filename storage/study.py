@@ -83,7 +83,7 @@ def open_or_create(
         interrupted creation leaves it, counts as created now.
 
     Raises:
-        StorageError: It does not minimise, or the name is invalid.
+        StorageError: It does not minimise, is not treino's, or the name is invalid.
     """
     checked_name(name)
     last = list(attributes)[-1]
@@ -98,7 +98,12 @@ def open_or_create(
                 )
             if complete(study.user_attrs) or study.get_trials(deepcopy=False):
                 return study, False
-            if study.directions != directions:  # of an interrupted creation
+            if study.directions != directions:
+                if not study.user_attrs.keys() <= attributes.keys():
+                    raise StorageError(
+                        f"study {name!r} is not one of treino's; name another STUDY="
+                    )
+                # Of an interrupted creation: there is nothing in it.
                 optuna.delete_study(study_name=name, storage=storage)
         if name not in _names(storage):
             study = optuna.create_study(storage=storage, study_name=name, directions=directions)

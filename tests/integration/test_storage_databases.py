@@ -191,12 +191,14 @@ class TestStudies:
 
     def test_other_peoples_studies_are_refused(self, storage: RDBStorage) -> None:
         optuna.create_study(storage=storage, study_name="up", direction="maximize")
-        optuna.create_study(storage=storage, study_name="two", directions=["minimize"] * 2)
+        two = optuna.create_study(storage=storage, study_name="two", directions=["minimize"] * 2)
+        two.set_user_attr("owner", "somebody else")
         theirs = optuna.create_study(storage=storage, study_name="theirs")
         theirs.tell(theirs.ask(), 0.5)
-        for name in ("up", "two"):
-            with pytest.raises(StorageError, match=f"'{name}' does not minimise one value"):
-                open_or_create(storage, name, ATTRIBUTES)
+        with pytest.raises(StorageError, match="'up' does not minimise"):
+            open_or_create(storage, "up", ATTRIBUTES)
+        with pytest.raises(StorageError, match="'two' is not one of treino's"):
+            open_or_create(storage, "two", ATTRIBUTES)
         assert open_or_create(storage, "theirs", ATTRIBUTES)[1] is False
 
     def test_an_interrupted_creation_is_finished(self, storage: RDBStorage) -> None:
