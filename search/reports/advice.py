@@ -94,6 +94,7 @@ def _handing_over(snapshot: Snapshot) -> Iterator[Advice]:
         snapshot.best is not None
         and snapshot.retrained
         and snapshot.best.number not in snapshot.retrained_trials
+        and snapshot.front is None  # else another trial of the front may be what is wanted
     ):
         numbers = ", ".join(map(str, snapshot.retrained_trials))
         of = f"{'trial' if len(snapshot.retrained_trials) == 1 else 'trials'} {numbers}"
@@ -101,7 +102,8 @@ def _handing_over(snapshot: Snapshot) -> Iterator[Advice]:
             f"The delivered model is from {of}, and trial {snapshot.best.number} is better now:",
             retrain,
         )
-    if snapshot.front is not None and (knee := snapshot.front.knee) is not None:
+    knee = None if snapshot.front is None else snapshot.front.knee
+    if snapshot.front and knee and knee.number not in snapshot.retrained_trials:
         condition = shlex.quote(f"{snapshot.front.size} <= {knee.size}")
         yield Advice(
             f"Or train the knee of the front, trial {knee.number} ({knee.text}):",

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,9 @@ class DashboardNotes(Observer):
             note(study)
             self._noted = time.monotonic()
 
-    def search_ended(self, place: Workspace, study: optuna.Study) -> None:
+    def search_ended(
+        self, place: Workspace, study: optuna.Study, stopped: Callable[[], bool]
+    ) -> None:
         """Update the note, the main figures and the delivered model."""
         finish(place, study)
 

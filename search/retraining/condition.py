@@ -55,6 +55,9 @@ class _Comparison:
         if any(name not in figures for name in self.names):
             return math.inf
         left, right = self.left.of(figures), self.right.of(figures)
+        if left is None or right is None:  # a choice of a network of the user's own
+            fits = self.kind not in _ORDERS and _COMPARISONS[self.kind](left, right)
+            return 0.0 if fits else 1.0
         texts = [isinstance(side, str) for side in (left, right)]
         if self.kind in _ORDERS and any(texts):
             raise SettingsError(f"{self.names[0]} is compared as a text: expected == or !=")

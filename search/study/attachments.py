@@ -133,6 +133,13 @@ class Attaching:
             StorageError: Some could not be stored.
         """
 
+    def finish(self) -> None:
+        """Wait until all are stored.
+
+        Raises:
+            StorageError: Some could not be stored.
+        """
+
 
 class AttachingAside(Attaching):
     """Stores attachments in a process of its own. A context manager.
@@ -162,6 +169,12 @@ class AttachingAside(Attaching):
                 channel.send(self._todo[0])
             self._busy = True
 
+    def finish(self) -> None:
+        """See Attaching. Once ``stopped``, it waits no longer."""
+        while self._todo and not self._stopped():
+            self.turn()
+            self._hear(_WAIT)
+
     def __enter__(self) -> "AttachingAside":
         return self
 
@@ -172,9 +185,8 @@ class AttachingAside(Attaching):
         trace: TracebackType | None,
     ) -> None:
         try:
-            while kind is None and self._todo and not self._stopped():
-                self.turn()
-                self._hear(_WAIT)
+            if kind is None:
+                self.finish()
         finally:
             self._end()
 

@@ -62,13 +62,15 @@ class Tracking(Observer):
         for follower in self._followers:
             follower.pass_on()
 
-    def search_ended(self, place: Workspace, study: optuna.Study) -> None:
+    def search_ended(
+        self, place: Workspace, study: optuna.Study, stopped: Callable[[], bool]
+    ) -> None:
         """Let the trackers send the rest."""
         for follower in self._followers:
             follower.ask_to_end()
         deadline = time.monotonic() + PATIENCE
         for follower in self._followers:
-            follower.end(deadline)
+            follower.end(deadline, stopped)
         self._followers.clear()
 
 
@@ -99,9 +101,9 @@ class _Follower:
         with suppress(OSError):
             self._channel.send(None)
 
-    def end(self, deadline: float) -> None:
-        """Wait for the process until ``deadline``, then kill it."""
-        while self._process.is_alive() and time.monotonic() < deadline:
+    def end(self, deadline: float, stopped: Callable[[], bool]) -> None:
+        """Wait for the process until ``deadline``, or until ``stopped``, then kill it."""
+        while self._process.is_alive() and time.monotonic() < deadline and not stopped():
             wait([self._process.sentinel], TURN)
             self.pass_on()
         self.pass_on()

@@ -21,5 +21,10 @@ class Observer:
     def trial_ended(self, study: optuna.Study) -> None:
         """Called when a trial has ended, in any state."""
 
-    def search_ended(self, place: Workspace, study: optuna.Study) -> None:
-        """Called when the search has ended or was interrupted, and after its audit, if any."""
+    def search_ended(
+        self, place: Workspace, study: optuna.Study, stopped: Callable[[], bool]
+    ) -> None:
+        """Called when the search has ended or was interrupted, and after its audit, if any.
+
+        The files of all trials are stored. ``stopped`` says whether the user waits no longer.
+        """

@@ -127,7 +127,8 @@ def search(
             remarks.append(scarce)
         if by_forecast and (warm_start := messages.knowing(study, new, prior)):
             remarks.append(warm_start)
-        if settings.precision == "bfloat16" and bfloat16_pays() is False:
+        here = settings.cluster is None  # else other machines train
+        if here and settings.precision == "bfloat16" and bfloat16_pays() is False:
             remarks.append(
                 "no bfloat16 instructions on this machine: --precision float32 is faster"
             )
@@ -159,9 +160,10 @@ def search(
                     monitor=settings.monitor,
                     count=settings.audit,
                 )
+            session.attach.finish()
             if not outcome.trouble:
                 for observer in observers:
-                    observer.search_ended(place, study)
+                    observer.search_ended(place, study, lambda: interruption.now)
             return Searched(study, outcome, session.interruption, audited)
 
 

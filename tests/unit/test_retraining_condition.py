@@ -110,3 +110,9 @@ def test_where_none_fits_the_nearest_is_told(text: str, nearest: str) -> None:
 
 def test_without_trained_trials_none_fits() -> None:
     assert fitting("parameters < 3", {}) == []
+
+
+def test_a_choice_that_is_none_fits_no_number() -> None:
+    figures = {"l2": None}
+    for text, gap in {"l2 < 0.001": 1.0, "l2 == 0.001": 1.0, "l2 != 0.001": 0.0}.items():
+        assert Condition.parse(text, ["l2"]).gap(figures) == gap
