@@ -64,6 +64,14 @@ def check_file(path: Path, *, write: bool, timeout: float) -> None:
             raise StorageError(f"no database at {path}; run `make search` first")
     except OSError as error:
         raise StorageError(f"cannot create a database at {path}: {error.strerror}") from error
+    try:
+        _check_content(path, write=write, timeout=timeout)
+    except UnicodeDecodeError as error:  # SQLite's message repeats what is damaged
+        said = " ".join(str(error.object, "utf-8", "backslashreplace").split())
+        raise StorageError(f"{path} {_ADVICE['malformed']} ({said})") from error
+
+
+def _check_content(path: Path, *, write: bool, timeout: float) -> None:
     opened = sqlite3.connect(path, timeout=timeout) if write else Reader(path, timeout)()
     with closing(opened) as connection:
         if write:

@@ -38,11 +38,14 @@ def test_a_file_that_is_no_database(tmp_path: Path, *, write: bool) -> None:
 
 
 @pytest.mark.parametrize("write", [True, False])
-@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "a byte of its schema"])
 def test_a_damaged_database(database: Path, damage: str, *, write: bool) -> None:
     data = database.read_bytes()
     page = 4096
-    if damage == "cut":
+    if damage == "a byte of its schema":  # SQLite repeats it in its message
+        place = data.index(b"REFERENCES") + 4
+        database.write_bytes(data[:place] + b"\x80" + data[place + 1 :])
+    elif damage == "cut":
         database.write_bytes(data[: len(data) // 2])
     else:
         middle = len(data) // page // 2 * page
