@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.keras_import import import_keras
 from search.errors import SettingsError, TreinoError
 from search.settings import is_code
 from search.spaces.probe import reference
@@ -129,6 +130,7 @@ def _run_code(space: str, digest: str) -> str:
     if not is_code(space):
         raise SettingsError(f"--space {space}: expected your code, as in net.py:build")
     with without_stderr():
+        import_keras()
         from models.own_errors import OwnCodeError
         from models.own_network import load
     try:
@@ -144,6 +146,7 @@ def _load(file: Path, shape: tuple[int, int, int], classes: int) -> Any:
     """The model, loaded without running code from it."""
     try:
         with without_stderr():
+            import_keras()
             import keras
 
             model = keras.saving.load_model(file, compile=False, safe_mode=True)

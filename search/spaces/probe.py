@@ -14,6 +14,7 @@ from typing import Any
 
 from data.catalog import located
 from data.dataset import Dataset
+from models.keras_import import import_keras
 from models.own_ranges import RANGES, Range, Value
 from models.own_trial import OwnTrial, explore
 from search import processes
@@ -105,7 +106,7 @@ def _find(
     processes.leave_with_parent()
     processes.print_to(log, append=False)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # no training, and the GPU may be busy
-    import keras  # noqa: F401 - before what follows
+    import_keras()  # before what follows
 
     from models.own_errors import CodeChangedError, OwnCodeError
 

@@ -82,10 +82,11 @@ def test_keras_finds_no_configuration_whatever_its_home(home: str | None) -> Non
 
 
 LOADED = """
-import json, os
+import json, os, sys
 from search.figures import plots
-from models import environment
+from models import environment, keras_import
 plots.new_figure(1, 1)
+keras_import.import_keras()
 import search.workers.worker
 import matplotlib, keras
 from keras.src.backend import config
@@ -101,6 +102,7 @@ print(json.dumps({
     "folder": os.getcwd(),
     "left out": environment.changed,
     "onednn": port.IsMklEnabled(),
+    "scikit-learn": "sklearn" in sys.modules,  # as None, it could not be imported any more
 }))
 """
 
@@ -135,6 +137,7 @@ def test_keras_and_matplotlib_are_as_they_come_and_workers_train_with_onednn(
     assert told["home"] == str(keras_home)  # where downloaded weights are
     assert told["matplotlib"] == [[], "agg"]
     assert told["folder"] == str(tmp_path)
+    assert told["scikit-learn"] is False
     assert HOSTILE.keys() <= set(told["left out"])  # names alone: values may be secrets
     assert "matplotlib" not in done.stderr
     if (sys.platform, platform.machine()) == ("linux", "x86_64"):  # tried on x86 alone

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from models import environment
+from models.keras_import import import_keras
 from search import processes
 from search.protocol import Done, End, Failed, Job, Message, Paused, Stopped, Verdict
 from search.workers.backends.base import Backend
@@ -180,5 +181,6 @@ def _worker_process(channel: Connection, slot: Slot, log: Path, left_out: tuple[
     os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpu or ""
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbering of nvidia-smi
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
+    import_keras()
     # Imported by name: it imports TensorFlow, which modules of the tuner must not do.
     importlib.import_module("search.workers.worker").serve(channel, slot.threads)
