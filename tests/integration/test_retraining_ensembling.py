@@ -19,7 +19,14 @@ from search.reports.reproduce import retrain_command
 from search.retraining import ensembling, retrain
 from search.study.ensemble_record import EnsembleRecord
 from search.workers.ensemble_process import Combined, EnsembleOrder, Measured
-from tests.support.commands import INTERRUPTED, Place, finished_search, made_once, read_until
+from tests.support.commands import (
+    INTERRUPTED,
+    Place,
+    finished_search,
+    made_once,
+    read_until,
+    retrained_search,
+)
 
 EPOCHS = ("--epochs", "2")
 ENSEMBLE = ("retrain-best", "--ensemble", *EPOCHS)
@@ -29,14 +36,13 @@ TWO = (*ENSEMBLE, "--top", "2")
 @pytest.fixture(scope="module")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A place with two retrained trials, then an ensemble of three, whose output is in a file."""
-    searched = finished_search(tmp_path_factory)
+    two = retrained_search(tmp_path_factory)
 
-    def retrain_all(folder: Path) -> None:
-        place = searched.copy(folder)
-        place.run("retrain-best", "--top", "2", *EPOCHS)
-        (folder / "told").write_text(place.run(*ENSEMBLE))
+    def ensemble(folder: Path) -> None:
+        told = two.copy(folder).run(*ENSEMBLE)
+        (folder / "told").write_text(told)
 
-    return made_once(tmp_path_factory, "an ensemble", retrain_all)
+    return made_once(tmp_path_factory, "an ensemble", ensemble)
 
 
 @pytest.fixture

@@ -56,12 +56,12 @@ def test_a_search_that_pruned_nothing_has_nothing_to_audit() -> None:
     assert told(optuna.create_study(), []) == ["audit: no pruned trials to train"]
 
 
-@pytest.mark.slow("a search of three trials, one of them trained on")
+@pytest.mark.slow("a search of two trials, one of them trained on")
 def test_an_audit_goes_on_from_where_a_trial_was_left(tmp_path: Path) -> None:
     place = small_place(tmp_path)
     out = place.search(
         *SMALL,
-        *("--trials", "3", "--epochs", "6", "--workers", "1", "--keep", "1", "--audit", "1"),
+        *("--trials", "2", "--epochs", "6", "--workers", "1", "--keep", "1", "--audit", "1"),
     )
     assert "audit: " in out
     with opened(tmp_path / "var/treino.db", write=False) as storage:

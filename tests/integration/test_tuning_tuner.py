@@ -121,23 +121,21 @@ def test_a_search_interrupted_and_continued_ends_as_one_that_was_not(
     assert lab.epochs == other.epochs
 
 
-@pytest.mark.parametrize("after", [3, 11, 30])
-def test_what_a_prior_makes_a_search_do_outlives_an_interruption(
-    lab: Lab, tmp_path: Path, after: int
-) -> None:
+def test_what_a_prior_makes_a_search_do_outlives_an_interruption(lab: Lab) -> None:
     lab.space = Documents(TrainingDefaults(epochs=20), 32)
     lab.prior = prior_of("auto", lab.space.distributions())
-    other = replace(lab, var=tmp_path / "var undisturbed")
     search: dict[str, Any] = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
-    other.search(bowl, **search)
-    decisions = [d for trial in other.trials for d in trial.user_attrs.get("decisions", [])]
+    lab.search(bowl, **search)
+    decisions = [d for trial in lab.trials for d in trial.user_attrs.get("decisions", [])]
     assert any("continued, expected to do well: recorded curves" in each for each in decisions)
-    backend = SimulatedBackend(1, interrupting(after))
-    lab.search(bowl, **search, backend=backend)
-    again = SimulatedBackend(1, bowl)
-    again._epochs = backend._epochs  # the checkpoints
-    lab.search(bowl, **search, backend=again)
-    assert told(lab.trials) == told(other.trials)
+    for after in (3, 11, 30):
+        again = replace(lab, var=lab.var.with_name(f"interrupted-{after}"))
+        backend = SimulatedBackend(1, interrupting(after))
+        again.search(bowl, **search, backend=backend)
+        resumed = SimulatedBackend(1, bowl)
+        resumed._epochs = backend._epochs  # the checkpoints
+        again.search(bowl, **search, backend=resumed)
+        assert told(again.trials) == told(lab.trials), f"interrupted after {after}"
 
 
 def test_what_was_begun_goes_on_where_a_worker_has_less_room_now(lab: Lab) -> None:

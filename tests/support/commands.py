@@ -27,8 +27,8 @@ INTERRUPTED = 128 + signal.SIGINT
 SMALL = ("--image-size", "8", "--space", "small.toml")
 _SPACE = """
 [ranges]
-blocks = 2
-last_filters = 128
+blocks = 1
+last_filters = 32
 batch_norm = false
 dropout_first = 0.0
 dropout_blocks = 0.0
@@ -38,6 +38,7 @@ _DRAWING = (
     "search.figures.plots.draw_curves",
     "search.figures.plots.draw_confusion",
     "search.retraining.delivery.draw_mistakes",
+    "search.claims.plots.draw",
 )
 
 TREINO = str(Path(sys.executable).with_name("treino"))
@@ -48,8 +49,8 @@ _started: "list[subprocess.Popen[str]]" = []
 class Place:
     """A folder to run treino in, with a home of its own.
 
-    Commands in this process draw no pictures of trainings unless they are to be ``drawn``: each
-    takes as long as a training's second epoch to its tenth.
+    Commands in this process draw no pictures of trainings and claims unless they are to be
+    ``drawn``: each takes as long as a training's second epoch to its tenth.
     """
 
     folder: Path
@@ -172,6 +173,17 @@ def finished_search(temporary: pytest.TempPathFactory) -> Place:
         (folder / "first search").write_text(told)
 
     return made_once(temporary, "a finished search", search)
+
+
+RETRAINED = ("retrain-best", "--top", "2", "--epochs", "2")
+
+
+def retrained_search(temporary: pytest.TempPathFactory) -> Place:
+    """A place with a FINISHED search, two of whose trials are RETRAINED; only to be copied."""
+    searched = finished_search(temporary)
+    return made_once(
+        temporary, "retrained trials", lambda folder: searched.copy(folder).run(*RETRAINED)
+    )
 
 
 def made_once(
