@@ -25,6 +25,7 @@ from data.dataset import SPLITS, Dataset, Split
 from models.documented import DOCUMENTED
 from models.spec import count_operations, estimate_memory
 from search.protocol import Done, EpochDone, Failed, Job, Resumed, Verdict
+from search.workers.backends.base import Backend
 from search.workers.backends.local import LocalBackend, Slot
 from search.workers.hardware import bfloat16_pays, slots
 
@@ -141,26 +142,34 @@ def _slots(data: Dataset) -> list[Slot]:
 
 def treino(data: Dataset, folder: Path, precision: str = "float32") -> float:
     """Images a second of all of treino's workers together."""
-    training = RUN.training.model_copy(update={"epochs": 2, "precision": precision})
-    rates: list[float] = []
     with LocalBackend(_slots(data), folder / "logs") as backend:
-        for slot in backend.slots:
-            checkpoint = folder / f"{time.monotonic_ns()}" / "checkpoint.npz"
-            backend.start(slot, Job(f"{slot}", RUN.model, training, data.path, 1, checkpoint))
-        first: dict[int, float] = {}
-        ended = 0
-        while ended < len(backend.slots):
-            for slot, message in backend.wait(1.0):
-                if isinstance(message, EpochDone):
-                    now = time.perf_counter()
-                    if slot in first:
-                        rates.append(len(data.train.labels) / (now - first[slot]))
-                    first[slot] = now
-                if isinstance(message, Failed):
-                    raise SystemExit(message.reason)
-                if isinstance(message, Resumed | EpochDone):
-                    backend.answer(slot, Verdict.GO_ON)
-                ended += isinstance(message, Done)
+        return images_per_second(backend, data, folder, epochs=2, precision=precision)
+
+
+def images_per_second(
+    backend: Backend, data: Dataset, folder: Path, epochs: int, precision: str = "float32"
+) -> float:
+    """Images a second of all workers of ``backend`` together, the first epoch left out."""
+    training = RUN.training.model_copy(update={"epochs": epochs, "precision": precision})
+    rates: list[float] = []
+    for slot in backend.slots:
+        checkpoint = folder / f"{time.monotonic_ns()}" / "checkpoint.npz"
+        backend.start(slot, Job(f"{slot}", RUN.model, training, data.path, 1, checkpoint))
+    first: dict[int, float] = {}
+    ended = 0
+    while ended < len(backend.slots):
+        for slot, message in backend.wait(1.0):
+            if isinstance(message, EpochDone):
+                now = time.perf_counter()
+                if message.last:
+                    images = len(data.train.labels) * (epochs - 1)
+                    rates.append(images / (now - first[slot]))
+                first.setdefault(slot, now)
+            if isinstance(message, Failed):
+                raise SystemExit(message.reason)
+            if isinstance(message, Resumed | EpochDone):
+                backend.answer(slot, Verdict.GO_ON)
+            ended += isinstance(message, Done)
     return sum(rates)
 
 

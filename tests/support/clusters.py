@@ -105,6 +105,13 @@ class Cluster:
         self.nodes.append(node)
         return node
 
+    def rejoin(self, node: Node, cpus: int = 1) -> None:
+        """Stop a node, and start it again with what is in its folder."""
+        run_treino(node.folder, "cluster", "stop")
+        node.record = self._start(
+            node.folder.name, node.host, "node", self.address, "--cpus", str(cpus)
+        ).record
+
     def restart_head(self) -> None:
         """Start the head again after its death, at the same address."""
         address = ("--address", self.address)
