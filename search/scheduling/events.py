@@ -28,9 +28,15 @@ class StopRequested(Event):
 
 @dataclass(frozen=True)
 class SlotAdded(Event):
-    """A slot can take jobs."""
+    """A slot can take jobs.
+
+    Attributes:
+        slot: The slot.
+        processor: Type of its processor; empty on the tuner's machine.
+    """
 
     slot: int
+    processor: str = ""
 
 
 @dataclass(frozen=True)

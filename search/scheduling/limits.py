@@ -47,6 +47,7 @@ class Stored:
         pruned: Numbers of trials with a prune decision that is not carried out yet.
         deaths: By trial number, an epoch and how often a worker died after it.
         reported: Trial number and epoch of each stored epoch, in order of time.
+        processors: By trial number, the type of processor that it was last trained on, if known.
     """
 
     trials: Sequence[ObservedTrial] = ()
@@ -54,6 +55,7 @@ class Stored:
     pruned: Sequence[int] = ()
     deaths: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     reported: Sequence[tuple[int, int]] = ()
+    processors: Mapping[int, str] = field(default_factory=dict)
 
 
 def epochs_left(trials: TrialTable, limits: Limits, *, used_up: bool) -> float:

@@ -1,7 +1,7 @@
 """What a search knows of its trials while it runs; part of the search's state."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class SearchKnowledge:
         chooser: Chooses between new and paused trials.
         limits: Limits of the search.
         stored: The stored trials of the study.
-        slots: Numbers of the slots.
+        slots: Type of the processor of each slot, by number; empty on the tuner's machine.
         fault: Why a configuration cannot be trained here; empty if it can.
     """
 
@@ -57,7 +57,7 @@ class SearchKnowledge:
         chooser: Chooser,
         limits: Limits,
         stored: Stored,
-        slots: Sequence[int],
+        slots: Mapping[int, str],
         fault: Callable[[Params], str] = lambda _params: "",
     ) -> None:
         self.limits = limits
@@ -68,7 +68,8 @@ class SearchKnowledge:
         self.time = TimeBudget(limits.timeout)
         self._chooser = chooser
         self._fault = fault
-        self._slots = sorted(slots)
+        self._slots = dict(sorted(slots.items()))
+        self._processors = dict(stored.processors)
         self._jobs: dict[int, RunningJob] = {}
         self._beginning: dict[int, str] = {}  # slots whose trial is starting, with the decision
         self._enqueued = stored.enqueued

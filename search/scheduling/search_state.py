@@ -4,6 +4,8 @@ Pure: events in, instructions out; no clock, no database, no Keras. A state rebu
 study makes the same decisions as the original one, so a restart is exact.
 """
 
+from collections.abc import Sequence
+
 from search.console.text import plural
 from search.protocol import PATIENCE, Verdict
 from search.scheduling import events
@@ -44,9 +46,10 @@ class SearchState(SearchKnowledge):
             case events.StopRequested():
                 self._stopping = True
             case events.SlotAdded():
-                self._slots = sorted({*self._slots, event.slot})
+                self._slots[event.slot] = event.processor
+                self._slots = dict(sorted(self._slots.items()))
             case events.SlotRemoved():
-                self._slots = [slot for slot in self._slots if slot != event.slot]
+                self._slots.pop(event.slot, None)
                 if event.slot in self._jobs:
                     self._broken_off(event.slot, "its slot was removed", instructions)
             case events.TrialBegun():
@@ -108,27 +111,41 @@ class SearchState(SearchKnowledge):
     # Free slots.
 
     def _fill(self, instructions: list[Instruction]) -> None:
-        """Fill the first free slot: with an interrupted trial, an enqueued one, or a choice.
+        """Fill a free slot: with an interrupted trial, an enqueued one, or a choice.
 
         One slot per tick, and one trial: the next choice is made when this one is stored, and a
         request to stop is seen in between. The tuner ticks again at once.
         """
-        free = (s for s in self._slots if s not in self._jobs and s not in self._beginning)
-        slot = next(free, None)
-        if slot is None or self.is_closing:
+        free = [s for s in self._slots if s not in self._jobs and s not in self._beginning]
+        if not free or self.is_closing:
             return
         if self._unfinished:
-            self._start(slot, self._unfinished.popleft(), "", instructions)
+            number, slot = self._pair(self._unfinished, free)
+            self._unfinished.remove(number)
+            self._start(slot, number, "", instructions)
         elif self._wants_new and self._enqueued:
             self._enqueued -= 1
-            self._beginning[slot] = ""
-            instructions.append(do.BeginEnqueued(slot))
+            self._beginning[free[0]] = ""
+            instructions.append(do.BeginEnqueued(free[0]))
         else:
-            while self._start_chosen(slot, instructions):
+            while self._start_chosen(free, instructions):
                 pass
 
-    def _start_chosen(self, slot: int, instructions: list[Instruction]) -> bool:
-        """Start the best next training; return whether to look for more."""
+    def _pair(self, numbers: Sequence[int], free: Sequence[int]) -> tuple[int, int]:
+        """A trial and a free slot: the first trial that has one with its type of processor.
+
+        If none has, the first trial and the first slot: no slot waits.
+        """
+        pairs = ((number, slot) for number in numbers for slot in free)
+        return next((pair for pair in pairs if self._suits(*pair)), (numbers[0], free[0]))
+
+    def _suits(self, number: int, slot: int) -> bool:
+        """Whether a slot's type of processor is that of a trial, as far as both are known."""
+        own, here = self._processors.get(number), self._slots[slot]
+        return not (own and here) or own == here
+
+    def _start_chosen(self, free: Sequence[int], instructions: list[Instruction]) -> bool:
+        """Start the best next training in a free slot; return whether to look for more."""
         wanted_new = self._wants_new
         if not (wanted_new or self.rungs) or self._nothing_at == self.trials.moves:
             return False
@@ -140,10 +157,11 @@ class SearchState(SearchKnowledge):
                 self._nothing_at = self.trials.moves
             return wanted_new  # paused trials may still be resumed
         if choice.number is not None:
-            self._start(slot, choice.number, choice.reason, instructions)
+            number, slot = self._pair([choice.number], free)
+            self._start(slot, number, choice.reason, instructions)
             return False
-        self._beginning[slot] = choice.reason
-        instructions.append(do.BeginTrial(slot, choice.params))
+        self._beginning[free[0]] = choice.reason
+        instructions.append(do.BeginTrial(free[0], choice.params))
         return False
 
     def _begun(self, event: events.TrialBegun, instructions: list[Instruction]) -> None:
@@ -166,6 +184,8 @@ class SearchState(SearchKnowledge):
             return
         had = len(trial.losses)
         self._jobs[slot] = RunningJob(number, self._goal(number), had)
+        if self._slots[slot]:
+            self._processors[number] = self._slots[slot]
         text = f"after epoch {had}: continued, {reason}" if reason else ""
         instructions.append(do.StartJob(slot, number, text))
 

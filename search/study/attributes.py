@@ -27,7 +27,7 @@ SUMMARY = (
 OF_TREINO = frozenset(
     (
         *(REASON, PRUNED, DUPLICATE, DECISIONS, UNFIT, DEATHS, RETRY_OF, OWN_FAULT),
-        *(MEMORY_HAD, ORIGIN, *SUMMARY),
+        *(MEMORY_HAD, PROCESSORS, ORIGIN, *SUMMARY),
     )
 )
 """Trial attributes that a user's code cannot set."""

@@ -39,7 +39,7 @@ from search.scheduling.search_state import SearchState
 from search.scheduling.seeds import training_seed, trial_seed
 from search.spaces.builtin import Space
 from search.spaces.room import Room
-from search.study.attributes import DEATHS, PRUNED, RETRY_OF
+from search.study.attributes import DEATHS, PROCESSORS, PRUNED, RETRY_OF
 from search.study.provenance import document
 from search.study.recorder import LiveTrial, TrialRecorder
 from search.study.trials import (
@@ -207,10 +207,14 @@ class Tuner:
             pruned=[trial.number for trial in unfinished if PRUNED in trial.user_attrs],
             deaths={n: (death["after epoch"], death["times"]) for n, death in deaths.items()},
             reported=self._reported,
+            processors={
+                t.number: t.user_attrs[PROCESSORS][-1] for t in trials if PROCESSORS in t.user_attrs
+            },
         )
-        self._slots = set(self._session.backend.slots)
-        ordered = sorted(self._slots)
-        self._state = SearchState(chooser, limits, stored, ordered, self._room.fault)
+        backend = self._session.backend
+        self._slots = set(backend.slots)
+        slots = {slot: backend.processor(slot) for slot in self._slots}
+        self._state = SearchState(chooser, limits, stored, slots, self._room.fault)
         self._retry(trials)  # first: what begins a search may fill slots
         self._carry_out(self._state.begin())
 
@@ -266,7 +270,8 @@ class Tuner:
         for slot in sorted(self._slots - slots):
             self._tell(events.SlotRemoved(self._now(), slot))
         for slot in sorted(slots - self._slots):
-            self._tell(events.SlotAdded(self._now(), slot))
+            processor = self._session.backend.processor(slot)
+            self._tell(events.SlotAdded(self._now(), slot, processor))
         self._slots = slots
 
     def _resumed(self, slot: int, live: LiveTrial, message: Resumed) -> None:

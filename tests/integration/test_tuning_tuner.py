@@ -235,6 +235,19 @@ def test_a_tuner_killed_while_it_begins_a_trial_goes_on_to_the_same_end(lab: Lab
         assert told(again.trials) == told(lab.trials), f"killed at write {last}"
 
 
+def test_interrupted_trials_resume_on_the_types_of_processor_that_the_study_names(
+    lab: Lab,
+) -> None:
+    backend = SimulatedBackend(2, bowl, processors="ab")
+    with pytest.raises(Killed):
+        lab.search(bowl, trials=2, backend=backend, writes=Writes(33))
+    survivor = SimulatedBackend(2, bowl, processors="ba")
+    survivor._epochs = backend._epochs  # the checkpoints
+    assert 0 < min(survivor._epochs.values()) < max(survivor._epochs.values()) < EPOCHS
+    assert lab.search(bowl, trials=2, backend=survivor).states == {"complete": 2}
+    assert [trial.user_attrs["processors"] for trial in lab.trials] == [["a"], ["b"]]
+
+
 def test_no_configuration_is_trained_twice_and_a_space_used_up_ends_the_search(lab: Lab) -> None:
     documented = lab.space.of_documented_run() or {}
 

@@ -38,6 +38,7 @@ class Store:
     deaths: dict[int, tuple[int, int]] = field(default_factory=dict)
     reported: list[tuple[int, int]] = field(default_factory=list)
     duplicates: set[int] = field(default_factory=set)
+    processors: dict[int, str] = field(default_factory=dict)
 
     def state(self, slots: Sequence[int]) -> SearchState:
         """A state rebuilt from what is stored."""
@@ -50,8 +51,21 @@ class Store:
                 "over" if number in self.ended else "paused" if waits else "running"
             )
             trials.append(replace(trial, state=now))
-        stored = Stored(trials, len(self.waiting), sorted(self.pruned), self.deaths, self.reported)
-        return SearchState(AsyncHalving(EPOCHS, propose), self.limits, stored, slots, fault)
+        stored = Stored(
+            trials,
+            len(self.waiting),
+            sorted(self.pruned),
+            self.deaths,
+            self.reported,
+            self.processors,
+        )
+        types = {slot: type_of(slot) for slot in slots}
+        return SearchState(AsyncHalving(EPOCHS, propose), self.limits, stored, types, fault)
+
+
+def type_of(slot: int) -> str:
+    """The type of a slot's processor: there are two."""
+    return "ab"[slot % 2]
 
 
 class Searches(RuleBasedStateMachine):
@@ -99,7 +113,9 @@ class Searches(RuleBasedStateMachine):
                     assert each.slot not in self.jobs
                     assert each.number not in self.jobs.values()
                     assert each.number not in self.store.ended
+                    self.is_placed(each.number, each.slot)
                     self.jobs[each.slot] = each.number
+                    self.store.processors[each.number] = type_of(each.slot)
                     self.hear(events.Tick(self.now))
                 case do.Answer():
                     self.answers[each.slot] = each.verdict
@@ -127,6 +143,12 @@ class Searches(RuleBasedStateMachine):
                     elif each.state == "failed":
                         self.store.trials[each.number] = replace(trial, losses=())
                     self.finish(each.number, each.state)
+
+    def is_placed(self, number: int, slot: int) -> None:
+        """A resumed trial gets another type of processor only if none of its own is free."""
+        if (own := self.store.processors.get(number)) is not None:
+            free = {type_of(slot) for slot in self.slots if slot not in self.jobs}
+            assert type_of(slot) == own or own not in free
 
     def begun(self, slot: int, x: int) -> None:
         number = len(self.store.trials)
@@ -209,7 +231,7 @@ class Searches(RuleBasedStateMachine):
     def slot_found(self) -> None:
         slot = max(self.slots) + 1
         self.slots.append(slot)
-        self.hear(events.SlotAdded(self.now, slot))
+        self.hear(events.SlotAdded(self.now, slot, type_of(slot)))
 
     @rule()
     def user_stops(self) -> None:

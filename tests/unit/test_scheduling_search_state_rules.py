@@ -17,9 +17,8 @@ from tests.support.search_states import EPOCHS, fault, propose
 
 def started(limits: Limits, slots: int = 1, **stored: Any) -> SearchState:
     """A state whose first trial, or trials, are in their slots."""
-    state = SearchState(
-        AsyncHalving(EPOCHS, propose), limits, Stored(**stored), range(slots), fault
-    )
+    here = dict.fromkeys(range(slots), "")
+    state = SearchState(AsyncHalving(EPOCHS, propose), limits, Stored(**stored), here, fault)
     number = len(state.trials)
     while wanted := state.handle(events.Tick(0.0)):
         if isinstance(wanted[-1], do.BeginTrial):
@@ -106,6 +105,56 @@ def test_a_slot_that_goes_gives_its_trial_to_another() -> None:
     assert state.handle(events.Tick(2.0)) == [do.StartJob(4, 0)]
 
 
+def interrupted(*processors: str) -> dict[str, Any]:
+    """What is stored of trials that were interrupted within an epoch, on these processors."""
+    trials = [
+        ObservedTrial(number, {"x": number}, (1.0,), "running") for number in range(len(processors))
+    ]
+    known = {number: name for number, name in enumerate(processors) if name}
+    return {"trials": trials, "processors": known}
+
+
+def test_a_trial_resumes_on_its_own_type_of_processor_and_no_slot_waits_for_one() -> None:
+    state = started(Limits(EPOCHS, False, 3), slots=0, **interrupted("a", "b", "b"))
+    for slot, processor in enumerate("bab"):
+        state.handle(events.SlotAdded(0.0, slot, processor))
+    assert state.handle(events.Tick(0.0)) == [do.StartJob(1, 0)]
+    assert state.handle(events.Tick(0.0)) == [do.StartJob(0, 1)]
+    state.handle(events.SlotRemoved(0.0, 2))
+    assert state.handle(events.Tick(0.0)) == []
+    state.handle(events.SlotAdded(0.0, 3, "a"))
+    assert state.handle(events.Tick(0.0)) == [do.StartJob(3, 2)]
+    state.handle(events.JobFailed(1.0, 3, "lost", "node x has left"))
+    for slot, processor in ((4, "b"), (5, "a")):
+        state.handle(events.SlotAdded(1.0, slot, processor))
+    state.handle(events.SlotRemoved(1.0, 3))
+    assert state.handle(events.Tick(1.0)) == [do.StartJob(5, 2)]  # where it was last, not first
+
+
+def test_a_paused_trial_that_is_promoted_gets_a_slot_of_its_type() -> None:
+    trials = [
+        ObservedTrial(number, {"x": number}, (1.0 + number,) * 3, "paused") for number in range(3)
+    ]
+    state = started(Limits(EPOCHS, True, 3), slots=0, trials=trials, processors={0: "b"})
+    for slot, processor in enumerate("aab"):
+        state.handle(events.SlotAdded(0.0, slot, processor))
+    (start,) = state.handle(events.Tick(0.0))
+    assert isinstance(start, do.StartJob)
+    assert (start.slot, start.number) == (2, 0)
+
+
+@pytest.mark.parametrize("here", ["", "a"])
+@pytest.mark.parametrize("before", [("", "", ""), ("a", "", "a"), ("", "a", "a")])
+def test_with_one_type_of_processor_trials_and_slots_keep_their_order(
+    here: str, before: tuple[str, ...]
+) -> None:
+    state = started(Limits(EPOCHS, False, 3), slots=0, **interrupted(*before))
+    for slot in range(3):
+        state.handle(events.SlotAdded(0.0, slot, here))
+    wanted = [state.handle(events.Tick(0.0)) for _ in range(3)]
+    assert wanted == [[do.StartJob(number, number)] for number in range(3)]
+
+
 def waits(state: SearchState) -> bool:
     return state.awaits_slot
 
@@ -169,7 +218,7 @@ def test_a_duplicate_that_a_tuner_died_with_is_refused_and_not_trained() -> None
     again = ObservedTrial(1, {"x": 0}, (), "running")
     stored = Stored([first, again])
     limits = Limits(EPOCHS, pausing=False, trials=1)
-    state = SearchState(AsyncHalving(EPOCHS, propose), limits, stored, [0])
+    state = SearchState(AsyncHalving(EPOCHS, propose), limits, stored, {0: ""})
     assert state.begin() == [do.RefuseDuplicate(1, 0)]
     assert state.handle(events.Tick(0.0)) == []
 

@@ -31,9 +31,10 @@ class SimulatedBackend(Backend):
     Checkpoints are remembered by run for as long as the backend lives.
     """
 
-    def __init__(self, slots: int, curve: Curve) -> None:
-        """Replay ``curve`` on ``slots`` slots."""
+    def __init__(self, slots: int, curve: Curve, processors: Sequence[str] = ()) -> None:
+        """Replay ``curve`` on ``slots`` slots, whose types of processor are ``processors``."""
         self._slots = list(range(slots))
+        self._processors = processors
         self._curve = curve
         self._jobs: dict[int, Job] = {}
         self._epochs: dict[str, int] = {}  # epochs in each run's checkpoint
@@ -43,6 +44,10 @@ class SimulatedBackend(Backend):
     def slots(self) -> Sequence[int]:
         """Numbers of the slots, in ascending order."""
         return self._slots
+
+    def processor(self, slot: int) -> str:
+        """Type of the slot's processor, as it was given."""
+        return self._processors[slot] if self._processors else ""
 
     def start(self, slot: int, job: Job) -> None:
         """Start a job in a free slot."""
