@@ -314,6 +314,10 @@ def _is_unicode(text: str) -> bool:
 def is_address(text: str) -> bool:
     """Whether a text is a host and a port, separated by a colon."""
     host, _, port = text.rpartition(":")
+    try:
+        host.encode("idna")  # as it is looked up
+    except UnicodeError:
+        return False
     return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
 
 

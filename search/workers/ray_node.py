@@ -24,6 +24,7 @@ from typing import Any, Literal
 import psutil
 
 from search.errors import SettingsError, TreinoError
+from search.settings import is_address
 from search.workers.backends.ray_connection import PROBE, import_ray_for, token_file
 from storage.files import write_atomically
 
@@ -154,10 +155,11 @@ def make_token() -> None:
 
 
 def _new_head(address: str, cpus: int | None) -> NodeRecord:
-    host, _, port = address.rpartition(":") if ":" in address else (address, "", str(PORT))
-    host = _own_address(host)
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+    with_port = address if ":" in address else f"{address}:{PORT}"
+    if not is_address(with_port):
         raise SettingsError(f"--address {address!r}: expected HOST or HOST:PORT")
+    host, _, port = with_port.rpartition(":")
+    host = _own_address(host)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -177,11 +179,10 @@ def _new_node(head: str, address: str | None, cpus: int | None) -> NodeRecord:
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             seen_as: str = connection.getsockname()[0]
             head = "{}:{}".format(*connection.getpeername()[:2])
-    except (OSError, ValueError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise TreinoError(
-            f"no cluster answers at {head} ({reason}): is its head running, and started with an "
-            "address that this machine can reach (make cluster-head ADDRESS=...)?"
+            f"no cluster answers at {head} ({error.strerror or error}): is its head running, and "
+            "started with an address that this machine can reach (make cluster-head ADDRESS=...)?"
         ) from error
     if not token_file().is_file():
         raise TreinoError(
@@ -198,9 +199,10 @@ def _own_address(host: str) -> str:
         address = socket.gethostbyname(host)
         with socket.socket() as probe:
             probe.bind((address, 0))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise SettingsError(
-            f"--address {host}: expected an address of this machine ({error.strerror or error})"
+            f"--address {host}: expected an address of this machine ({reason})"
         ) from error
     return address
 

@@ -10,9 +10,8 @@ Ray notices a lost machine within ``DETECTION`` seconds, and a dead process at o
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +21,10 @@ from search.console.text import plural
 from search.errors import TreinoError
 from search.protocol import End, Failed, Job, Message, Verdict
 from search.workers.backends.agent import Agent, processor, versions
+from search.workers.backends.agent_handle import AgentHandle
 from search.workers.backends.base import Backend
 from search.workers.backends.exchange import (
     Answer,
-    Command,
     Delivery,
     File,
     Introduction,
@@ -47,52 +46,6 @@ SLOW_START = 5.0  # seconds in which an agent starts on a node that is free
 PART = 32 * 2**20  # bytes of a part of the images
 PATIENCE = 3  # agents of a node that may die before their first message
 
-Stage = Literal["starting", "preparing", "ready"]
-
-
-@dataclass(eq=False)
-class _Agent:
-    """An agent, from its first call to its death. A new one has another handle and other slots.
-
-    Attributes:
-        node: Ray's identifier of its node.
-        name: The node's name for people.
-        cpus: Processors that it holds.
-        actor: Ray's handle on it.
-        stage: ``starting`` until it has introduced itself, then ``preparing``, then ``ready``.
-        call: The call that has not returned; None if there is none.
-        called: When it was made.
-        waits_until: Before that time, no call is made.
-        died: When its death was noticed; None while it lives.
-        processor: Type of the node's processor.
-        slots: Number of each of its slots in this backend, by its number there.
-        commands: Commands that it may not have executed, with their numbers.
-        number: Number of the last command.
-        sent: Number of the last command that went with the call.
-        heard: Number of the last message that was handled.
-    """
-
-    node: str
-    name: str
-    cpus: int
-    actor: Any
-    stage: Stage = "starting"
-    call: Any = None
-    called: float = 0.0
-    waits_until: float = 0.0
-    died: float | None = None
-    processor: str = ""
-    slots: list[int] = field(default_factory=list)
-    commands: list[tuple[int, Command]] = field(default_factory=list)
-    number: int = 0
-    sent: int = 0
-    heard: int = 0
-
-    def command(self, command: Command) -> None:
-        """Send a command with the next call."""
-        self.number += 1
-        self.commands.append((self.number, command))
-
 
 class RayBackend(Backend):
     """Slots of all nodes of a Ray cluster that fit and are free. Nodes may come and go.
@@ -113,11 +66,11 @@ class RayBackend(Backend):
         self._parts: list[tuple[str, int, Any]] | None = None  # file, position, Ray's reference
         self._versions = versions()
         self._clock = Clock()
-        self._agents: dict[str, _Agent] = {}  # by node
+        self._agents: dict[str, AgentHandle] = {}  # by node
         self._excluded: set[str] = set()
         self._deaths: dict[str, int] = {}  # agents that died early, by node
         self._jobs: dict[int, Job] = {}
-        self._owners: dict[int, tuple[_Agent, int]] = {}  # agent and its own number, by slot
+        self._owners: dict[int, tuple[AgentHandle, int]] = {}  # agent and its own number, by slot
         self._next_slot = 0
         self._looked = float("-inf")
         self._alive: set[str] = set()
@@ -163,7 +116,7 @@ class RayBackend(Backend):
         with self._told_if_gone():
             self._look_for_nodes()
             for agent in self._agents.values():
-                self._call(agent)
+                agent.make_call(self._request, self._clock())
             calls = {a.call: a for a in self._agents.values() if a.call is not None}
             ready: list[Any] = []
             if calls:
@@ -248,25 +201,9 @@ class RayBackend(Backend):
             )
             .remote()
         )
-        self._agents[node] = _Agent(node, name, cpus, actor)
+        self._agents[node] = AgentHandle(node, name, cpus, actor)
 
-    def _call(self, agent: _Agent) -> None:
-        """Make the agent's next call, unless one is under way."""
-        if agent.call is not None or agent.died is not None:
-            return
-        now = self._clock()
-        if now < agent.waits_until:
-            return
-        agent.called = now
-        if agent.stage == "starting":
-            agent.call = agent.actor.introduce.remote(self._request)
-        elif agent.stage == "preparing":
-            agent.call = agent.actor.prepare.remote(self._request, agent.cpus)
-        else:
-            agent.sent = agent.number
-            agent.call = agent.actor.exchange.remote(agent.heard, agent.commands)
-
-    def _reply(self, agent: _Agent) -> list[tuple[int, Message]]:
+    def _reply(self, agent: AgentHandle) -> list[tuple[int, Message]]:
         """Handle the reply to an agent's call."""
         from ray import exceptions
 
@@ -288,10 +225,10 @@ class RayBackend(Backend):
                 return self._introduced(agent, reply)
             case Prepared():
                 return self._prepared(agent, reply)
-        agent.commands = [each for each in agent.commands if each[0] > agent.sent]
+        agent.executed()
         return [each for delivery in reply for each in self._deliver(agent, delivery)]
 
-    def _introduced(self, agent: _Agent, node: Introduction) -> list[tuple[int, Message]]:
+    def _introduced(self, agent: AgentHandle, node: Introduction) -> list[tuple[int, Message]]:
         for name, version in self._versions.items():
             if node.versions.get(name) != version:
                 return self._exclude(
@@ -306,7 +243,7 @@ class RayBackend(Backend):
         agent.stage = "preparing"
         return []
 
-    def _prepared(self, agent: _Agent, node: Prepared) -> list[tuple[int, Message]]:
+    def _prepared(self, agent: AgentHandle, node: Prepared) -> list[tuple[int, Message]]:
         if node.fault:
             return self._exclude(agent, node.fault)
         agent.stage = "ready"
@@ -331,7 +268,7 @@ class RayBackend(Backend):
 
     # Messages.
 
-    def _deliver(self, agent: _Agent, delivery: Delivery) -> Iterator[tuple[int, Message]]:
+    def _deliver(self, agent: AgentHandle, delivery: Delivery) -> Iterator[tuple[int, Message]]:
         """A message that is new, once its files are on disk."""
         if delivery.number <= agent.heard:
             return
@@ -358,7 +295,7 @@ class RayBackend(Backend):
             message = Failed("died", f"{message.reason} on node {agent.name}")
         yield slot, message
 
-    def _exclude(self, agent: _Agent, reason: str) -> list[tuple[int, Message]]:
+    def _exclude(self, agent: AgentHandle, reason: str) -> list[tuple[int, Message]]:
         """Leave a node out until it joins again."""
         self._excluded.add(agent.node)
         self._lines.append(f"node {agent.name} is left out: {reason}")
@@ -380,7 +317,7 @@ class RayBackend(Backend):
                 messages += self._drop(agent, Failed("lost", f"node {agent.name} was silent"))
         return messages
 
-    def _after_death(self, agent: _Agent) -> list[tuple[int, Message]]:
+    def _after_death(self, agent: AgentHandle) -> list[tuple[int, Message]]:
         """End the jobs of an agent that died on a living node, and let another one start."""
         deaths = self._deaths[agent.node] = self._deaths.get(agent.node, 0) + 1
         if deaths >= PATIENCE:
@@ -389,7 +326,7 @@ class RayBackend(Backend):
             self._lines.append(f"the agent of node {agent.name} died; starting another one")
         return self._drop(agent, Failed("died", f"the agent of node {agent.name} died"))
 
-    def _drop(self, agent: _Agent, end: Failed) -> list[tuple[int, Message]]:
+    def _drop(self, agent: AgentHandle, end: Failed) -> list[tuple[int, Message]]:
         """Forget an agent. What it may still send is never read."""
         del self._agents[agent.node]
         with suppress(Exception):  # the cluster may be gone
