@@ -163,9 +163,24 @@ def check_room(slots: Sequence[Slot], smallest: int) -> None:
     advice = "free some memory, or use a smaller --image-size"
     if fitting and len(slots) > 1:
         advice = f"use --workers {fitting}"
-    raise TreinoError(
-        f"a worker has {each / 2**30:.1f} GiB of memory, and the smallest network of this search "
-        f"needs about {smallest / 2**30:.1f} GiB: {advice}"
+    raise TreinoError(f"{_lack_of_room(each, 'smallest', smallest)}: {advice}")
+
+
+def little_room(slots: Sequence[Slot], largest: int) -> str:
+    """One line if a worker has no room for the largest network; else empty.
+
+    Args:
+        slots: The workers.
+        largest: Bytes that the largest network needs; 0 if unknown.
+    """
+    each = memory(slots)
+    return "" if each is None or each >= largest else _lack_of_room(each, "largest", largest)
+
+
+def _lack_of_room(each: int, which: str, need: int) -> str:
+    return (
+        f"a worker has {each / 2**30:.1f} GiB of memory, and the {which} network of this search "
+        f"needs about {need / 2**30:.1f} GiB"
     )
 
 

@@ -10,6 +10,7 @@ from search.spaces.training_defaults import TrainingDefaults
 from search.workers import cgroups
 from search.workers import hardware as machine
 from search.workers.hardware import bfloat16_pays, check_room, few_workers, gpus, memory, slots
+from tests.support.gpus import driver
 
 
 @pytest.mark.parametrize(
@@ -44,20 +45,8 @@ def test_a_gpu_needs_no_instructions_of_the_processor(
 
 
 def with_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch, sizes: str, cores: int = 16) -> None:
-    """A driver whose GPUs have such sizes, in MiB; a word each."""
-    tool = folder / "nvidia-smi"
-    tool.write_text(
-        f"""#!/bin/sh
-set -- "$1" "${{4:-none}}" {sizes}
-case "$1,$2" in
-*index,uuid,none) shift 2; n=0; for size; do echo "$n, GPU-8a1$n"; n=$((n + 1)); done ;;
-*memory.free,*) n=${{2#GPU-8a1}}; shift $((2 + n)); echo "$1" ;;
---list-gpus,*) echo "  MIG 1g.10gb     Device  0: (UUID: MIG-41b3)" ;;
-esac
-"""
-    )
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
+    """A machine whose driver reports GPUs of such sizes, in MiB; a word each."""
+    monkeypatch.setenv("PATH", str(driver(folder, sizes)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(machine, "cores", lambda: cores)
 

@@ -36,8 +36,8 @@ from search.workers.backends.exchange import (
     Request,
     Start,
 )
-from search.workers.backends.local import LocalBackend
-from search.workers.hardware import check_room, slots, told
+from search.workers.backends.local import LocalBackend, Slot
+from search.workers.hardware import check_room, little_room, slots, told
 from storage.files import checked_name
 
 TURN = 0.2  # maximum seconds that an exchange waits for messages
@@ -131,8 +131,7 @@ class Agent:
                 raise DataError("the images have gone from its cache")
             images = self._entry.complete(request.images)
         self._data = images.path
-        workers = slots(request.workers, request.largest, jobs=request.jobs, most_cores=cpus)
-        check_room(workers, request.smallest)
+        workers = divide(request, cpus)
         sweep(cache.root / "cluster")
         self._folder = self._stack.enter_context(own_folder(cache.root / "cluster"))
         code = self._folder / "code"
@@ -146,7 +145,7 @@ class Agent:
         vars(sys.modules["__main__"]).pop("__file__", None)
         logs = cache.root / "logs" / checked_name(request.study)
         self._backend = self._stack.enter_context(LocalBackend(workers, logs))
-        return Prepared(len(workers), told(workers))
+        return Prepared(len(workers), told(workers), little_room(workers, request.largest))
 
     def _execute(self, command: Command) -> None:
         match command:
@@ -189,6 +188,17 @@ class Agent:
         elif isinstance(message, Done):
             paths = {"save": here.save, "hand_over": here.hand_over}
         return {file: path.read_bytes() for file, path in paths.items() if path is not None}
+
+
+def divide(request: Request, cpus: int) -> list[Slot]:
+    """Divide ``cpus`` cores, and the GPUs that Ray gave this process, as on a single machine.
+
+    Raises:
+        TreinoError: No worker has room for any network.
+    """
+    workers = slots(request.workers, request.largest, jobs=request.jobs, most_cores=cpus)
+    check_room(workers, request.smallest)
+    return workers
 
 
 def versions() -> dict[str, str]:

@@ -64,11 +64,13 @@ class Prepared:
     Attributes:
         workers: Number of slots, numbered from 0.
         told: What each worker has, in a phrase.
+        little_room: In a line, that a worker has no room for the largest network; empty if it has.
         fault: Why it cannot train; empty if it can.
     """
 
     workers: int
     told: str = ""
+    little_room: str = ""
     fault: str = ""
 
 

@@ -253,6 +253,11 @@ class RayBackend(Backend):
             self._next_slot += 1
         other = f", {agent.processor}" if agent.processor != processor() else ""
         self._lines.append(f"node {agent.name}: {node.told}{other}")
+        if node.little_room:
+            self._lines.append(
+                f"node {agent.name}: {node.little_room}: a trial that runs out of memory there is "
+                "pruned (--max-params limits the size)"
+            )
         return []
 
     def _send_images(self) -> list[tuple[str, int, Any]]:
