@@ -8,9 +8,10 @@ import pytest
 
 from data.catalog import load
 from data.dataset import Dataset
-from search.protocol import EpochDone, Failed, Message, Resumed, Verdict
+from search.protocol import EpochDone, Failed, Job, Message, Resumed, Verdict
 from search.workers.backends import ray as ray_backend
 from search.workers.backends.agent import processor
+from search.workers.backends.ray import RayBackend
 from tests.support.clusters import Cluster, cluster_of, opened, until
 from tests.support.pictures import image_folder
 from tests.support.workers import epochs, job, watch
@@ -32,36 +33,43 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_dead_workers_and_agents_are_noticed_within_a_second_and_the_job_resumes(
     cluster: Cluster, data: Dataset, tmp_path: Path
 ) -> None:
-    started = job(data, tmp_path, "struck", epochs=5)
+    started = job(data, tmp_path, "struck", epochs=9)
     with opened(cluster, data) as backend:
         for victims in ("workers", "agents"):
-            moment = 0.0
-
-            def strike(slot: int, message: Message, victims: str = victims) -> Verdict | None:
-                nonlocal moment
-                if not isinstance(message, EpochDone):
-                    return Verdict.GO_ON
-                if not moment:
-                    moment = time.monotonic()
-                    for node in cluster.nodes:
-                        for process in getattr(node, victims):
-                            process.kill()
-                return None
-
-            slot = backend.slots[0]
-            backend.start(slot, started)
-            end = watch(backend, (slot,), strike)[-1]
-            assert time.monotonic() - moment < 5.0  # one, on a machine that is not busy
-            assert isinstance(end, Failed)
-            assert end.kind == "died"
-            assert "node 127.0.0.1" in end.reason
-        until(backend, lambda: len(backend.slots) == 2)
+            seconds = [struck(cluster, backend, started, victims) for _ in range(3)]
+            assert min(seconds) < 1.0, seconds  # the others: the machine may be busy
         assert not {0, 1} & set(backend.slots)
-        backend.start(backend.slots[0], started)
-        heard = watch(backend, (backend.slots[0],))
+        slot = backend.slots[0]
+        backend.start(slot, started)
+        heard = watch(backend, (slot,))
     assert isinstance(heard[0], Resumed)
-    assert len(heard[0].history) == 2
-    assert epochs(heard) == [3, 4, 5]
+    assert len(heard[0].history) == 6  # none was lost
+    assert epochs(heard) == [7, 8, 9]
+
+
+def struck(cluster: Cluster, backend: RayBackend, started: Job, victims: str) -> float:
+    """Train one epoch of a job and kill what trains it; the seconds until it is reported."""
+    until(backend, lambda: len(backend.slots) == 2)
+    moment = 0.0
+
+    def strike(slot: int, message: Message) -> Verdict | None:
+        nonlocal moment
+        if not isinstance(message, EpochDone):
+            return Verdict.GO_ON
+        processes = [p for node in cluster.nodes if node.workers for p in getattr(node, victims)]
+        moment = time.monotonic()
+        for process in processes:
+            process.kill()
+        return None
+
+    slot = backend.slots[0]
+    backend.start(slot, started)
+    end = watch(backend, (slot,), strike)[-1]
+    seconds = time.monotonic() - moment
+    assert isinstance(end, Failed)
+    assert end.kind == "died"
+    assert "node 127.0.0.1" in end.reason
+    return seconds
 
 
 def test_a_lost_node_gives_its_job_back_and_another_one_takes_it(

@@ -7,6 +7,7 @@ searches never share a slot; it starts the actor of a waiting search once anothe
 Ray notices a lost machine within ``DETECTION`` seconds, and a dead process at once.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -115,6 +116,7 @@ class RayBackend(Backend):
         """Return messages with their slots; nodes come and go here."""
         with self._told_if_gone():
             self._look_for_nodes()
+            timeout = self._until_a_cause_is_known(timeout)
             for agent in self._agents.values():
                 agent.make_call(self._request, self._clock())
             calls = {a.call: a for a in self._agents.values() if a.call is not None}
@@ -129,6 +131,12 @@ class RayBackend(Backend):
         messages += self._give_up_the_lost()
         self._say_what_it_waits_for()
         return messages
+
+    def _until_a_cause_is_known(self, timeout: float) -> float:
+        """Seconds to wait: ``timeout``, or less if an agent's death is to be told before."""
+        deaths = [agent.died for agent in self._agents.values() if agent.died is not None]
+        left = min(deaths, default=math.inf) + DYING - self._clock()
+        return min(timeout, max(left, 0.0))
 
     def answer(self, slot: int, verdict: Verdict) -> None:
         """Answer the slot's Resumed or EpochDone."""
@@ -315,7 +323,7 @@ class RayBackend(Backend):
                 if agent.slots:
                     self._lines.append(f"node {agent.name} has left")
                 messages += self._drop(agent, Failed("lost", f"node {agent.name} has left"))
-            elif agent.died is not None and now - agent.died > DYING:
+            elif agent.died is not None and now - agent.died >= DYING:
                 messages += self._after_death(agent)
             elif agent.stage == "ready" and agent.call and now - agent.called > SILENCE:
                 self._lines.append(f"node {agent.name} is silent for {SILENCE:.0f} s: given up")
