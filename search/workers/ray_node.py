@@ -25,7 +25,12 @@ import psutil
 
 from search.errors import SettingsError, TreinoError
 from search.settings import is_address
-from search.workers.backends.ray_connection import PROBE, import_ray_for, token_file
+from search.workers.backends.ray_connection import (
+    PROBE,
+    check_token,
+    import_ray_for,
+    token_file,
+)
 from storage.files import write_atomically
 
 Role = Literal["head", "node"]
@@ -99,6 +104,8 @@ def start(role: Role, head: str | None, address: str | None, cpus: int | None) -
         SettingsError: An address is invalid, or not of this machine.
         TreinoError: The head does not answer, there is no token, or the node does not come up.
     """
+    # The token is read from its file: a variable would be visible in each process.
+    os.environ.pop("RAY_AUTH_TOKEN", None)
     import_ray_for(LOOPBACK)
     if role == "head":
         record = _new_head(address or LOOPBACK, cpus)
@@ -184,11 +191,7 @@ def _new_node(head: str, address: str | None, cpus: int | None) -> NodeRecord:
             f"no cluster answers at {head} ({error.strerror or error}): is its head running, and "
             "started with an address that this machine can reach (make cluster-head ADDRESS=...)?"
         ) from error
-    if not token_file().is_file():
-        raise TreinoError(
-            f"there is no token in {token_file()}: copy that file from the head, for example with "
-            f"scp {host}:.ray/auth_token ~/.ray/"
-        )
+    check_token(head)
     token_file().chmod(0o600)
     return NodeRecord("node", head, _own_address(address) if address else seen_as, cpus)
 
@@ -209,14 +212,11 @@ def _own_address(host: str) -> str:
 
 def _launch(record: NodeRecord) -> NodeRecord:
     """Start a keeper that outlives this command."""
-    # The token stays in its file: a variable would be visible in each process.
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
     log = FOLDER / f"{record.role}-{os.getpid()}.starting"
     with log.open("wb") as output:
         keeper = subprocess.Popen(  # noqa: S603 - this Python, this module
             [sys.executable, "-m", __name__, json.dumps(asdict(record)), str(FOLDER.resolve())],
             cwd=Path(__file__).parents[2],  # of which no folder hides a package of treino's
-            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from search.workers.ray_node import NodeRecord
 from storage.engine import database_url, open_storage
 from tests.support.networks import Host, Network
 
-TREINO = str(Path(sys.executable).with_name("treino"))
+TREINO, RAY = (str(Path(sys.executable).with_name(name)) for name in ("treino", "ray"))
 EPOCHS = 4
 SEARCH = (
     *("search", "--study", "s", "--image-size", "8", "--trials", "2", "--epochs", str(EPOCHS)),
@@ -47,21 +47,22 @@ class Node:
     @property
     def agents(self) -> list[psutil.Process]:
         """The agents of searches."""
-        return [process for process in self._processes if "ray::Agent" in process.cmdline()[0]]
+        return [process for process in self.processes if "ray::Agent" in title_of(process)]
 
     @property
     def workers(self) -> list[psutil.Process]:
         """Worker processes: those that write a worker's log."""
-        return [process for process in self._processes if log_of(process) is not None]
+        return [process for process in self.processes if log_of(process) is not None]
 
     @property
     def raylet(self) -> psutil.Process:
-        return next(p for p in self._processes if Path(p.cmdline()[0]).name == "raylet")
+        return next(p for p in self.processes if Path(title_of(p)).name == "raylet")
 
     @property
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Its keeper, and all processes of Ray and treino below it."""
         keeper = psutil.Process(self.record.pid)
-        return [process for process in keeper.children(recursive=True) if process.cmdline()]
+        return [keeper, *keeper.children(recursive=True)]
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -70,10 +71,14 @@ class Node:
 
 @dataclass
 class Cluster:
-    """A cluster whose head trains nothing: on loopback, or on the hosts of a network."""
+    """A cluster whose head trains nothing: on loopback, or on the hosts of a network.
+
+    With ``jobs``, a port, its head takes Ray jobs.
+    """
 
     folder: Path
     network: Network | None = None
+    jobs: int | None = None
     nodes: list[Node] = field(default_factory=list)
     joined: int = 0
 
@@ -82,11 +87,20 @@ class Cluster:
         if self.network is not None:
             host = self.network.host()
             address = host.address
-        self.head = self._start("head", host, "head", "--address", address, "--cpus", "0")
+        jobs = () if self.jobs is None else ("--jobs", str(self.jobs))
+        self.head = self._start("head", host, "head", "--address", address, "--cpus", "0", *jobs)
 
     @property
     def address(self) -> str:
         return self.head.record.head
+
+    @property
+    def submission(self) -> Sequence[str]:
+        """What to put before a command that runs as a job in the head's folder."""
+        if self.jobs is None:
+            return ()
+        where = f"http://127.0.0.1:{self.jobs}"
+        return (RAY, "job", "submit", "--address", where, "--", "env", f"-C{self.head.folder}")
 
     @property
     def token(self) -> Path:
@@ -143,17 +157,21 @@ def run_treino(
     folder: Path, *arguments: str, prefix: Sequence[str] = (), **environment: str
 ) -> str:
     """What a command prints on a machine whose home is in ``folder``."""
-    home = {"HOME": str(folder / "home")}
     ended = subprocess.run(
         [*prefix, TREINO, *arguments],
         cwd=folder,
-        env={**os.environ, **home, **environment},
+        env={**home_of(folder), **environment},
         check=False,
         capture_output=True,
         text=True,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
+
+
+def home_of(folder: Path) -> dict[str, str]:
+    """The environment of a machine whose home is in ``folder``."""
+    return {**os.environ, "HOME": str(folder / "home")}
 
 
 @contextmanager
@@ -168,6 +186,13 @@ def cluster_of(folder: Path, nodes: int) -> Iterator[Cluster]:
     finally:
         os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
         cluster.close()
+
+
+def title_of(process: psutil.Process) -> str:
+    """The program of a process, or the title that it has given itself; empty if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return next(iter(process.cmdline()), "")
+    return ""
 
 
 def log_of(process: psutil.Process) -> Path | None:
@@ -199,17 +224,19 @@ def on_one_machine(folder: Path, images: Path, *more: str) -> list[object]:
     return curves(folder)
 
 
-def curves(folder: Path) -> list[object]:
-    storage = open_storage(database_url(str(folder / "var/treino.db")), write=False)
+def curves(folder: Path, study: str = "s", url: str = "") -> list[object]:
+    """The trials of a study in a folder's database, or in that at ``url``."""
+    url = url or database_url(str(folder / "var/treino.db"))
+    storage = open_storage(url, write=False)
     try:
-        trials = optuna.load_study(study_name="s", storage=storage).get_trials()
+        trials = optuna.load_study(study_name=study, storage=storage).get_trials()
         return [(t.state, t.params, t.value, t.intermediate_values) for t in trials]
     finally:
         storage.engine.dispose()
 
 
 class Search:
-    """A search on a cluster, started on its head."""
+    """A search on a cluster, started on its head; as a job if the head takes jobs."""
 
     def __init__(self, cluster: Cluster, images: Path, *more: str) -> None:
         self.lines: list[str] = []
@@ -217,15 +244,23 @@ class Search:
         prefix = head.host.beside(head.record.pid, head.folder) if head.host is not None else ()
         command = (TREINO, *SEARCH, "--data", str(images), "--cluster", cluster.address, *more)
         self._process = subprocess.Popen(
-            [*prefix, *command],
+            [*prefix, *cluster.submission, *command],
             cwd=cluster.head.folder,
-            env={**os.environ, "HOME": str(cluster.head.folder / "home")},
+            env={**home_of(cluster.head.folder), "RAY_AUTH_MODE": "token"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
 
     def until(self, *texts: str) -> None:
         """Wait until it has said one of the texts."""

@@ -1,5 +1,6 @@
 """How this process, and the nodes of this machine, use Ray."""
 
+import importlib
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ def connect(address: str) -> Any:
     import_ray_for(address.rpartition(":")[0])
     import ray
 
+    check_token(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # the backend tells what happened
     try:
         # Ray puts the working folder before all else in the import path of its workers. There, a
@@ -57,6 +59,30 @@ def token_file() -> Path:
     """The file with the token that all processes of a cluster show; Ray reads it, too."""
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     return Path(named) if named else Path.home() / ".ray" / "auth_token"
+
+
+def check_token(address: str) -> None:
+    """Check that a cluster's head accepts the token of this process, which has imported Ray.
+
+    Raises:
+        TreinoError: There is no token, or another one.
+    """
+    from ray import exceptions
+
+    raylet = importlib.import_module("ray._raylet")  # compiled, without types
+    try:
+        raylet.AuthenticationTokenLoader.instance().has_token()  # else the client aborts
+        with _silent():
+            raylet.GcsClient(address=address)
+    except exceptions.AuthenticationError as error:
+        file, host = token_file(), address.rpartition(":")[0]
+        fault = "the token is not that in" if file.is_file() else "there is no token in"
+        raise TreinoError(
+            f"cluster {address}: {fault} {file}: copy that file from the head, for example with "
+            f"scp {host}:.ray/auth_token ~/.ray/"
+        ) from error
+    except exceptions.RayError:
+        pass  # joining tells more
 
 
 def import_ray_for(host: str) -> None:
@@ -90,6 +116,19 @@ def signals_kept() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what Ray's compiled code prints from standard error."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 @contextmanager
