@@ -76,8 +76,8 @@ baseline: $(INSTALLED) ## Train one of the documents' runs: make baseline RUN=ru
 NODE_FLAGS = $(call flag,ADDRESS,address) $(call flag,CPUS,cpus) $(call given,ARGS)
 
 .PHONY: cluster-head
-cluster-head: $(BIN)/installed-cluster ## Start a cluster on this machine: make cluster-head ADDRESS=10.0.0.1
-	@$(BIN)/treino cluster head $(NODE_FLAGS)
+cluster-head: $(BIN)/installed-cluster$(if $(call given,JOBS),-jobs) ## Start a cluster on this machine: make cluster-head ADDRESS=10.0.0.1
+	@$(BIN)/treino cluster head $(NODE_FLAGS) $(call flag,JOBS,jobs)
 
 .PHONY: cluster-node
 cluster-node: $(BIN)/installed-cluster ## Add this machine to a cluster: make cluster-node HEAD=10.0.0.1:6379
@@ -99,7 +99,7 @@ test-unit: $(BIN)/installed-dev ## Run the tests of pure code, in under a minute
 	@$(BIN)/python -m pytest tests/unit $(BESIDE) $(call given,ARGS)
 
 .PHONY: stress
-stress: $(BIN)/installed-dev ## Run the stress tests: time, memory, a search whose processes are killed
+stress: $(BIN)/installed-dev $(BIN)/installed-cluster-jobs ## Run the stress tests: time, memory, a search whose processes are killed
 	@$(BIN)/python -m pytest tests/stress $(call given,ARGS)
 
 .PHONY: lint
@@ -157,7 +157,7 @@ define pin
 @set -e -o pipefail; echo "writing $(2)"; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	'$(call exactly,$(1))' -m venv "$$folder"; \
 	"$$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-		--editable '.[dev,benchmarks,cluster,export,heic,mlflow,postgresql,tensorboard]'; \
+		--editable '.[dev,benchmarks,cluster-jobs,export,heic,mlflow,postgresql,tensorboard]'; \
 	"$$folder/bin/python" -m pip freeze --exclude treino \
 		| "$$folder/bin/python" -c 'import sys; print(*sorted(sys.stdin, key=str.lower), sep="", end="")' \
 		> "$$folder/pinned"; \
@@ -190,6 +190,11 @@ $(BIN)/installed: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
 $(BIN)/installed-cluster: $(BIN)/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint $(CONSTRAINTS) --editable '.[cluster]'
+	@touch $@
+
+$(BIN)/installed-cluster-jobs: $(BIN)/installed-cluster
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(CONSTRAINTS) --editable '.[cluster-jobs]'
 	@touch $@
 
 $(BIN)/installed-dev: $(BIN)/installed

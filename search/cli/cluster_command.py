@@ -30,10 +30,21 @@ def cluster(
         int | None,
         typer.Option(help="Number of processors to train on [default: all].", min=0),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="For head: port of 127.0.0.1 at which to take searches as Ray jobs, such as 8265 "
+            "[default: none].",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
 ) -> None:
     """Start or stop this machine's part of a cluster for treino search --cluster."""
     from search.workers import ray_node
 
+    if jobs is not None and action != "head":
+        raise SettingsError(f"cluster {action}: expected no --jobs; it is for the head")
     if action == "stop":
         if what not in (None, "head", "node"):
             raise SettingsError(f"cluster stop {what}: expected head, node or nothing")
@@ -45,9 +56,14 @@ def cluster(
     elif action == "head":
         if what is not None:
             raise SettingsError(f"cluster head {what}: expected no address here; use --address")
-        head = ray_node.start("head", None, address, cpus).head
+        head = ray_node.start("head", None, address, cpus, jobs).head
         say(f"cluster {head} runs; on other machines: make cluster-node HEAD={head}")
         say(f"then here: make search CLUSTER={head}")
+        if jobs is not None:
+            say(
+                f"or: RAY_AUTH_MODE=token .venv/bin/ray job submit --address "
+                f"http://127.0.0.1:{jobs} -- make search CLUSTER={head}"
+            )
     else:
         if what is None or not is_address(what):
             raise SettingsError(

@@ -40,6 +40,7 @@ LOOPBACK = "127.0.0.1"
 FOLDER = Path("var/cluster")
 PATIENCE = 300.0  # seconds in which a node has to be up: ten on a machine that is not busy
 PAUSE = 2.0  # seconds before the processes of a node are started again
+LEAVING = 60  # seconds that a search which runs as a job has to pause its trials
 MOST_STORE = 2 * 2**30  # bytes of Ray's object store; what has no room there goes to disk
 
 
@@ -52,6 +53,7 @@ class NodeRecord:
         head: Address of the cluster's head.
         address: Address of the node.
         cpus: Processors that it offers; None for all.
+        jobs: Port of loopback at which a head takes Ray jobs; None if it takes none.
         pid: The keeper's process.
         started: When that process started, in seconds since the epoch.
         up: Whether Ray's processes run.
@@ -62,6 +64,7 @@ class NodeRecord:
     head: str
     address: str
     cpus: int | None = None
+    jobs: int | None = None
     pid: int = 0
     started: float = 0.0
     up: bool = False
@@ -90,7 +93,13 @@ class NodeRecord:
         return None
 
 
-def start(role: Role, head: str | None, address: str | None, cpus: int | None) -> NodeRecord:
+def start(
+    role: Role,
+    head: str | None,
+    address: str | None,
+    cpus: int | None,
+    jobs: int | None = None,
+) -> NodeRecord:
     """Start a node on this machine, and wait until it is up.
 
     Args:
@@ -99,16 +108,18 @@ def start(role: Role, head: str | None, address: str | None, cpus: int | None) -
         address: Address to listen on, with a port for a head or without; None for loopback, or, if
             the head is on another machine, for the address from which this one reaches it.
         cpus: Processors to offer; None for all.
+        jobs: Port of loopback at which a head takes Ray jobs; None to take none.
 
     Raises:
         SettingsError: An address is invalid, or not of this machine.
-        TreinoError: The head does not answer, there is no token, or the node does not come up.
+        TreinoError: The head does not answer, there is no token, a package is missing, or the node
+            does not come up.
     """
     # The token is read from its file: a variable would be visible in each process.
     os.environ.pop("RAY_AUTH_TOKEN", None)
     import_ray_for(LOOPBACK)
     if role == "head":
-        record = _new_head(address or LOOPBACK, cpus)
+        record = _new_head(address or LOOPBACK, cpus, jobs)
     else:
         assert head is not None
         record = _new_node(head, address, cpus)
@@ -161,23 +172,40 @@ def make_token() -> None:
     file.chmod(0o600)
 
 
-def _new_head(address: str, cpus: int | None) -> NodeRecord:
+def _new_head(address: str, cpus: int | None, jobs: int | None) -> NodeRecord:
     with_port = address if ":" in address else f"{address}:{PORT}"
     if not is_address(with_port):
         raise SettingsError(f"--address {address!r}: expected HOST or HOST:PORT")
     host, _, port = with_port.rpartition(":")
     host = _own_address(host)
+    _check_is_free(host, int(port), f"ADDRESS={host}:PORT")
+    if jobs is not None:
+        _check_takes_jobs()
+        _check_is_free(LOOPBACK, jobs, "JOBS=PORT")
+    make_token()
+    return NodeRecord("head", f"{host}:{port}", host, cpus, jobs)
+
+
+def _check_is_free(host: str, port: int, setting: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port)))
+            probe.bind((host, port))
         except OSError as error:
             raise TreinoError(
                 f"port {port} of {host} is in use: a cluster may run already (make cluster-stop), "
-                f"or name another one with ADDRESS={host}:PORT"
+                f"or name another one with {setting}"
             ) from error
-    make_token()
-    return NodeRecord("head", f"{host}:{port}", host, cpus)
+
+
+def _check_takes_jobs() -> None:
+    from ray._private.utils import get_dashboard_dependency_error
+
+    if get_dashboard_dependency_error() is not None:
+        raise TreinoError(
+            "--jobs requires more of Ray: pip install 'treino[cluster-jobs]' in treino's .venv, or "
+            "use make"
+        )
 
 
 def _new_node(head: str, address: str | None, cpus: int | None) -> NodeRecord:
@@ -255,6 +283,7 @@ def keep(record: NodeRecord) -> None:
     # Training is what the memory is for; the kernel ends the largest worker, not the agent.
     configuration = {**PROBE, "memory_monitor_refresh_ms": 0}
     os.environ |= {f"RAY_{name}": str(value) for name, value in configuration.items()}
+    os.environ["RAY_JOB_STOP_WAIT_TIME_S"] = str(LEAVING)
     import_ray_for(record.address)
     me = psutil.Process()
     record = replace(record, pid=me.pid, started=me.create_time())
@@ -291,9 +320,11 @@ def _start_ray(record: NodeRecord) -> Any:
     if record.role == "head":
         own = {
             "gcs_server_port": int(record.head.rpartition(":")[2]),
-            "include_dashboard": False,
+            "include_dashboard": record.jobs is not None,  # which takes the jobs
             "no_monitor": True,
         }
+        if record.jobs is not None:
+            own["dashboard_port"] = record.jobs
     parameters = RayParams(
         node_ip_address=record.address,
         num_cpus=record.cpus,
