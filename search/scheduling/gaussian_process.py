@@ -53,6 +53,7 @@ from scipy.optimize import minimize
 Array = npt.NDArray[np.float64]
 
 STEPS = 30  # optimiser steps per fit; each fit starts from the last scales
+BELIEVED = 128  # most running trainings to condition on; the cost grows with their cube
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Points:
             np.concatenate([self.progress, other.progress]),
             np.concatenate([self.owner, other.owner]),
         )
+
+    def last(self, count: int) -> "Points":
+        """The last ones, at most ``count``."""
+        return Points(self.features[-count:], self.progress[-count:], self.owner[-count:])
 
 
 class CurveProcess:
@@ -156,7 +161,11 @@ class CurveProcess:
         return forecasts
 
     def believe(self, points: Points) -> None:
-        """Also condition on the predicted means at ``points``, for running trainings."""
+        """Also condition on the predicted means at ``points``, for running trainings.
+
+        Of more than BELIEVED, the last: callers name those last of which the model knows least.
+        """
+        points = points.last(BELIEVED)
         losses = np.concatenate([self._losses, self.mean(points)])
         self.condition(self._points + points, losses)
 

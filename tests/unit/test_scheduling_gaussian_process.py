@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 
-from search.scheduling.gaussian_process import CurveProcess, Points
+from search.scheduling.gaussian_process import BELIEVED, CurveProcess, Points
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -101,6 +101,19 @@ def test_believing_its_own_forecast_changes_the_doubt_and_not_the_mean() -> None
     np.testing.assert_allclose(again, mean, atol=1e-6)
     assert (less <= deviation + 1e-9).all()
     assert less.sum() < deviation.sum()
+
+
+def test_of_very_many_running_trainings_the_last_are_believed() -> None:
+    random = np.random.default_rng(3)
+    known, ahead, wanted = points(12, 2, random), points(300, 2, random), points(20, 2, random)
+    losses = random.standard_normal(12)
+    predicted = []
+    for running in (ahead, ahead.last(BELIEVED)):
+        model = CurveProcess(2)
+        model.condition(known, losses)
+        model.believe(running)
+        predicted.append(model.predict(wanted))
+    np.testing.assert_array_equal(predicted[0], predicted[1])
 
 
 def test_scales_go_into_another_model_and_those_of_another_space_do_not() -> None:
