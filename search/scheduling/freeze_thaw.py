@@ -98,6 +98,7 @@ class FreezeThaw:
         self._trust = np.array(list(trusted.values()), dtype=np.float64)
         if list(trusted) != self._prior.names:
             self._trust, self._fitted = self._prior.trust, 0
+        self._scored: dict[float, Array] = {}  # by progress, one for each rung
         full = (memory or {}).get("full trainings", {})
         self._full = FullTrainings(self._candidates, self._rungs[-1], full, resolution)
 
@@ -130,7 +131,7 @@ class FreezeThaw:
         begun = sum(bool(trial.losses) for trial in seen)
         full = spent / self._rungs[-1]
         if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
-            return self._start(len(seen), known)
+            return self._start(seen, known)
         if not may and not new:
             return None
         if begun < 2:
@@ -138,7 +139,7 @@ class FreezeThaw:
         self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2
         scale = self._learn(seen)
         if new and len(self._prior):
-            followed = self._follow(may, known, len(seen), spent)
+            followed = self._follow(seen, may, known, spent)
             if followed is not None:
                 return followed
         late = new and self._sizes is None and self._full.are_enough(seen)
@@ -189,13 +190,14 @@ class FreezeThaw:
         apart = self._candidates.apart(points, seen) if late else points
         return apart if len(apart) else points
 
-    def _start(self, count: int, known: AbstractSet[Key]) -> NextTraining | None:
+    def _start(self, seen: Sequence[ObservedTrial], known: AbstractSet[Key]) -> NextTraining | None:
         """A trial before the model decides: at random, or one that the recorded curves favour.
 
         With a prior some of the first are random, to tell whether the prior is right.
         """
+        count = len(seen)
         if len(self._prior) and (count % 2 == 0 or count >= self._prior.startup):
-            return self._favourite(known)
+            return self._favourite(seen, known)
         return self._random(count, known)
 
     def _random(self, count: int, known: AbstractSet[Key]) -> NextTraining | None:
@@ -205,9 +207,9 @@ class FreezeThaw:
 
     def _follow(
         self,
+        seen: Sequence[ObservedTrial],
         paused: Sequence[ObservedTrial],
         known: AbstractSet[Key],
-        count: int,
         spent: int,
     ) -> NextTraining | None:
         """What the recorded curves would train next; None if the study's own model decides.
@@ -215,20 +217,31 @@ class FreezeThaw:
         Among good configurations the first epochs say little about the last. So favourites train
         to their end, as often as the recorded curves are trusted.
         """
+        count = len(seen)
         chance = np.random.default_rng((self._seed, count, spent, 1))
         if chance.random() >= self._trust.sum() ** SHARPNESS:
             return self._random(count, known) if count < STARTUP else None
-        good = float(np.quantile(self._drawn_scores @ self._trust, GOOD)) + 1e-9
+        good = float(np.quantile(self._drawn_scores(1.0) @ self._trust, GOOD)) + 1e-9
         able = [trial for trial in paused if trial.best < math.inf]
         expected = self._expected(self._candidates.points(able), np.ones(len(able)))
         if not np.any(expected <= good):
-            return self._favourite(known)
+            return self._favourite(seen, known)
         best = able[int(expected.argmin())]
         return NextTraining(best.number, best.params, self._reason)
 
-    def _favourite(self, known: AbstractSet[Key]) -> NextTraining | None:
-        """A new trial of which the recorded curves expect most."""
-        order = (self._drawn_scores @ self._trust).argsort(kind="stable")
+    def _favourite(
+        self, seen: Sequence[ObservedTrial], known: AbstractSet[Key]
+    ) -> NextTraining | None:
+        """A new trial of which the recorded curves expect most.
+
+        At the end of its training; while others train, at a random one of the first epoch and the
+        rungs. The favourites of one epoch are much alike, and many workers start many of them.
+        """
+        progress = 1.0
+        if any(trial.state == "running" for trial in seen):
+            chance = np.random.default_rng((self._seed, len(seen), 4))
+            progress = math.log(chance.choice((1, *self._rungs))) / self._length
+        order = (self._drawn_scores(progress) @ self._trust).argsort(kind="stable")
         points = self._candidates.fitting(self._drawn[order])
         return self._candidates.first_new(points, known, self._reason)
 
@@ -241,10 +254,12 @@ class FreezeThaw:
         """Points (DRAWN, parameters) among which the recorded curves choose."""
         return self._candidates.lasting(DRAWN, np.random.default_rng((self._seed, 2)))
 
-    @cached_property
-    def _drawn_scores(self) -> Array:
-        """What the recorded curves expect of them, (DRAWN, sources)."""
-        return self._prior.expect(self._drawn, np.ones(len(self._drawn)))
+    def _drawn_scores(self, progress: float) -> Array:
+        """What the recorded curves expect of them after that progress, (DRAWN, sources)."""
+        if progress not in self._scored:
+            expected = self._prior.expect(self._drawn, np.full(len(self._drawn), progress))
+            self._scored[progress] = expected
+        return self._scored[progress]
 
     def _in_full(self, trials: Sequence[ObservedTrial], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""

@@ -1,6 +1,7 @@
 """What a search knows before it begins: curves of other images."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,28 @@ def test_the_first_trials_are_favourites_and_random_ones_in_turn() -> None:
         assert bool(choice.reason) == (number % 2 == 0)
         assert not choice.reason or at_end(prior, [choice.params])[0] <= worst
         seen.append(ObservedTrial(number, choice.params, (), "running"))
+
+
+def test_favourites_of_many_workers_are_those_of_several_epochs() -> None:
+    prior = prior_of("auto", SPACE)
+    chooser = FreezeThaw(SPACE, 20, 3, prior=prior)
+    seen: list[ObservedTrial] = []
+    for number in range(24):
+        choice = chooser.choose(seen, new=True)
+        assert choice is not None
+        seen.append(ObservedTrial(number, choice.params, (), "running"))
+    cube = UnitCube(SPACE)
+    drawn = cube.uniform(4000, np.random.default_rng(5))
+    favourites = np.array([cube.of(trial.params) for trial in seen if trial.number % 2 == 0])
+    better = []  # share of configurations of which more is expected, by epoch and favourite
+    for epoch in (1, *rungs(20)):
+        expected = [
+            prior.expect(points, np.full(len(points), math.log(epoch) / math.log(20))) @ prior.trust
+            for points in (drawn, favourites)
+        ]
+        better.append((expected[0][:, None] < expected[1]).mean(axis=0))
+    assert np.min(better, axis=0).max() < 0.01
+    assert set(np.argmin(better, axis=0)) == set(range(len(better)))
 
 
 def test_favourites_train_to_their_end_while_recorded_curves_are_trusted() -> None:
