@@ -217,6 +217,15 @@ def fit(
     return Training(network, keeper.figures, best)
 
 
+@keras_settings_kept()
+def untrained(model_spec: ModelSpec | OwnSpec, data: Data, number: int = 0) -> keras.Model:
+    """The network that ``fit`` returns, untrained. Arguments and errors as of ``fit``."""
+    shape, classes = data.train.images.shape[1:], len(data.classes)
+    if isinstance(model_spec, OwnSpec):
+        return build_own(model_spec, shape, classes, lambda: sample(data.train), number).model
+    return build(model_spec, shape, classes)
+
+
 def evaluate(model: keras.Model, split: Images) -> Evaluation:
     """Classify every image of ``split``."""
     return evaluation_of(classify(model, split), np.asarray(split.labels))

@@ -36,6 +36,8 @@ class Job:
         save: File for the trained model if it is only stored.
         max_parameters: A network with more weights is not trained.
         max_operations: A network with more multiply-adds per image is not trained.
+        size: The size that is to be told because it is not known yet: ``operations`` of a user's
+            own network, or ``latency``; empty for none.
         fold: The split of the images to train and validate on; None for that of the folder.
     """
 
@@ -51,6 +53,7 @@ class Job:
     save: Path | None = None
     max_parameters: int | None = None
     max_operations: int | None = None
+    size: str = ""
     fold: Fold | None = None
 
 
@@ -61,10 +64,13 @@ class NetworkSize:
     Attributes:
         parameters: Its weights.
         operations: Its multiply-adds per image, in a forward pass; 0 if they were not counted.
+        latency: The time in ms that a worker takes to classify one image, in a batch of its own; 0
+            if it was not measured.
     """
 
     parameters: int
     operations: int = 0
+    latency: float = 0.0
 
     def excess(self, max_parameters: int | None, max_operations: int | None) -> str:
         """What is over the limits, None for no limit; empty if nothing is."""
@@ -92,7 +98,8 @@ class Resumed:
     ``last`` says whether the training is already over. ``parameters`` is the number of weights.
     ``own`` is how a user's own network is trained and loaded, as JSON text. ``attributes`` are what
     the user's code has set on its trial; JSON-compatible. ``operations`` is the number of
-    multiply-adds; 0 if they were not counted.
+    multiply-adds; 0 if they were not counted. ``latency`` is the time in ms for one image; 0 if it
+    was not measured.
     """
 
     history: tuple[EpochFigures, ...]
@@ -101,6 +108,7 @@ class Resumed:
     own: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     operations: int = 0
+    latency: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from search.errors import SettingsError
 # nothing would ever be pruned.
 MONITORS = (*(name for name in REPORTED if name.endswith("loss")), *MAXIMISED)
 CLASS_WEIGHTS = ("none", "balanced")
-SIZES = ("parameters", "operations")  # of a network, which a study can minimise beside the monitor
+SIZES = ("parameters", "operations", "latency")  # of a network, to minimise beside the monitor
 
 SAMPLERS = ("gp", "tpe", "random")
 PRUNERS = ("promote", "median", "hyperband", "halving", "none")
@@ -112,8 +112,9 @@ class Settings:
     )
     objectives: tuple[str, ...] = _setting(
         (),
-        "Objectives to minimise, separated by a comma: the monitored figure, then parameters or "
-        "operations (multiply-adds per image) of the network [default: the monitored figure].",
+        "Objectives to minimise, separated by a comma: the monitored figure, then parameters, "
+        "operations (multiply-adds per image) or latency (measured ms per image) of the network "
+        "[default: the monitored figure].",
     )
     class_weights: str = _setting(
         "none",
@@ -256,8 +257,9 @@ class Settings:
         text = f"--objectives {','.join(self.objectives)}"
         first, *others = self.objectives
         if first != self.monitor or len(others) > 1 or not {*others} <= {*SIZES}:
+            sizes = f"{', '.join(SIZES[:-1])} or {SIZES[-1]}"
             raise SettingsError(
-                f"{text}: expected {self.monitor}, the monitored figure, then {' or '.join(SIZES)}"
+                f"{text}: expected {self.monitor}, the monitored figure, then {sizes}"
             )
         if not others:
             return
@@ -270,11 +272,6 @@ class Settings:
         if self.prior not in ("auto", "none"):
             raise SettingsError(
                 f"{text}: expected no --prior {self.prior}: recorded curves rank by loss alone"
-            )
-        if is_code(self.space):
-            raise SettingsError(
-                f"{text}: expected a space whose networks have a known size, not {self.space}; "
-                "--max-params limits the size of your own networks"
             )
         for name in ("stop_when_flat", "audit"):
             if getattr(self, name):

@@ -20,8 +20,8 @@ from search.reports.chart_parts import (
     top_of,
     whole_numbers,
 )
+from search.study.sizes import told_size
 from search.study.snapshot import STATES, Snapshot
-from search.study.study_front import told_size
 
 
 def of_search(snapshot: Snapshot) -> list[Chart]:
@@ -61,7 +61,7 @@ def front(snapshot: Snapshot) -> Chart | None:
         axes.scatter([of.knee.size], [of.knee.loss], **RING)
     axes.set_xscale("log")
     frame(axes, snapshot.objective, top)
-    axes.set_xlabel("multiply-adds per image" if of.size == "operations" else of.size)
+    axes.set_xlabel(of.label)
     title = f"Front of {snapshot.objective} and {of.size}"
     axes.set_title(title, **CHART_TITLE)
     legend(figure, drawn)

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import optuna
@@ -14,18 +14,19 @@ from models.documented import DOCUMENTED
 from models.history import MAXIMISED, OF_PREDICTIONS
 from search.console.terminal import printable
 from search.intervals import of_share
+from search.study.attributes import LATENCY
 from search.study.evaluation_record import test_images
 from search.study.fold_record import KIND as FOLD
 from search.study.fold_record import Folded, folded_trials
 from search.study.recipe import recipe_of
-from search.study.study_front import front_of
+from search.study.study_front import StudyFront, front_of
 from storage.files import Layout
 from storage.tables import ModelRow, Records
 
 CSV_COLUMNS = (
     *("name", "kind", "val_accuracy", "test_accuracy", "test_images"),
     *("test_interval_low", "test_interval_high", "val_loss", "parameters", "epochs", "seconds"),
-    *("val_macro_f1", "val_auc", "val_spread"),
+    *("val_macro_f1", "val_auc", "val_spread", "latency_ms"),
 )
 """Columns of the leaderboard as CSV. Programs depend on their names."""
 
@@ -44,6 +45,7 @@ class Row:
         val_macro_f1: Mean F1 score of the classes on the validation images, 0 to 1.
         val_auc: Mean area under the ROC curve of the classes on them, 0 to 1.
         val_spread: Standard deviation of the validation accuracy over folds.
+        latency_ms: Time in ms for one image, of a study that minimises it.
         val_loss: Mean cross-entropy on the validation images, in nats, without the L2 penalty.
         parameters: Number of weights.
         epochs: Epochs trained.
@@ -63,6 +65,7 @@ class Row:
     val_macro_f1: float | None = None
     val_auc: float | None = None
     val_spread: float | None = None
+    latency_ms: float | None = None
 
 
 def rows(
@@ -80,12 +83,15 @@ def rows(
     models = [model for model in every if model.kind not in ("pair", FOLD)]
     found: list[Row] = []
     first = "val_accuracy"
+    latencies: Mapping[int, float] = {}
     if study is not None:
         recipe = recipe_of(study)
         images = recipe.images
         first = recipe.monitor if recipe.monitor in OF_PREDICTIONS else first
-        trials = sorted(_trials(study, recipe.monitor), key=lambda row: _rank(row, first))
+        front = front_of(study)
+        trials = sorted(_trials(study, recipe.monitor, front), key=lambda row: _rank(row, first))
         found += trials[:most_trials]
+        latencies = front.sizes if front is not None and front.size == "latency" else {}
         models = [
             model
             for model in models
@@ -96,7 +102,7 @@ def rows(
         found += map(_of_folds, folded_trials(of_study, recipe.monitor))
         if images.of_cifar10:
             found += _reported()
-    found += [_of_model(model, layout) for model in models]
+    found += [_of_model(model, layout, latencies) for model in models]
     return sorted(found, key=lambda row: _rank(row, first))
 
 
@@ -107,7 +113,9 @@ def table(found: Sequence[Row], title: str) -> Table:
         drawn.caption, drawn.caption_justify = "below each test_acc: its 95 % interval", "left"
     drawn.add_column("", overflow="fold")
     watched = [n for n in OF_PREDICTIONS if any(getattr(row, n) is not None for row in found)]
-    figures = (*watched, "val_acc", "test_acc", "val_loss", "parameters", "epochs", "seconds")
+    timed = any(row.latency_ms is not None for row in found)
+    sizes = ("parameters", *(["ms/image"] if timed else []))
+    figures = (*watched, "val_acc", "test_acc", "val_loss", *sizes, "epochs", "seconds")
     for heading in figures:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in found:
@@ -119,6 +127,7 @@ def table(found: Sequence[Row], title: str) -> Table:
             _tested(row),
             _text(row.val_loss, ".4f"),
             _text(row.parameters, ","),
+            *([_text(row.latency_ms, ".2f")] if timed else []),
             _text(row.epochs, "d"),
             _text(row.seconds, ",.0f"),
             style="bold" if row.kind in ("retrain", "ensemble", "baseline") else "",
@@ -138,10 +147,9 @@ def to_csv(found: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _trials(study: optuna.Study, monitor: str) -> list[Row]:
+def _trials(study: optuna.Study, monitor: str, front: StudyFront | None) -> list[Row]:
     wanted = (TrialState.COMPLETE, TrialState.PRUNED)
     found = []
-    front = front_of(study)
     for trial in study.get_trials(deepcopy=False, states=wanted):
         attributes = trial.user_attrs
         reported = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
@@ -160,6 +168,7 @@ def _trials(study: optuna.Study, monitor: str) -> list[Row]:
                 parameters=attributes.get("parameters"),
                 epochs=attributes.get("epochs"),
                 seconds=attributes.get("seconds"),
+                latency_ms=attributes.get(LATENCY),
             )
         )
     return found
@@ -180,7 +189,8 @@ def _of_folds(of: Folded) -> Row:
     )
 
 
-def _of_model(model: ModelRow, layout: Layout) -> Row:
+def _of_model(model: ModelRow, layout: Layout, latencies: Mapping[int, float]) -> Row:
+    """The row of a model; ``latencies`` are those of the study's trials, by number."""
     images = test_images(layout, model)
     return Row(
         name=model.title,
@@ -195,6 +205,7 @@ def _of_model(model: ModelRow, layout: Layout) -> Row:
         test_interval=of_share(model.test_accuracy, images) if images else None,
         val_macro_f1=model.val_macro_f1,
         val_auc=model.val_auc,
+        latency_ms=None if model.trial is None else latencies.get(model.trial),
     )
 
 

@@ -22,6 +22,7 @@ from search.spaces.room import Room
 from search.spaces.unit_cube import Array
 
 DRAWN = 5000  # configurations among which recorded curves choose
+SIZED = 2000  # configurations that show the range of sizes
 GOOD = 0.01  # best share of these: paused trials as good train to their end
 SHARPNESS = 2  # power of the trust in the share of decisions that follow recorded curves
 FULL_SHARE = 0.7  # share of decisions by the model of full trainings, once there are enough
@@ -86,7 +87,7 @@ class FreezeThaw:
         self._resolution = resolution
         self._candidates = Candidates(distributions, room)
         self._cube = self._candidates.cube
-        self._sizes = SizeRange(sizes, self._cube) if sizes is not None else None
+        self._sizes = sizes
         self._rungs = rungs(epochs)
         self._length = math.log(max(epochs, 2))
         self._seed = seed
@@ -175,7 +176,14 @@ class FreezeThaw:
     def _target(self, seen: Sequence[ObservedTrial], scale: LossScale) -> Target:
         if self._sizes is None:
             return LowestLoss(seen, scale)
-        return LargestFront(seen, self._sizes.of(self._candidates.points(seen)), self._sizes, scale)
+        # Anew for each decision: sizes may have been measured since the last one.
+        sizes = SizeRange(self._sizes, self._everywhere)
+        return LargestFront(seen, sizes.of(self._candidates.points(seen)), sizes, scale)
+
+    @cached_property
+    def _everywhere(self) -> Array:
+        """Points (SIZED, parameters) that show the range of sizes."""
+        return self._candidates.lasting(SIZED, np.random.default_rng(0))
 
     def _fresh(
         self,

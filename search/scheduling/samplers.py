@@ -149,11 +149,11 @@ def make_chooser(
         prior: The prior of ``gp``; None for no warm start.
         room: Which configurations may be proposed; None for all.
         shares: Whether the objective is 1 minus a share, such as the accuracy.
-        size: The size that ``gp`` minimises, too, as ``room`` counts it; empty for none.
+        size: The size that ``gp`` minimises, too, as ``room`` knows it; empty for none.
     """
     if sampler == "gp":
         resolution = RESOLUTION_OF_SHARES if shares else RESOLUTION
-        sizes = partial(room.sizes, name=size) if room is not None and size else None
+        sizes = partial(room.sizes.of, name=size) if room is not None and size else None
         return FreezeThaw(distributions, epochs, seed, memory, prior, room, resolution, sizes)
     if study is not None:
         return OptunaSampling(study, sampler, distributions, seed, room)

@@ -16,10 +16,9 @@ from search.scheduling.chooser import ObservedTrial
 from search.scheduling.front import Front, on_front
 from search.scheduling.improvement import log_expected_improvement, margin, prospect
 from search.scheduling.loss_scale import LossScale
-from search.spaces.unit_cube import Array, UnitCube
+from search.spaces.unit_cube import Array
 
 BEYOND = 0.1  # how far a front's reference point is beyond what there is, as a part of the range
-DRAWN = 2000  # configurations that show the range of sizes
 
 Sizes = Callable[[Array], Array]
 """Sizes (n,) of the networks at points (n, parameters) of the unit cube."""
@@ -80,10 +79,10 @@ class LowestLoss:
 class SizeRange:
     """The sizes of a space's networks, as logarithms from 0 (least) to 1 (most)."""
 
-    def __init__(self, sizes: Sizes, cube: UnitCube) -> None:
-        """Measure ``sizes`` over ``cube``."""
+    def __init__(self, sizes: Sizes, points: Array) -> None:
+        """Measure ``sizes`` at ``points`` (n, parameters) from the whole space."""
         self._sizes = sizes
-        logs = np.log(sizes(cube.uniform(DRAWN, np.random.default_rng(0))))
+        logs = np.log(sizes(points))
         logs = logs[np.isfinite(logs)]
         self._least = float(logs.min()) if len(logs) else 0.0
         self._width = max(float(np.ptp(logs)), 1e-9) if len(logs) else 1.0
@@ -113,7 +112,8 @@ class LargestFront:
         self._rows = on_front(losses.tolist(), own.tolist())
         finite = losses[np.isfinite(losses)]
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        reference = high + BEYOND * max(high - low, 1e-9), 1 + BEYOND
+        most = max(own[np.isfinite(own)], default=1.0)  # beyond 1 if others were expected
+        reference = high + BEYOND * max(high - low, 1e-9), max(most, 1.0) + BEYOND
         self._front = Front.of(losses, own, reference)
 
     def leaders(self) -> Sequence[ObservedTrial]:

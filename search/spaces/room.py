@@ -7,23 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.spec import (
-    ModelSpec,
-    OwnSpec,
-    SpecError,
-    TrainingSpec,
-    count_operations,
-    count_parameters,
-    estimate_memory,
-)
+from models.spec import ModelSpec, OwnSpec, SpecError, TrainingSpec, estimate_memory
 from search.errors import SettingsError
-from search.protocol import NetworkSize
 from search.spaces.builtin import Space
-from search.spaces.hypermodel import OwnNetworks
+from search.spaces.network_sizes import NetworkSizes, network_size
 from search.spaces.unit_cube import Array, Params, UnitCube
 
 DRAWN = 20_000  # configurations among which at least one has to fit
-LEAST_SPREAD = 0.05  # standard deviation of an estimated logarithm of a size; at least
 
 
 @dataclass(frozen=True)
@@ -77,12 +67,12 @@ class Room:
     """Which configurations of a space fit.
 
     Networks of a built-in space are counted before they are built. The size of a user's own
-    network is estimated from the sizes of those built so far: its logarithm is fitted to the
-    configuration by least squares. A configuration fits unless the estimate is over the limit by
-    more than its error.
+    network is estimated from those built so far (``search.spaces.network_sizes``): a configuration
+    fits unless the estimate is over the limit by more than its error.
 
     Attributes:
         limits: The limits.
+        sizes: The sizes of the networks.
 
     Args:
         space: The space.
@@ -101,22 +91,20 @@ class Room:
         self._space = space
         self._images = input_shape, classes
         self.limits = limits
+        self.sizes = NetworkSizes(space, input_shape, classes)
         self._cube = UnitCube(space.distributions())
         self._answers: dict[bytes, bool] = {}
-        self._counted: dict[bytes, NetworkSize | None] = {}
-        self._sizes: dict[bytes, tuple[Array, NetworkSize]] = {}  # of own networks, by their point
 
     @property
     def is_fixed(self) -> bool:
         """Whether a configuration that fits now always does, in this search."""
-        return not isinstance(self._space, OwnNetworks)
+        return self.sizes.are_counted
 
     def fault(self, params: Params) -> str:
         """Why a configuration cannot be trained here; empty if it can, or if that is unknown."""
         if not self.is_fixed:
-            _, size = self._sizes.get(self._cube.of(params).tobytes(), (None, None))
             limits = self.limits
-            return "" if size is None else size.excess(limits.parameters, limits.operations)
+            return self.sizes.known(params).excess(limits.parameters, limits.operations)
         try:
             check_fits(*self._space.specs(params), *self._images, self.limits)
         except SpecError as error:
@@ -136,34 +124,6 @@ class Room:
                 self._answers[key] = not self.fault(self._cube.params(point))
             answers.append(self._answers[key])
         return np.array(answers, dtype=np.bool_)
-
-    def sizes(self, points: Array, name: str) -> Array:
-        """Sizes (n,) of the networks at points (n, parameters); infinite where none is possible.
-
-        Args:
-            points: Of the unit cube, of a built-in space.
-            name: ``parameters`` or ``operations``.
-        """
-        sizes = []
-        for place, point in zip(self._cube.steps(points), points, strict=True):
-            key = place.tobytes()
-            if key not in self._counted:
-                self._counted[key] = self._count(self._cube.params(point))
-            size = self._counted[key]
-            sizes.append(math.inf if size is None else getattr(size, name))
-        return np.array(sizes, dtype=np.float64)
-
-    def size(self, params: Params, name: str) -> int:
-        """The size of the network of a configuration that can be trained, as of ``sizes``."""
-        return int(self.sizes(self._cube.of(params)[None], name)[0])
-
-    def _count(self, params: Params) -> NetworkSize | None:
-        model, _ = self._space.specs(params)
-        assert isinstance(model, ModelSpec)
-        try:
-            return network_size(model, *self._images)
-        except SpecError:
-            return None
 
     def check(self) -> None:
         """Refuse limits that no network of the space keeps.
@@ -204,62 +164,14 @@ class Room:
             "--max-params or --max-operations, or use fewer --workers if memory is short"
         )
 
-    def learn(self, params: Params, size: NetworkSize) -> None:
-        """Take note of the size of a user's own network that has been built."""
-        point = self._cube.of(params)
-        self._sizes[point.tobytes()] = point, size
-
     def _are_expected_to_fit(self, points: Array) -> npt.NDArray[np.bool_]:
         fitting = np.ones(len(points), dtype=np.bool_)
         for name, most in (
             ("parameters", self.limits.parameters),
             ("operations", self.limits.operations),
         ):
-            sizes = [(point, getattr(size, name)) for point, size in self._sizes.values()]
-            known = [(point, size) for point, size in sizes if size]
-            if most is None or len(known) < self._cube.feature_count + 2:
-                continue
-            places = self._cube.features(np.array([point for point, _ in known]))
-            logs = np.log(np.array([size for _, size in known], dtype=np.float64))
-            expected, spread = _extrapolated(places, logs, self._cube.features(points))
-            # Where all were too large: those that are expected to be smaller.
-            fitting &= expected - spread <= max(math.log(most), float(logs.min()))
+            if most is not None:
+                expected = self.sizes.estimated(points, name)
+                # Where all were too large: those that are expected to be smaller.
+                fitting &= expected.logs - expected.deviation <= max(math.log(most), expected.least)
         return fitting
-
-
-def network_size(model: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> NetworkSize:
-    """The size of a network, before it is built.
-
-    Args:
-        model: The network.
-        input_shape: Height, width and channels of the images.
-        classes: Number of classes.
-
-    Raises:
-        SpecError: It does not fit the images.
-    """
-    return NetworkSize(
-        count_parameters(model, input_shape, classes),
-        count_operations(model, input_shape, classes) // 2,
-    )
-
-
-def _extrapolated(places: Array, values: Array, others: Array) -> tuple[Array, float]:
-    """Least squares with a small penalty: values at other places, and the error of one.
-
-    Args:
-        places: (n, features) where the values are known.
-        values: (n,).
-        others: (m, features).
-
-    Returns:
-        (m,) values, and their standard deviation, from leaving each known one out.
-    """
-    middle = places.mean(axis=0)
-    rows = places - middle
-    gram = rows.T @ rows + 0.01 * np.eye(rows.shape[1])
-    slopes = np.linalg.solve(gram, rows.T @ (values - values.mean()))
-    leverage = 1 / len(rows) + np.einsum("nf,fn->n", rows, np.linalg.solve(gram, rows.T))
-    left_out = (values - values.mean() - rows @ slopes) / np.maximum(1 - leverage, 1e-3)
-    spread = max(float(np.sqrt(np.mean(left_out**2))), LEAST_SPREAD)
-    return values.mean() + (others - middle) @ slopes, spread

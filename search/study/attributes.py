@@ -18,6 +18,7 @@ OWN_FAULT = "own code failed"  # the trial failed in the user's code, not in the
 MEMORY_HAD = "worker memory"  # bytes of a worker's memory when the trial ran out of it
 PROCESSORS = "processors"  # types that a cluster trained the trial on, in order
 ORIGIN = "origin"  # source of an enqueued trial's configuration
+LATENCY = "latency (ms)"  # of the trial's network, as measured; in studies that minimise it
 # Of every trial that has ended.
 SUMMARY = (
     *("parameters", "operations", "epochs", "seconds", "best epoch"),
@@ -27,7 +28,7 @@ SUMMARY = (
 OF_TREINO = frozenset(
     (
         *(REASON, PRUNED, DUPLICATE, DECISIONS, UNFIT, DEATHS, RETRY_OF, OWN_FAULT),
-        *(MEMORY_HAD, PROCESSORS, ORIGIN, *SUMMARY),
+        *(MEMORY_HAD, PROCESSORS, ORIGIN, LATENCY, *SUMMARY),
     )
 )
 """Trial attributes that a user's code cannot set."""

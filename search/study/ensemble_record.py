@@ -35,7 +35,7 @@ class MeasuredModel(Spec):
         val_accuracy: Share of them classified correctly, 0 to 1.
         test_accuracy: The same for the test images.
         parameters: Number of weights.
-        milliseconds: Median time per image in ms, one image at a time, on a processor of the
+        milliseconds: Shortest time per image in ms, one image at a time, on a processor of the
             machine that made the ensemble.
     """
 

@@ -21,6 +21,7 @@ from search.spaces.records import SpaceRecord, differences
 from search.spaces.training_defaults import TrainingDefaults
 from search.study import recipe_of_0_1
 from search.study.attributes import RECIPE
+from search.study.sizes import OBJECTIVES
 
 _COMPARED_ABOVE = frozenset({"format", "images", "space", "training", "size"})
 
@@ -66,7 +67,7 @@ class StudyRecipe(Spec):
         monitor: The figure that the study selects by (``models.history.objective``).
         seed: The study's seed.
         size: The size of the network that the study minimises beside the monitored figure,
-            ``parameters`` or ``operations``; empty if it minimises none.
+            ``parameters``, ``operations`` or ``latency``; empty if it minimises none.
     """
 
     format: Literal[1] = 1
@@ -80,7 +81,7 @@ class StudyRecipe(Spec):
     @property
     def objectives(self) -> tuple[str, ...]:
         """Names of what the study minimises: ``val_loss``, or ``1 - val_accuracy``; then a size."""
-        return (objective_name(self.monitor), *([self.size] if self.size else []))
+        return (objective_name(self.monitor), *([OBJECTIVES[self.size]] if self.size else []))
 
     @classmethod
     def of_search(cls, settings: Settings, data: Dataset, space: Space) -> "StudyRecipe":

@@ -20,6 +20,7 @@ from search.study.attributes import (
     DEATHS,
     DECISIONS,
     DUPLICATE,
+    LATENCY,
     MEMORY,
     MEMORY_HAD,
     OF_TREINO,
@@ -48,7 +49,7 @@ class LiveTrial:
         training: How the network is trained.
         seed: Seed of the training.
         parameters: Number of weights; 0 while unknown for a network of the user's own.
-        size: The size that the study minimises; 0 if it minimises none.
+        size: The size that the study minimises; 0 if it minimises none, or while it is unknown.
         history: Epochs so far.
         reported: What the study has, by epoch.
         attributes: User attributes, those included that are not saved yet.
@@ -60,7 +61,7 @@ class LiveTrial:
     training: TrainingSpec
     seed: int
     parameters: int
-    size: int = 0
+    size: float = 0
     history: list[EpochFigures] = field(default_factory=list)
     reported: dict[int, float] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -268,11 +269,12 @@ class TrialRecorder:
         if memory is not None:
             self._mark(live, MEMORY_HAD, memory)
 
-    def built(self, live: LiveTrial, size: NetworkSize) -> None:
-        """Store the size of a user's own network, which is known once it is built."""
+    def learned(self, live: LiveTrial, size: NetworkSize) -> None:
+        """Store what is known of a network's size once it is built."""
         for key, value in asdict(size).items():
-            if value and live.attributes.get(key) != value:
-                self._mark(live, key, value)
+            name = LATENCY if key == "latency" else key
+            if value and live.attributes.get(name) != value:
+                self._mark(live, name, value)
 
     def own_fault(self, live: LiveTrial) -> None:
         """Mark the trial as failed in the user's code, perhaps because of its configuration."""

@@ -10,6 +10,7 @@ from models.history import told_objective
 from search.console.text import plural
 from search.scheduling.front import knee, on_front
 from search.study.recipe import recipe_of
+from search.study.sizes import LABELS, figure_of, told_size
 from search.study.trial_figures import trained_size
 from search.study.trials import counted, lowest
 from search.study.workspace import space_of
@@ -22,14 +23,16 @@ class FrontTrial:
     Attributes:
         number: Its number.
         loss: Its lowest objective.
-        size: Its weights, or its multiply-adds per image.
+        size: Its weights, its multiply-adds per image, or its ms per image.
+        figure: The size as text.
         text: Both in words.
         is_knee: Whether it is the front's knee (``search.scheduling.front.knee``).
     """
 
     number: int
     loss: float
-    size: int
+    size: float
+    figure: str
     text: str
     is_knee: bool
 
@@ -39,14 +42,19 @@ class StudyFront:
     """The front of a study.
 
     Attributes:
-        size: The size that the study minimises: ``parameters`` or ``operations``.
+        size: The size that the study minimises: ``parameters``, ``operations`` or ``latency``.
         trials: The trials on the front, smallest first.
-        sizes: The size of every trial with a finite loss, by number.
+        sizes: The size of every trial with a finite loss, as far as it is known, by number.
     """
 
     size: str
     trials: Sequence[FrontTrial]
-    sizes: dict[int, int]
+    sizes: dict[int, float]
+
+    @property
+    def label(self) -> str:
+        """What the size counts."""
+        return LABELS[self.size]
 
     @property
     def knee(self) -> FrontTrial | None:
@@ -83,9 +91,10 @@ def front_of(study: optuna.Study) -> StudyFront | None:
     for trial in counted(study.get_trials(deepcopy=False)):
         if not math.isfinite(lowest(trial)):
             continue
-        if size := trained_size(trial, space, recipe.images):
+        known = trained_size(trial, space, recipe.images)
+        if size := known and getattr(known, recipe.size):
             trials.append(trial)
-            sizes[trial.number] = int(getattr(size, recipe.size))
+            sizes[trial.number] = size
     losses = [lowest(trial) for trial in trials]
     rows = on_front(losses, list(sizes.values()))
     ends = [(trials[row].number, losses[row], sizes[trials[row].number]) for row in rows]
@@ -97,6 +106,7 @@ def front_of(study: optuna.Study) -> StudyFront | None:
                 number,
                 loss,
                 size,
+                figure_of(size, recipe.size),
                 f"{told_objective(loss, recipe.monitor)}, {told_size(size, recipe.size)}",
                 is_knee=row == bend,
             )
@@ -104,8 +114,3 @@ def front_of(study: optuna.Study) -> StudyFront | None:
         ],
         sizes=sizes,
     )
-
-
-def told_size(size: int, name: str) -> str:
-    """A size in words: ``40,123 parameters`` or ``1,500,000 multiply-adds``."""
-    return f"{size:,} {'multiply-adds' if name == 'operations' else name}"

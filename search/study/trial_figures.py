@@ -1,6 +1,7 @@
 """The figures of trials by name: sizes, the best epoch, hyperparameters."""
 
 import math
+from dataclasses import replace
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -9,7 +10,7 @@ from models.history import MAXIMISED, best_epoch
 from models.spec import OwnSpec
 from search.protocol import NetworkSize
 from search.spaces.builtin import Space
-from search.spaces.room import network_size
+from search.spaces.network_sizes import network_size
 from search.study.recipe import ImagesRecord, recipe_of
 from search.study.trials import history, lowest, run_name, size_of
 from storage.tables import Records
@@ -22,9 +23,9 @@ def figures_of_trials(
 ) -> dict[int, dict[str, Figure]]:
     """What is known of the trials that have a finite loss, by number, best first.
 
-    That are ``parameters``, ``operations`` (multiply-adds per image), ``val_loss``,
-    ``val_accuracy`` and the monitored figure at the best epoch, and the hyperparameters. A figure
-    that was not measured is left out.
+    That are ``parameters``, ``operations`` (multiply-adds per image), ``latency`` (ms per image),
+    ``val_loss``, ``val_accuracy`` and the monitored figure at the best epoch, and the
+    hyperparameters. A figure that was not measured is left out.
 
     Args:
         study: The study.
@@ -41,8 +42,8 @@ def figures_of_trials(
         known = figures[trial.number] = dict(trial.params)
         if size := trained_size(trial, space, recipe.images):
             known["parameters"] = size.parameters
-            if size.operations:
-                known["operations"] = size.operations
+            measured = {"operations": size.operations, "latency": size.latency}
+            known |= {name: value for name, value in measured.items() if value}
         best = best_epoch(history(records, study.study_name, run_name(trial.number)), monitor)
         if best is not None:
             names = {"val_loss", "val_accuracy", *({monitor} & {*MAXIMISED})}
@@ -55,4 +56,6 @@ def trained_size(trial: FrozenTrial, space: Space, images: ImagesRecord) -> Netw
     model, _ = space.specs(trial.params)
     if isinstance(model, OwnSpec):
         return size_of(trial)
-    return network_size(model, images.input_shape, len(images.classes))
+    counted = network_size(model, images.input_shape, len(images.classes))
+    stored = size_of(trial)
+    return counted if stored is None else replace(counted, latency=stored.latency)

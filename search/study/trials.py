@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from models.history import EpochFigures
 from search.protocol import NetworkSize
 from search.scheduling.chooser import ObservedState, ObservedTrial
-from search.study.attributes import DUPLICATE, MEMORY_HAD, OWN_FAULT, RETRY_OF, UNFIT
+from search.study.attributes import DUPLICATE, LATENCY, MEMORY_HAD, OWN_FAULT, RETRY_OF, UNFIT
 from storage.tables import Records
 
 MORE_MEMORY = 1.25  # factor of worker memory above which a trial that ran out of it is retried
@@ -120,7 +120,9 @@ def size_of(trial: FrozenTrial) -> NetworkSize | None:
     """The size of a trial's network as stored; None if it is not."""
     parameters = trial.user_attrs.get("parameters", 0)
     operations = trial.user_attrs.get("operations", 0)
-    return NetworkSize(parameters, operations) if parameters else None
+    latency = trial.user_attrs.get(LATENCY, 0.0)
+    size = NetworkSize(parameters, operations, latency)
+    return size if size != NetworkSize(0) else None
 
 
 def sample_of_pruned(trials: Sequence[FrozenTrial], count: int, seed: int) -> list[FrozenTrial]:

@@ -192,7 +192,7 @@ def overall(state: SearchState, plan: Plan, room: Room, workers: str = "") -> Ov
         )
     if best and plan.size:
         known = [trial for trial in state.trials if trial.losses]
-        sizes = [room.size(trial.params, plan.size) for trial in known]
+        sizes = [getattr(room.sizes.known(trial.params), plan.size) for trial in known]
         best += f"; front: {len(on_front([trial.best for trial in known], sizes))}"
     outlook = state.outlook()
     next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"

@@ -22,8 +22,8 @@ class Plan:
         timeout: Seconds; no epoch starts that is expected to end later. None for no limit.
         stop_when_flat: Whether to end when another hour is expected to bring almost nothing.
         monitor: The figure to minimise.
-        size: The size of networks to minimise, too: ``parameters`` or ``operations``; empty if
-            none is.
+        size: The size of networks to minimise, too: ``parameters``, ``operations`` or
+            ``latency``; empty if none is.
         keep: Number of finished trials that keep their checkpoint, best first.
         audit: Number of pruned trials that keep their checkpoint for ``search.tuning.audit``.
         max_parameters: Networks with more weights are not trained; None for no limit.

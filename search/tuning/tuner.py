@@ -39,6 +39,7 @@ from search.scheduling.search_state import SearchState
 from search.scheduling.seeds import training_seed, trial_seed
 from search.spaces.builtin import Space
 from search.spaces.room import Room
+from search.spaces.unit_cube import Params
 from search.study.attributes import DEATHS, PROCESSORS, PRUNED, RETRY_OF
 from search.study.provenance import document
 from search.study.recorder import LiveTrial, TrialRecorder
@@ -173,10 +174,10 @@ class Tuner:
         """Build the search state from the study."""
         plan = self._plan
         trials = self._book.adopt()
-        if not self._room.is_fixed:
+        if not self._room.is_fixed or plan.size == "latency":
             for trial in trials:
                 if size := size_of(trial):
-                    self._room.learn(trial.params, size)
+                    self._room.sizes.learn(trial.params, size)
         pausing = plan.pruner == "promote"
         chooser = make_chooser(
             plan.sampler,
@@ -276,7 +277,7 @@ class Tuner:
 
     def _resumed(self, slot: int, live: LiveTrial, message: Resumed) -> None:
         live.parameters = message.parameters or live.parameters
-        self._built(live, NetworkSize(live.parameters, message.operations))
+        self._learn(live, NetworkSize(live.parameters, message.operations, message.latency))
         if message.own:
             spec = document(live.model, live.training, live.seed, self._data, message.own)
             write_atomically(self._book.paths(live).spec, spec)
@@ -291,11 +292,16 @@ class Tuner:
         prune = self._would_prune(live, last=message.last)
         self._tell(events.JobResumed(self._now(), slot, losses, seconds, message.last, prune))
 
-    def _built(self, live: LiveTrial, size: NetworkSize) -> None:
-        """Take note of the size of a user's own network."""
-        if isinstance(live.model, OwnSpec) and size.parameters:
-            self._book.built(live, size)
-            self._room.learn(live.params, size)
+    def _learn(self, live: LiveTrial, size: NetworkSize) -> None:
+        """Take note of what is known of a network's size only once it is built."""
+        if isinstance(live.model, OwnSpec) or size.latency:
+            self._book.learned(live, self._room.sizes.learn(live.params, size))
+            live.size = self._size_of(live.params)
+
+    def _size_of(self, params: Params) -> float:
+        """The size that the study minimises; 0 if it minimises none, or while it is unknown."""
+        name = self._plan.size
+        return getattr(self._room.sizes.known(params), name) if name else 0
 
     def _would_prune(self, live: LiveTrial, *, last: bool) -> bool:
         """Whether the study's pruner, which reads the study, would end a trial now."""
@@ -315,7 +321,7 @@ class Tuner:
                 self._book.set_by_user(live, message.attributes)
                 if message.size is not None:
                     live.parameters = message.size.parameters
-                    self._built(live, message.size)
+                    self._learn(live, message.size)
                 own = isinstance(live.model, OwnSpec) and message.kind == "error"
                 retried = RETRY_OF in live.attributes
                 return events.JobFailed(now, slot, message.kind, message.reason, own, retried)
@@ -401,7 +407,7 @@ class Tuner:
         model, training = self._space.specs(params)
         parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
         seed = trial_seed(self._plan.seed, seed_number(trial))
-        size = self._room.size(params, self._plan.size) if self._plan.size else 0
+        size = self._size_of(params)
         live = LiveTrial(trial, params, model, training, seed, parameters, size)
         spec = self._book.paths(live).spec
         if not spec.exists():  # else it may have what only a worker knows of an own network
@@ -414,6 +420,8 @@ class Tuner:
             self._book.decided(live, wanted.decision)
         if processor := self._session.backend.processor(wanted.slot):
             self._book.note_processor(live, processor)
+        if live.size and self._plan.size == "latency":  # that of an equal network
+            self._book.learned(live, NetworkSize(0, latency=live.size))
         self._running[wanted.slot] = live
         self._display.job_started(wanted.slot, f"trial {live.number}", live.training.epochs)
         files = self._book.paths(live)
@@ -430,6 +438,7 @@ class Tuner:
             save=files.model,
             max_parameters=None if begun else self._plan.max_parameters,
             max_operations=None if begun else self._plan.max_operations,
+            size="" if live.size else self._plan.size,
         )
         self._book.once_saved(partial(self._loop.start, wanted.slot, job))
 

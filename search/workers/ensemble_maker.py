@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from data.dataset import DataError, Dataset
 from models import environment, own_network
-from models.ensemble import combine, milliseconds
+from models.ensemble import combine
+from models.latency import milliseconds
 from models.own_errors import CodeChangedError, OwnCodeError, cause
 from models.training import Evaluation, classify, evaluate, evaluation_of
 from search.errors import TrainingFailedError

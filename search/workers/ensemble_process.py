@@ -63,7 +63,7 @@ class Measured:
     Attributes:
         val_loss: Mean cross-entropy on the validation images, in nats.
         val_accuracy: Share of them classified correctly, 0 to 1.
-        milliseconds: Median time per image in ms, one image at a time, on this processor.
+        milliseconds: Shortest time per image in ms, one image at a time, on this processor.
     """
 
     val_loss: float

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from data.dataset import DataError, Dataset
@@ -16,6 +17,7 @@ from data.fold import folded
 from models import callbacks, environment, training
 from models.checkpoint import CheckpointWriteError
 from models.history import REPORTED, EpochFigures
+from models.latency import milliseconds
 from models.operations import multiply_adds
 from models.own_errors import CodeChangedError, OwnCodeError, OwnPrunedError, cause, told
 from models.spec import OwnSpec
@@ -100,7 +102,15 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
         size = self._size
         assert size is not None
         self._ask(
-            Resumed(history, last, size.parameters, self.own, self._attributes, size.operations)
+            Resumed(
+                history,
+                last,
+                size.parameters,
+                self.own,
+                self._attributes,
+                size.operations,
+                size.latency,
+            )
         )
         if self.verdict is not Verdict.GO_ON and not last:
             raise BrokenOffError
@@ -194,12 +204,13 @@ def _train(job: Job, channel: Channel) -> End:
     if job.fold is not None:
         data = folded(data, job.fold)
     pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
+    latency = _latency(job, data) if job.size == "latency" else 0.0
 
     def built(network: keras.Model, own: training.OwnBuilt | None) -> None:
-        counted = own is not None and job.max_operations is not None
-        size = NetworkSize(network.count_params(), multiply_adds(network) if counted else 0)
-        if excess := size.excess(job.max_parameters, job.max_operations):
-            raise TooLargeError(size, excess)
+        wanted = job.max_operations is not None or job.size == "operations"
+        operations = multiply_adds(network) if own is not None and wanted else 0
+        size = NetworkSize(network.count_params(), operations, latency)
+        _check_size(size, job)
         pruning.built(size, own)
 
     try:
@@ -242,6 +253,24 @@ def _train(job: Job, channel: Channel) -> End:
             pruning.own,
         )
     )
+
+
+def _latency(job: Job, data: Dataset) -> float:
+    """The time in ms for one image.
+
+    Of a network of its own: the one that is trained is not touched, and may have layers that are
+    not delivered.
+    """
+    network = training.untrained(job.model, data, job.trial)
+    _check_size(NetworkSize(network.count_params()), job)
+    (measured,) = milliseconds([network], np.asarray(data.train.images[0]))
+    keras.backend.clear_session()
+    return round(measured, 4)
+
+
+def _check_size(size: NetworkSize, job: Job) -> None:
+    if excess := size.excess(job.max_parameters, job.max_operations):
+        raise TooLargeError(size, excess)
 
 
 def _reason(error: Exception, job: Job) -> str:

@@ -14,7 +14,8 @@ from PIL import Image
 from data import catalog
 from data.dataset import Dataset
 from models import own_network
-from models.ensemble import combine, milliseconds
+from models.ensemble import combine
+from models.latency import milliseconds
 from models.network import build
 from models.own_source import keras_settings_kept
 from models.spec import Block, Dense, ModelSpec, OwnSpec, TrainingSpec

@@ -1,17 +1,18 @@
 """Searches for a front of loss and size: pausing, restarts, and what is said about them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from optuna.trial import TrialState
 
 from models.history import EpochFigures
-from models.spec import ModelSpec, count_parameters
+from models.spec import ModelSpec, count_operations, count_parameters
 from search.protocol import Job
 from search.spaces.builtin import Documents
 from search.spaces.training_defaults import TrainingDefaults
+from search.study.recipe import recipe_of
 from search.study.study_front import front_of
 from search.study.trials import best_trial, lowest
 from search.tuning.messages import closing
@@ -32,6 +33,19 @@ def of_size(job: Job) -> Sequence[EpochFigures]:
 def two(lab: Lab) -> Lab:
     """A study of val_loss and parameters."""
     return replace(lab, space=Documents(TrainingDefaults(epochs=RUNGS[-1]), 32), size="parameters")
+
+
+@dataclass
+class Watch:
+    """Measures latencies as a machine does: each time another one."""
+
+    measured: list[ModelSpec] = field(default_factory=list)
+
+    def __call__(self, job: Job) -> float:
+        assert isinstance(job.model, ModelSpec)
+        self.measured.append(job.model)
+        size = count_operations(job.model, (32, 32, 3), 10)
+        return round(0.5 + size / 1e7 + len(self.measured) / 100, 4)
 
 
 def test_a_search_pauses_and_keeps_its_front_in_the_study(two: Lab) -> None:
@@ -77,3 +91,52 @@ def test_a_tuner_killed_at_any_write_comes_to_the_same_front(two: Lab) -> None:
         search(again, survivor)
         assert told(again.trials) == told(two.trials), f"killed at write {last}"
         assert front_of(again.study) == front_of(two.study)
+
+
+def test_latencies_are_measured_once_for_each_network_and_kept(two: Lab) -> None:
+    timed, watch = replace(two, size="latency"), Watch()
+    for trials in (6, 12):
+        backend = SimulatedBackend(2, of_size, latency=watch)
+        timed.search(of_size, trials=trials, sampler="gp", pruner="promote", backend=backend)
+    study = timed.study
+    assert recipe_of(study).objectives == ("val_loss", "latency (ms)")
+    kept = {t.number: t.user_attrs["latency (ms)"] for t in study.get_trials()}
+    # Rates do not count, and one network may be begun by both workers at once.
+    assert len({*kept.values()}) <= len(watch.measured) <= len({*kept.values()}) + 1
+    assert {*kept.values()} <= {
+        round(0.5 + count_operations(model, (32, 32, 3), 10) / 1e7 + n / 100, 4)
+        for n, model in enumerate(watch.measured, 1)
+    }
+    for trial in study.get_trials(states=(TrialState.COMPLETE,)):
+        assert trial.values[1] == kept[trial.number]
+    front = front_of(study)
+    assert front is not None
+    assert front.sizes == kept
+    assert front.lines()[1].endswith(" ms per image")
+
+
+def test_a_killed_search_decides_by_the_latencies_that_are_stored(two: Lab) -> None:
+    def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
+        at.search(of_size, trials=5, sampler="gp", pruner="promote", backend=backend, writes=writes)
+
+    through, writes = replace(two, size="latency"), Writes()
+    search(through, SimulatedBackend(1, of_size, latency=Watch()), writes)
+    kept = {t.number: t.user_attrs["latency (ms)"] for t in through.trials}
+    for last in range(90, writes.done, 117):
+        again = replace(through, var=two.var.with_name(f"killed-{last}"), said=Said())
+        backend = SimulatedBackend(1, of_size, latency=Watch())
+        with pytest.raises(Killed):
+            search(again, backend, Writes(last))
+        stored = {t.number: t.user_attrs.get("latency (ms)", 0) for t in again.trials}
+        networks = {latency for latency in stored.values() if latency}
+
+        def measure(job: Job, networks: set[float] = networks) -> float:
+            fresh = kept[job.trial]
+            assert fresh not in networks  # those are known
+            return fresh
+
+        survivor = SimulatedBackend(1, of_size, latency=measure)
+        survivor._epochs = backend._epochs  # the checkpoints
+        search(again, survivor)
+        assert told(again.trials) == told(through.trials), f"killed at write {last}"
+        assert front_of(again.study) == front_of(through.study)

@@ -11,7 +11,8 @@ from search.scheduling.front import Front, on_front
 from search.scheduling.rungs import next_rung, rungs
 from search.scheduling.samplers import make_chooser
 from search.spaces.builtin import Documents
-from search.spaces.room import NetworkLimits, Room, network_size
+from search.spaces.network_sizes import network_size
+from search.spaces.room import NetworkLimits, Room
 from search.spaces.training_defaults import TrainingDefaults
 from search.spaces.unit_cube import Params
 
@@ -71,5 +72,5 @@ def test_its_sizes_are_those_that_it_is_told_to_minimise() -> None:
     room = Room(SPACE, *IMAGES, NetworkLimits())
     params = SPACE.of_documented_run()
     assert params is not None
-    assert room.size(params, "parameters") == 922_314
-    assert room.size(params, "operations") == 15_569_920
+    size = room.sizes.known(params)
+    assert (size.parameters, size.operations) == (922_314, 15_569_920)

@@ -15,12 +15,11 @@ TWO = ("val_loss", "parameters")
     [
         ({"objectives": ("val_loss", "params")}, "expected val_loss, the monitored figure, then"),
         ({"objectives": ("parameters",)}, "expected val_loss"),
-        ({"objectives": (*TWO, "operations")}, "then parameters or operations"),
+        ({"objectives": (*TWO, "operations")}, "then parameters, operations or latency"),
         ({"objectives": TWO, "monitor": "val_auc"}, "expected val_auc, the monitored figure"),
         ({"sampler": "tpe"}, "expected --sampler gp, not tpe"),
         ({"pruner": "median"}, "expected --pruner promote, not median"),
         ({"prior": "curves.json"}, "expected no --prior curves.json"),
-        ({"space": "net.py:build"}, "not net.py:build; --max-params limits"),
         ({"stop_when_flat": True}, "expected no --stop-when-flat"),
         ({"audit": 3}, "expected no --audit"),
     ],

@@ -207,14 +207,14 @@ def test_the_size_of_own_networks_is_estimated_from_those_that_were_built() -> N
     assert estimate.fits(points).all()
     for point in cube.uniform(20, random):
         params = cube.params(point)
-        estimate.learn(params, NetworkSize(weights(params)))
+        estimate.sizes.learn(params, NetworkSize(weights(params)))
     expected = estimate.fits(points)
     true = np.array([weights(cube.params(point)) <= 100_000 for point in points])
     assert (expected == true).mean() > 0.9
     assert expected[true].mean() > 0.95  # hardly any that fits is left out
     largest = {"layers": 6, "width": 512, "rate": 0.01}
     assert estimate.fault(largest) == ""  # unknown until it is built
-    estimate.learn(largest, NetworkSize(weights(largest)))
+    estimate.sizes.learn(largest, NetworkSize(weights(largest)))
     assert estimate.fault(largest) == "1,577,984 parameters, more than 100,000"
 
 
@@ -223,7 +223,7 @@ def test_where_every_own_network_was_too_large_smaller_ones_are_expected() -> No
     cube = UnitCube(estimate._space.distributions())
     for point in cube.uniform(20, np.random.default_rng(0)):
         params = cube.params(point)
-        estimate.learn(params, NetworkSize(weights(params)))
+        estimate.sizes.learn(params, NetworkSize(weights(params)))
     points = cube.uniform(400, np.random.default_rng(1))
     fitting = estimate.fits(points)
     assert 0 < fitting.sum() < 200

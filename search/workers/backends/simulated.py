@@ -24,6 +24,9 @@ from search.workers.backends.base import Backend
 Curve = Callable[[Job], Sequence[EpochFigures | Failed]]
 """The results of a job's epochs, in order. A Failed ends the training at that epoch."""
 
+Latency = Callable[[Job], float]
+"""The time in ms that a job's network takes for one image."""
+
 
 class SimulatedBackend(Backend):
     """A Backend without processes: slots take turns, one epoch each.
@@ -31,11 +34,21 @@ class SimulatedBackend(Backend):
     Checkpoints are remembered by run for as long as the backend lives.
     """
 
-    def __init__(self, slots: int, curve: Curve, processors: Sequence[str] = ()) -> None:
-        """Replay ``curve`` on ``slots`` slots, whose types of processor are ``processors``."""
+    def __init__(
+        self,
+        slots: int,
+        curve: Curve,
+        processors: Sequence[str] = (),
+        latency: Latency = lambda _job: 0.0,
+    ) -> None:
+        """Replay ``curve`` on ``slots`` slots, whose types of processor are ``processors``.
+
+        ``latency`` is measured where a job asks for it.
+        """
         self._slots = list(range(slots))
         self._processors = processors
         self._curve = curve
+        self._latency = latency
         self._jobs: dict[int, Job] = {}
         self._epochs: dict[str, int] = {}  # epochs in each run's checkpoint
         self._outbox: deque[tuple[int, Message]] = deque()
@@ -53,7 +66,8 @@ class SimulatedBackend(Backend):
         """Start a job in a free slot."""
         self._jobs[slot] = job
         history = self._history(job)
-        self._outbox.append((slot, Resumed(history, last=self._is_over(job))))
+        latency = self._latency(job) if job.size == "latency" else 0.0
+        self._outbox.append((slot, Resumed(history, self._is_over(job), latency=latency)))
 
     def wait(self, timeout: float) -> list[tuple[int, Message]]:
         """Return the next message at once."""
