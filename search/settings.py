@@ -29,6 +29,16 @@ LONGEST = 1e9  # seconds, 30 years; clocks and queues accept up to about ten tim
 
 TRACKERS = ("tensorboard", "mlflow")
 
+DATA = ("data", "image_size", "skip_bad_images", "images", "seed")
+OF_SEARCH = (
+    *DATA,
+    *("study", "storage", "storage_patience", "trials", "budget_epochs", "epochs", "workers"),
+    *("cluster", "timeout", "stop_when_flat", "sampler", "prior", "pruner", "space"),
+    *("monitor", "objectives", "class_weights", "train_order", "augment", "precision"),
+    *("early_stopping", "documented", "keep", "audit", "track", "max_params", "max_operations"),
+)
+"""The settings of ``treino search``. A study stores them all, and reports show them."""
+
 PREFIX = "TREINO_"
 FILE = "treino.toml"
 

@@ -137,6 +137,11 @@ class RunFiles:
         return _inside(self.root, self.folder / "mistakes.png")
 
     @property
+    def retraining(self) -> Path:
+        """How the delivered model was retrained."""
+        return _inside(self.root, self.folder / "retraining.json")
+
+    @property
     def ensemble(self) -> Path:
         """An ensemble beside the best single model."""
         return _inside(self.root, self.folder / "ensemble.json")

@@ -10,7 +10,6 @@ from search.console.terminal import (
     printable,
 )
 
-DATA = ("data", "image_size", "skip_bad_images", "images", "seed")
 AsJson = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 Out = Annotated[Path | None, typer.Option(help="Output folder [default: in the study's folder].")]
 

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DATA
 from search.cli.options import with_settings
 from search.console.terminal import (
     leave_if_interrupted,
@@ -15,30 +14,10 @@ from search.console.terminal import (
     say,
 )
 from search.errors import TreinoError
-from search.settings import Settings, is_code
+from search.settings import DATA, OF_SEARCH, Settings, is_code
 
 
-@with_settings(
-    *DATA,
-    *(
-        "study",
-        "storage",
-        "storage_patience",
-        "trials",
-        "budget_epochs",
-        "epochs",
-        "workers",
-        "cluster",
-        "timeout",
-        "stop_when_flat",
-        "sampler",
-        "prior",
-        "pruner",
-        "space",
-    ),
-    *("monitor", "objectives", "class_weights", "train_order", "augment", "precision"),
-    *("early_stopping", "documented", "keep", "audit", "track", "max_params", "max_operations"),
-)
+@with_settings(*OF_SEARCH)
 def search(settings: Settings) -> None:
     """Run a study, or resume it, until it reaches its number of trials or its budget."""
     from search.tuning.observers import Observer

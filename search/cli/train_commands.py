@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.common import DATA, AsJson
+from search.cli.common import AsJson
 from search.cli.options import with_settings
 from search.console.terminal import (
     console,
@@ -16,7 +16,7 @@ from search.console.terminal import (
     say,
 )
 from search.errors import NothingToTrainError, SettingsError
-from search.settings import Settings
+from search.settings import DATA, Settings
 
 SEVERAL = 3  # trials that an ensemble is selected from or folds compare, if no number is named
 
@@ -131,6 +131,7 @@ def retrain_best(
     from search.retraining.condition import fitting
     from search.retraining.delivery import workshop
     from search.study.recipe import recipe_of
+    from search.study.retraining_record import RetrainingRecord
     from search.study.trial_figures import figures_of_trials
     from search.study.workspace import Workspace, data_of, space_of
     from search.tuning import messages
@@ -170,7 +171,10 @@ def retrain_best(
                     study, space, epochs=epochs, seeds=seeds, among=[validated.best]
                 )
             if validated is not None or not on_folds:
-                made = retrain.retrain(shop, study, data, place.layout, orders, ensemble=ensemble)
+                record = RetrainingRecord(
+                    epochs=epochs, top=top, seeds=seeds, ensemble=ensemble, folds=folds, where=where
+                )
+                made = retrain.retrain(shop, study, data, place.layout, orders, record)
         best = place.layout.best(study.study_name)
         if made is not None:
             dashboard_notes.attach_unless_searched(place, study)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.common import DATA, AsJson, Out, say_where
+from search.cli.common import AsJson, Out, say_where
 from search.cli.options import with_settings
 from search.console.terminal import (
     console,
@@ -14,7 +14,7 @@ from search.console.terminal import (
     say,
 )
 from search.errors import SettingsError, TreinoError
-from search.settings import Settings
+from search.settings import DATA, Settings
 
 
 @with_settings("study", "storage")

@@ -1,6 +1,5 @@
 """What the study report says, in plain text; templates/report.html lays it out."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -248,8 +247,7 @@ def _commands(snapshot: Snapshot) -> list[str]:
         search_command(snapshot.study, snapshot.recipe, by) for by in snapshot.openings
     )
     if snapshot.retrained is not None:
-        spec = json.loads(snapshot.retrained.spec)
-        commands[retrain_command(snapshot.study, spec)] = None
+        commands[retrain_command(snapshot.retrained, snapshot.retraining_record)] = None
     return list(commands)
 
 

@@ -1,24 +1,32 @@
 """Builds the commands that start, resume or reproduce a study."""
 
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from search.settings import Settings
 from search.study.opening import Opening
 from search.study.recipe import StudyRecipe
+from search.study.retraining_record import RetrainingRecord
+from storage.tables import ModelRow
 
 _LINE = 60  # characters
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}
 
 
 def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
     """The command of a search, as far as its study stores it.
+
+    It has all that makes trials comparable, and other settings that are not the default.
 
     Args:
         study: Name of the study.
         recipe: What its trials have in common.
         opening: One opening of the study.
     """
-    settings = {
+    fixed = {
         "data": opening.data,
         "study": study,
         "image_size": recipe.images.side,
@@ -27,31 +35,44 @@ def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
         "monitor": recipe.monitor,
         "objectives": f"{recipe.monitor},{recipe.size}" if recipe.size else None,
         **recipe.training.model_dump(exclude={"monitor"}),
-        **opening.settings,
-        "skip_bad_images": opening.skip_bad_images,
     }
-    parts = ["treino search"]
-    for name, value in settings.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            parts.append(f"--{'' if value else 'no-'}{flag}")
-        elif value is not None:
-            parts.append(f"--{flag} {shlex.quote(str(value))}")
-    return _over_lines(parts)
+    free = {**opening.settings, "skip_bad_images": opening.skip_bad_images}
+    changed = {name: value for name, value in free.items() if value != _DEFAULTS.get(name)}
+    return _over_lines(["treino search", *_options({**fixed, **changed})])
 
 
-def retrain_command(study: str, spec: Mapping[str, Any]) -> str:
-    """The command that trains a study's best trial in full, or makes its ensemble.
+def retrain_command(model: ModelRow, record: RetrainingRecord | None) -> str:
+    """The command that retrained a delivered model.
 
     Args:
-        study: Name of the study.
-        spec: The content of the delivered model's ``spec.json``.
+        model: The model.
+        record: How it was retrained; None if that is not stored, as in earlier versions.
     """
-    command = f"treino retrain-best --study {shlex.quote(study)} --epochs"
-    if "ensemble" not in spec:
-        return f"{command} {spec['training']['epochs']}"
-    made = spec["ensemble"]
-    return f"{command} {made['epochs']} --top {made['top']} --seeds {made['seeds']} --ensemble"
+    if record is None:
+        spec = json.loads(model.spec)
+        if made := spec.get("ensemble"):
+            known = {name: made[name] for name in ("epochs", "top", "seeds")}
+            record = RetrainingRecord(**known, ensemble=True)
+        else:
+            record = RetrainingRecord(epochs=spec["training"]["epochs"])
+    default = RetrainingRecord(epochs=0)
+    given = record.model_dump()
+    changed = {name: value for name, value in given.items() if value != getattr(default, name)}
+    if record.ensemble or record.folds:  # which train several trials by default
+        changed["top"] = record.top
+    return " ".join(["treino retrain-best", *_options({"study": model.study, **changed})])
+
+
+def _options(values: Mapping[str, Any]) -> Iterator[str]:
+    """The options of a command with these values, by name; none for None."""
+    for name, value in values.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            yield f"--{'' if value else 'no-'}{flag}"
+        elif isinstance(value, list | tuple):
+            yield from (f"--{flag} {shlex.quote(str(each))}" for each in value)
+        elif value is not None:
+            yield f"--{flag} {shlex.quote(str(value))}"
 
 
 def _over_lines(parts: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from search.scheduling.seeds import trial_seed
 from search.spaces.builtin import Space
 from search.study.ensemble_record import EnsembleRecord
 from search.study.recipe import recipe_of
+from search.study.retraining_record import RetrainingRecord
 from search.study.training_order import TrainingOrder
 from search.study.trials import lowest, seed_number
 from search.workers.resources import Need
@@ -128,12 +129,11 @@ def retrain(
     data: Dataset,
     layout: Layout,
     orders: Sequence[TrainingOrder],
-    *,
-    ensemble: bool = False,
+    record: RetrainingRecord,
 ) -> Delivered | None:
     """Train orders of ``orders_of_best``, compare them, and deliver the best one.
 
-    With ``ensemble``, deliver an ensemble of the models if its validation loss is lower.
+    It is an ensemble of the models if ``record`` wants one and its validation loss is lower.
 
     Returns:
         What was delivered; None if the work was interrupted. The same call resumes it.
@@ -159,16 +159,16 @@ def retrain(
     failed = [o.trial for o, end in zip(orders, made, strict=True) if isinstance(end, Failed)]
     of = [trials[n] for n in numbers if n is not None]
     report = compare(of, rows, failed, failures, orders[0].training.monitor)
-    if not ensemble:
-        return _deliver(study, data, layout, report)
+    if not record.ensemble:
+        return _deliver(study, data, layout, report, record)
     trained = [(o, row) for o, row in zip(orders, made, strict=True) if isinstance(row, ModelRow)]
     try:
         averaged = make_ensemble(workshop.session, data, orders, trained, report.model)
     except TrainingFailedError as error:
-        _deliver(study, data, layout, report)
+        _deliver(study, data, layout, report, record)
         folder = layout.best(study.study_name).folder
         raise TrainingFailedError(f"{error}; the best single model is in {folder}") from error
-    return None if averaged is None else _deliver(study, data, layout, report, averaged)
+    return None if averaged is None else _deliver(study, data, layout, report, record, averaged)
 
 
 def _deliver(
@@ -176,22 +176,26 @@ def _deliver(
     data: Dataset,
     layout: Layout,
     report: Report,
+    record: RetrainingRecord,
     ensemble: Ensemble | None = None,
 ) -> Delivered:
     """Copy the best model to the study's folder of the delivered one, and write its card."""
-    model, record = report.model, None
+    model, compared = report.model, None
     if ensemble is not None:
-        record = ensemble.record
-        if ensemble.row is not None and record.delivered is record.ensemble:
+        compared = ensemble.record
+        if ensemble.row is not None and compared.delivered is compared.ensemble:
             model = ensemble.row
     best = layout.best(study.study_name)
     _hand_over(layout.run(study.study_name, model.run), best)
-    if record is not None:
-        write_atomically(best.ensemble, record.to_json())
+    write_atomically(best.retraining, record.to_json())
+    if compared is not None:
+        write_atomically(best.ensemble, compared.to_json())
     cifar10 = recipe_of(study).images.of_cifar10
-    page = card(report, verdict(report), data, best, model=model, ensemble=record, cifar10=cifar10)
+    page = card(
+        report, verdict(report), data, best, model=model, ensemble=compared, cifar10=cifar10
+    )
     write_atomically(best.card, page)
-    return Delivered(report, model, record)
+    return Delivered(report, model, compared)
 
 
 def _hand_over(made: RunFiles, best: RunFiles) -> None:

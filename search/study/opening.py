@@ -15,21 +15,24 @@ from data.catalog import NAMES, located
 from data.dataset import Dataset
 from models.spec import Spec
 from search.errors import TreinoError
-from search.settings import Settings
+from search.settings import OF_SEARCH, Settings
 from search.spaces.builtin import Space
 from search.spaces.hypermodel import OwnNetworks
+from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import OPENED_BY, RECIPE, REOPENED_BY
 from search.study.provenance import versions
 from search.study.recipe import StudyRecipe, recipe_of
 from search.study.recipe_of_0_1 import converted_opening
+from storage.engine import masked
 from storage.study import open_or_create
 
-# Settings that may change when a study is resumed, and where the space was read. The report shows
-# them as commands.
-HOW_SEARCHED = (
-    *("space", "trials", "budget_epochs", "timeout", "workers", "sampler", "prior", "pruner"),
-    *("documented", "max_params", "max_operations"),
-)
+# Settings of a search that the recipe or fields of their own have.
+_ELSEWHERE = {
+    *("data", "images", "skip_bad_images", "study", "image_size", "seed", "monitor", "objectives"),
+    *TrainingDefaults.model_fields,
+}
+HOW_SEARCHED = tuple(name for name in OF_SEARCH if name not in _ELSEWHERE)
+"""Settings that may change when a study is resumed, and where the space was read."""
 
 # Paths may have undecodable bytes, which Python writes as lone surrogates and pydantic refuses.
 PathText = InstanceOf[str]
@@ -45,7 +48,7 @@ class Opening(Spec):
         skip_bad_images: Whether unreadable images were left out.
         image_limit: Number of training images to use; None for all.
         code: The user's function that builds the networks; empty if there is none.
-        settings: The other settings, by name.
+        settings: The other settings, by name, without passwords.
         versions: Versions of Python, of packages and of treino.
     """
 
@@ -71,7 +74,7 @@ class Opening(Spec):
             skip_bad_images=settings.skip_bad_images,
             image_limit=settings.images,
             code=space.code if isinstance(space, OwnNetworks) else "",
-            settings={name: getattr(settings, name) for name in HOW_SEARCHED},
+            settings={name: _stored(getattr(settings, name)) for name in HOW_SEARCHED},
             versions=versions(),
         )
 
@@ -84,6 +87,13 @@ class Opening(Spec):
     def stored(self) -> dict[str, Any]:
         """The form in which it is stored."""
         return self.model_dump()
+
+
+def _stored(value: Any) -> Any:
+    """A setting as JSON returns it, without the passwords of URLs."""
+    if isinstance(value, tuple):
+        return [_stored(each) for each in value]
+    return masked(value) if isinstance(value, str) else value
 
 
 def open_study(

@@ -25,6 +25,7 @@ from search.study.fold_record import Folded, folded_trials
 from search.study.names import BASELINES
 from search.study.opening import Opening, openings_of
 from search.study.recipe import StudyRecipe, recipe_of
+from search.study.retraining_record import RetrainingRecord, read_retraining
 from search.study.study_front import StudyFront, front_of
 from search.study.trials import counted, run_name, seen
 from search.study.workspace import Workspace, space_of
@@ -129,6 +130,7 @@ class Snapshot:
         baseline: The documents' run 10 trained here on the same images, if any.
         baseline_images: Number of images the baseline was tested on, if stored.
         folds: Trials trained on several splits of the images, best mean first.
+        retraining_record: How the delivered model was retrained, if stored.
         validation_images: Number of validation images; None if the decoded images are gone.
         front: The front of a study of two objectives; None for one objective.
     """
@@ -149,6 +151,7 @@ class Snapshot:
     baseline: ModelRow | None
     baseline_images: int | None
     folds: Sequence[Folded] = ()
+    retraining_record: RetrainingRecord | None = None
     validation_images: int | None = None
     front: StudyFront | None = None
 
@@ -263,6 +266,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         folds=folded_trials([model for model in models if model.study == name], recipe.monitor),
         validation_images=_validation_images(openings_of(study)),
         front=front_of(study),
+        retraining_record=read_retraining(place.layout.best(name)) if exact else None,
     )
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.support.commands import (
     read_until,
     retrained_search,
 )
+from tests.support.studies import dataset, model_row
 
 EPOCHS = ("--epochs", "2")
 ENSEMBLE = ("retrain-best", "--ensemble", *EPOCHS)
@@ -77,8 +79,8 @@ def test_what_is_delivered_is_a_model_like_any_other(retrained: Place) -> None:
     files = {path.name for path in best(retrained).iterdir()}
     beside = set() if record.delivered is record.ensemble else {"history.csv", "curves.png"}
     assert files == beside | {
-        *("model.keras", "spec.json", "test.json", "ensemble.json", "README.md"),
-        *("confusion.png", "mistakes.png"),
+        *("model.keras", "spec.json", "test.json", "ensemble.json", "retraining.json"),
+        *("README.md", "confusion.png", "mistakes.png"),
     }
     run = retrained.folder / "var/images/runs" / record.delivered.run
     assert (best(retrained) / "model.keras").read_bytes() == (run / "model.keras").read_bytes()
@@ -166,15 +168,16 @@ def test_an_ensemble_of_lower_validation_loss_is_delivered(
     assert ("ensemble", 12_345) in [(row["kind"], row["parameters"]) for row in rows]
     own.run("report")
     page = (own.folder / "var/images/report/report.html").read_text(encoding="utf-8")
-    assert "--top 2 --seeds 1 --ensemble" in page
+    assert "--epochs 2 --top 2 --ensemble" in page
     assert "the ensemble is delivered" in page
     assert "12,345" in page
     assert "The delivered model is from" not in page  # the best trial is in it
 
 
-def test_its_command_asks_for_what_was_asked_for_even_if_a_training_failed() -> None:
+def test_its_command_is_known_of_earlier_versions_even_if_a_training_failed() -> None:
     made = {"epochs": 5, "top": 3, "seeds": 2, "trials": [4, 7]}  # a third trial failed
-    command = retrain_command("my birds", {"ensemble": made})
+    row = model_row("my birds", "run", "ensemble", "", 0.5, dataset())
+    command = retrain_command(replace(row, spec=json.dumps({"ensemble": made})), None)
     assert command.endswith("--study 'my birds' --epochs 5 --top 3 --seeds 2 --ensemble")
 
 
