@@ -56,6 +56,11 @@ def per_class(confusion: npt.ArrayLike) -> list[ClassFigures]:
     return [ClassFigures(int(n), *map(float, row)) for n, *row in zip(true, *columns, strict=True)]
 
 
+def accuracy(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]) -> float:
+    """The share of images classified correctly. Arguments as of ``macro_f1``."""
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
 def macro_f1(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int32]) -> float:
     """The mean F1 score of the classes that have images.
 

@@ -91,8 +91,8 @@ def retrain_best(
         bool,
         typer.Option(
             "--ensemble",
-            help="Also average the trained models, and deliver the average if its validation "
-            "loss is lower.",
+            help="Also average the trained models, and deliver the average if its monitored "
+            "figure is better.",
         ),
     ] = False,
     folds: Annotated[

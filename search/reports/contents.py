@@ -136,9 +136,9 @@ def _ensemble(snapshot: Snapshot) -> EnsembleTable:
     if record is None:
         return EnsembleTable()
     return EnsembleTable(
-        headings=("model", *ensemble_summary.HEADINGS),
+        headings=("model", *ensemble_summary.headings(record)),
         rows=[
-            (model.title, *ensemble_summary.figures(model, record.test_images))
+            (model.title, *ensemble_summary.figures(model, record))
             for model in ensemble_summary.compared(record)
         ],
         lines=[*ensemble_summary.verdict(record), ensemble_summary.TIMES],

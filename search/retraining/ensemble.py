@@ -2,19 +2,24 @@
 
 Source: R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, Ensemble Selection from Libraries of
 Models, ICML 2004: selection with replacement, without sorted initialisation and
-bagging. The metric is the cross-entropy on the validation images, in nats.
+bagging. The metric is the study's monitored figure on the validation images.
 
-Notation: m models, n images. ``of_truth`` has shape (m, n): the probability, 0 to 1, that each
-model gives the true class of each image. The cross-entropy of an average of models depends on
-nothing else.
+Notation: m models, n images, c classes. ``probabilities`` (m, n, c) are those that each model
+gives each class of each image, ``of_truth`` (m, n) those of the true class. The cross-entropy of an
+average of models depends on nothing else.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from models.evaluation import OF_PREDICTIONS, accuracy
+
 Array = npt.NDArray[np.float64]
+Losses = Callable[[Array], Array]
+"""What the selection lowers: values (m,) of m models' or averages' predictions (m, …)."""
 
 MOST = 100  # most additions: further ones change a weight by less than a hundredth
 FLOOR = 1e-7  # least probability in a logarithm, as in every loss that Keras reports
@@ -27,8 +32,7 @@ class Selection:
     Attributes:
         counts: How often each of the m models was added, 0 for most. Its weight is its share of
             all additions.
-        loss: Cross-entropy of the weighted average on the n images, in nats; infinite if no model
-            was added.
+        loss: That of the weighted average on the n images; infinite if no model was added.
     """
 
     counts: tuple[int, ...]
@@ -40,7 +44,28 @@ class Selection:
         return tuple(index for index, count in enumerate(self.counts) if count)
 
 
-def select(of_truth: Array) -> Selection:
+def predictions_and_losses(
+    probabilities: Array, labels: npt.NDArray[np.int32], monitor: str
+) -> tuple[Array, Losses]:
+    """The arguments of ``select`` by a monitored figure.
+
+    Args:
+        probabilities: (m, n, c).
+        labels: (n,) numbers of the true classes.
+        monitor: ``val_loss``, or a share, of which 1 minus it is the loss.
+    """
+    if monitor == "val_loss":
+        return probabilities[:, np.arange(len(labels)), labels], cross_entropies
+    share = {**OF_PREDICTIONS, "val_accuracy": accuracy}[monitor]
+
+    def losses(averages: Array) -> Array:
+        found = [np.inf if np.isnan(each).any() else 1 - share(each, labels) for each in averages]
+        return np.where(np.isnan(found), np.inf, found)
+
+    return probabilities, losses
+
+
+def select(predictions: Array, losses: Losses) -> Selection:
     """Add the model that lowers the loss of the average most, until none lowers it.
 
     The first addition is the best single model, so the ensemble is never worse than that on the
@@ -48,23 +73,24 @@ def select(of_truth: Array) -> Selection:
     lower the loss equally, the first is added, so the same input gives the same ensemble.
 
     Args:
-        of_truth: (m, n) probabilities of the true class; models with NaN are never added.
+        predictions: (m, …) of the models.
+        losses: Of averages of these; infinite for those with NaN, which are never added.
     """
-    counts = [0] * len(of_truth)
-    total = np.zeros(of_truth.shape[1:])
+    counts = [0] * len(predictions)
+    total = np.zeros(predictions.shape[1:])
     loss = np.inf
     for size in range(1, MOST + 1):
-        losses = _losses((total + of_truth) / size)
-        best = int(np.argmin(losses))
-        if not losses[best] < loss:
+        reached = losses((total + predictions) / size)
+        best = int(np.argmin(reached))
+        if not reached[best] < loss:
             break
         counts[best] += 1
-        total = total + of_truth[best]
-        loss = float(losses[best])
+        total = total + predictions[best]
+        loss = float(reached[best])
     return Selection(tuple(counts), float(loss))
 
 
-def _losses(of_truth: Array) -> Array:
-    """Cross-entropy of each row, shape (m,); infinite for rows with NaN."""
+def cross_entropies(of_truth: Array) -> Array:
+    """Mean cross-entropy of each row in nats, (m,); infinite for rows with NaN."""
     losses = -np.log(np.maximum(of_truth, FLOOR)).mean(axis=1)
     return np.where(np.isnan(losses), np.inf, losses)

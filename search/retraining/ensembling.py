@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from data.dataset import Dataset
+from models.history import OF_PREDICTIONS
 from models.spec import OwnSpec
 from search.console.text import plural
 from search.protocol import TestFigures
 from search.retraining.delivery import write_test_results
-from search.retraining.ensemble import select
+from search.retraining.ensemble import Array, predictions_and_losses, select
+from search.retraining.ensemble_summary import name_of
 from search.study.ensemble_record import (
     EnsembleCandidate,
     EnsembleRecord,
@@ -48,7 +52,7 @@ def make_ensemble(
     trained: Sequence[tuple[TrainingOrder, ModelRow]],
     single: ModelRow,
 ) -> Ensemble | None:
-    """Select an ensemble by validation loss, write and record it, and test it once.
+    """Select an ensemble by the monitored figure, write and record it, and test it once.
 
     Args:
         session: The study's resources.
@@ -67,7 +71,8 @@ def make_ensemble(
     """
     run = _run_of([row for _, row in trained])
     paths = session.place.layout.run(session.study, run)
-    known = _already_made(session, trained, single, paths, run)
+    monitor = orders[0].training.monitor
+    known = _already_made(session, trained, single, paths, run, monitor)
     if known is not None:
         session.display.say("ensemble: already made of the same models")
         return known
@@ -77,18 +82,25 @@ def make_ensemble(
         return not session.interruption.asked
 
     models = plural(len(trained), "model")
-    session.display.say(f"ensemble: selecting from {models} by validation loss")
+    session.display.say(f"ensemble: selecting from {models} by {name_of(monitor)}")
     candidates = [_candidate(session, *each) for each in trained]
     log = session.place.layout.logs(session.study) / "ensemble.log"
     with started(candidates, data.path, log, keep_waiting) as process:
-        of_truth = process.of_truth()
-        if of_truth is None:
+        probabilities = process.probabilities()
+        if probabilities is None:
             return None
-        selection = select(of_truth)
+        labels = np.asarray(data.validation.labels)
+        predictions, losses = predictions_and_losses(probabilities, labels, monitor)
+
+        def losses_in_turn(averages: Array) -> Array:
+            keep_waiting()  # a selection by a figure of many images takes long
+            return losses(averages)
+
+        selection = select(predictions, losses_in_turn)
         # A single member is no ensemble.
         counts = selection.counts if len(selection.members) > 1 else (0,) * len(trained)
         index = [row.run for _, row in trained].index(single.run)
-        combined = process.carry_out(EnsembleOrder(index, counts, paths.model))
+        combined = process.carry_out(EnsembleOrder(index, counts, paths.model, monitor))
     if combined is None:
         return None
     rows = [row for _, row in trained]
@@ -98,12 +110,13 @@ def make_ensemble(
         write_atomically(paths.spec, made.spec)
         write_test_results(combined.test, data, paths, f"{made.study}, {made.title}")
         session.place.records.record_model(made)
-        ensemble = _as_measured(made, combined.ensemble)
+        ensemble = _as_measured(made, combined.ensemble, monitor)
     record = EnsembleRecord(
         candidates=tuple(map(_as_candidate, rows, counts)),
-        single=_as_measured(single, combined.single),
+        single=_as_measured(single, combined.single, monitor),
         ensemble=ensemble,
         test_images=len(data.test.labels),
+        monitor=monitor,
     )
     # The last file: with it, the ensemble is complete.
     write_atomically(paths.ensemble, record.to_json())
@@ -122,10 +135,11 @@ def _already_made(
     single: ModelRow,
     paths: RunFiles,
     run: str,
+    monitor: str,
 ) -> Ensemble | None:
     """The ensemble of these models, if it is complete and none was trained again since."""
     record = read_ensemble(paths)
-    if record is None or record.single.run != single.run:
+    if record is None or (record.single.run, record.monitor) != (single.run, monitor):
         return None
     now = {(row.run, row.val_loss, row.test_loss) for _, row in trained}
     if {(c.run, c.val_loss, c.test_loss) for c in record.candidates} != now:
@@ -159,6 +173,7 @@ def _row(
     members = [(row, count) for (_, row), count in zip(trained, counts, strict=True) if count]
     order = trained[0][0]
     top = len({order.trial for order in orders})
+    watched = _watched(measured, order.training.monitor)
     content: dict[str, Any] = {
         "epochs": order.training.epochs,
         "top": top,
@@ -188,7 +203,14 @@ def _row(
         seed=0,
         path=str(paths.model),
         fingerprint=data.fingerprint,
+        val_macro_f1=watched.get("val_macro_f1"),
+        val_auc=watched.get("val_auc"),
     )
+
+
+def _watched(measured: Measured, monitor: str) -> dict[str, float | None]:
+    """The monitored figure by name, if it is one that only some studies measure."""
+    return {monitor: measured.watched} if monitor in OF_PREDICTIONS else {}
 
 
 def _title(members: Sequence[ModelRow]) -> str:
@@ -215,7 +237,7 @@ def _as_candidate(row: ModelRow, count: int) -> EnsembleCandidate:
     )
 
 
-def _as_measured(row: ModelRow, measured: Measured) -> MeasuredModel:
+def _as_measured(row: ModelRow, measured: Measured, monitor: str) -> MeasuredModel:
     return MeasuredModel(
         run=row.run,
         title=row.title,
@@ -224,4 +246,5 @@ def _as_measured(row: ModelRow, measured: Measured) -> MeasuredModel:
         test_accuracy=row.test_accuracy,
         parameters=row.parameters,
         milliseconds=measured.milliseconds,
+        **_watched(measured, monitor),
     )

@@ -1,5 +1,6 @@
 """An ensemble beside the best single model, stored with the delivered one as ``ensemble.json``."""
 
+from models.history import objective
 from models.spec import Spec, SpecError
 from storage.errors import StorageError
 from storage.files import RunFiles
@@ -37,6 +38,9 @@ class MeasuredModel(Spec):
         parameters: Number of weights.
         milliseconds: Shortest time per image in ms, one image at a time, on a processor of the
             machine that made the ensemble.
+        val_macro_f1: Mean F1 score of the classes on the validation images; None if the study does
+            not monitor it.
+        val_auc: The same for the mean area under the ROC curve.
     """
 
     run: str
@@ -46,6 +50,8 @@ class MeasuredModel(Spec):
     test_accuracy: float
     parameters: int
     milliseconds: float
+    val_macro_f1: float | None = None
+    val_auc: float | None = None
 
 
 class EnsembleRecord(Spec):
@@ -54,22 +60,25 @@ class EnsembleRecord(Spec):
     Attributes:
         candidates: The models that it was selected from.
         single: The best single model.
-        ensemble: The ensemble; None if no average has a lower validation loss than the best
+        ensemble: The ensemble; None if no average is better on the validation images than the best
             candidate.
         test_images: Number of test images.
+        monitor: The figure that the study selects by.
     """
 
     candidates: tuple[EnsembleCandidate, ...]
     single: MeasuredModel
     ensemble: MeasuredModel | None
     test_images: int
+    monitor: str = "val_loss"
 
     @property
     def delivered(self) -> MeasuredModel:
-        """The ensemble if its validation loss is lower, else the single model."""
-        if self.ensemble is not None and self.ensemble.val_loss < self.single.val_loss:
-            return self.ensemble
-        return self.single
+        """The ensemble if its monitored figure is better, else the single model."""
+        if self.ensemble is None:
+            return self.single
+        better = objective(self.ensemble, self.monitor) < objective(self.single, self.monitor)
+        return self.ensemble if better else self.single
 
     @property
     def members(self) -> tuple[EnsembleCandidate, ...]:

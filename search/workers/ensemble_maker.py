@@ -12,31 +12,34 @@ import numpy.typing as npt
 from data.dataset import DataError, Dataset
 from models import environment, own_network
 from models.ensemble import combine
+from models.evaluation import OF_PREDICTIONS
 from models.latency import milliseconds
 from models.own_errors import CodeChangedError, OwnCodeError, cause
-from models.training import Evaluation, classify, evaluate, evaluation_of
+from models.training import classify, evaluate, evaluation_of
 from search.errors import TrainingFailedError
 from search.protocol import TestFigures
 from search.workers.ensemble_process import Candidate, Combined, EnsembleOrder, Measured
 from storage.errors import StorageError
 from storage.files import replacing
 
+Probabilities = npt.NDArray[np.float64]
+
 
 def serve(channel: Connection, candidates: Sequence[Candidate], data: Path) -> None:
-    """Send the probabilities of the true classes, then carry out an order from ``channel``.
+    """Send the probabilities of the classes, then carry out an order from ``channel``.
 
     Sends one line instead if something goes wrong.
     """
     try:
         images = Dataset.open(data)
         _run_code(candidates)
-        evaluations, of_truth = _validated(candidates, images)
-        channel.send(of_truth)
+        probabilities = _validated(candidates, images)
+        channel.send(probabilities)
         try:
             order = channel.recv()
         except EOFError:  # the other end has gone
             return
-        channel.send(_carried_out(order, candidates, images, evaluations))
+        channel.send(_carried_out(order, candidates, images, probabilities[order.single]))
     except (TrainingFailedError, DataError, StorageError, OwnCodeError, CodeChangedError) as error:
         channel.send(str(error))
     except (BrokenPipeError, ConnectionResetError):
@@ -61,34 +64,29 @@ def _run_code(candidates: Sequence[Candidate]) -> None:
             )
 
 
-def _validated(
-    candidates: Sequence[Candidate], images: Dataset
-) -> tuple[list[Evaluation], npt.NDArray[np.float64]]:
-    """Each candidate's results on the validation images, and its probabilities of the truth."""
-    labels = np.asarray(images.validation.labels)
-    evaluations: list[Evaluation] = []
-    of_truth = np.empty((len(candidates), len(labels)))
+def _validated(candidates: Sequence[Candidate], images: Dataset) -> Probabilities:
+    """Each candidate's probabilities, (candidates, validation images, classes)."""
+    shape = len(candidates), len(images.validation.labels), len(images.classes)
+    probabilities = np.empty(shape)
     for row, candidate in enumerate(candidates):
         keras.backend.clear_session()  # one model at a time in memory
-        probabilities = classify(_load(candidate), images.validation)
-        evaluations.append(evaluation_of(probabilities, labels))
-        of_truth[row] = probabilities[np.arange(len(labels)), labels]
-    return evaluations, of_truth
+        probabilities[row] = classify(_load(candidate), images.validation)
+    return probabilities
 
 
 def _carried_out(
     order: EnsembleOrder,
     candidates: Sequence[Candidate],
     images: Dataset,
-    evaluations: Sequence[Evaluation],
+    of_single: Probabilities,
 ) -> Combined:
-    image = np.asarray(images.validation.images[0])
-    of_single = evaluations[order.single]
+    """``of_single`` are the single model's probabilities, (validation images, classes)."""
+    image, labels = np.asarray(images.validation.images[0]), np.asarray(images.validation.labels)
     members = [index for index, count in enumerate(order.counts) if count]
     keras.backend.clear_session()
     if not members:
         (single_time,) = milliseconds([_load(candidates[order.single])], image)
-        return Combined(_measured(of_single, single_time))
+        return Combined(_measured(of_single, labels, single_time, order.monitor))
     made = combine(
         [_load(candidates[index]) for index in members], [order.counts[index] for index in members]
     )
@@ -98,13 +96,19 @@ def _carried_out(
     keras.backend.clear_session()
     model = keras.saving.load_model(order.file, safe_mode=True)
     single_time, ensemble_time = milliseconds([_load(candidates[order.single]), model], image)
-    ensemble = _measured(evaluate(model, images.validation), ensemble_time)
+    ensemble, single = (
+        _measured(probabilities, labels, taken, order.monitor)
+        for probabilities, taken in (
+            (classify(model, images.validation), ensemble_time),
+            (of_single, single_time),
+        )
+    )
     result = evaluate(model, images.test)
     confusion = tuple(tuple(int(n) for n in row) for row in result.confusion)
     test = TestFigures(
         result.loss, result.accuracy, confusion, model.count_params(), result.mistakes
     )
-    return Combined(_measured(of_single, single_time), ensemble, test)
+    return Combined(single, ensemble, test)
 
 
 def _load(candidate: Candidate) -> keras.Model:
@@ -118,5 +122,11 @@ def _load(candidate: Candidate) -> keras.Model:
         ) from error
 
 
-def _measured(evaluation: Evaluation, milliseconds: float) -> Measured:
-    return Measured(evaluation.loss, evaluation.accuracy, milliseconds)
+def _measured(
+    probabilities: Probabilities, labels: npt.NDArray[np.int32], taken: float, monitor: str
+) -> Measured:
+    """The figures of a model that takes ``taken`` ms for one image."""
+    evaluation = evaluation_of(probabilities, labels)
+    figure = OF_PREDICTIONS.get(monitor)
+    watched = None if figure is None else figure(probabilities, labels)
+    return Measured(evaluation.loss, evaluation.accuracy, taken, watched)

@@ -1,7 +1,7 @@
 """A process that averages trained models. Its code, which needs Keras, is in ensemble_maker.py.
 
-First it sends the probabilities that each candidate gives the true classes of the validation
-images. It then waits for an order, carries it out, and ends.
+First it sends the probabilities that each candidate gives the classes of the validation images. It
+then waits for an order, carries it out, and ends.
 """
 
 import importlib
@@ -49,11 +49,13 @@ class EnsembleOrder:
         single: Index of the single model that the ensemble is compared with.
         counts: How often each candidate counts in the ensemble; all 0 for no ensemble.
         file: File for the ensemble.
+        monitor: The figure that the study selects by.
     """
 
     single: int
     counts: tuple[int, ...]
     file: Path
+    monitor: str = "val_loss"
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,13 @@ class Measured:
         val_loss: Mean cross-entropy on the validation images, in nats.
         val_accuracy: Share of them classified correctly, 0 to 1.
         milliseconds: Shortest time per image in ms, one image at a time, on this processor.
+        watched: The monitored figure on the validation images, if it is not one of these.
     """
 
     val_loss: float
     val_accuracy: float
     milliseconds: float
+    watched: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,8 @@ class EnsembleProcess:
         self._log = log
         self._keep_waiting = keep_waiting
 
-    def of_truth(self) -> npt.NDArray[np.float64] | None:
-        """Probabilities of the true classes, shape (candidates, validation images).
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
+        """Probabilities of the classes, shape (candidates, validation images, classes).
 
         None if waiting ended.
 

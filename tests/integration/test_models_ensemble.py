@@ -15,6 +15,7 @@ from data import catalog
 from data.dataset import Dataset
 from models import own_network
 from models.ensemble import combine
+from models.evaluation import macro_auc
 from models.latency import milliseconds
 from models.network import build
 from models.own_source import keras_settings_kept
@@ -96,8 +97,8 @@ def test_the_saved_ensemble_gives_the_weighted_average_of_its_members(
     digits: Dataset, candidates: list[Candidate], tmp_path: Path
 ) -> None:
     counts, file = (2, 3, 1, 0), tmp_path / "model.keras"
-    of_truth, done = served(candidates, digits, EnsembleOrder(1, counts, file))
-    assert isinstance(of_truth, np.ndarray)
+    given, done = served(candidates, digits, EnsembleOrder(1, counts, file, "val_auc"))
+    assert isinstance(given, np.ndarray)
     assert isinstance(done, Combined)
 
     model = keras.saving.load_model(file, safe_mode=True)
@@ -114,9 +115,8 @@ def test_the_saved_ensemble_gives_the_weighted_average_of_its_members(
         np.testing.assert_allclose(model.predict(raw, verbose=0), expected, rtol=0, atol=1e-6)
 
     labels = np.asarray(digits.validation.labels)
-    for row, member in zip(of_truth, members, strict=True):
-        probabilities = classify(member, digits.validation)
-        np.testing.assert_allclose(row, probabilities[np.arange(len(labels)), labels], atol=1e-6)
+    for of_member, member in zip(given, members, strict=True):
+        np.testing.assert_allclose(of_member, classify(member, digits.validation), atol=1e-6)
     single, ensemble = (evaluate(each, digits.validation) for each in (members[1], model))
     assert done.ensemble is not None
     assert done.test is not None
@@ -126,6 +126,9 @@ def test_the_saved_ensemble_gives_the_weighted_average_of_its_members(
     assert (done.ensemble.val_loss, done.ensemble.val_accuracy) == pytest.approx(
         (ensemble.loss, ensemble.accuracy)
     )
+    assert done.single.watched == pytest.approx(macro_auc(given[1], labels))
+    auc = macro_auc(classify(model, digits.validation), labels)
+    assert done.ensemble.watched == pytest.approx(auc, abs=1e-4)
     assert done.test.accuracy == pytest.approx(evaluate(model, digits.test).accuracy)
     assert done.test.parameters == sum(members[n].count_params() for n in (0, 1, 2))
     spec = {"data": {"classes": digits.classes, "input_shape": digits.input_shape}}
@@ -174,9 +177,9 @@ def test_networks_with_custom_layers_are_averaged_if_their_code_is_what_it_was(
     order = EnsembleOrder(0, (1, 1), tmp_path / "model.keras")
     log = tmp_path / "ensemble.log"
     with ensemble_process.started(made, digits.path, log, lambda: True) as process:
-        of_truth = process.of_truth()
-        assert of_truth is not None
-        assert of_truth.shape == (2, len(digits.validation.labels))
+        given = process.probabilities()
+        assert given is not None
+        assert given.shape == (2, len(digits.validation.labels), 10)
         done = process.carry_out(order)
     assert done is not None
     assert order.file.is_file()
@@ -185,7 +188,7 @@ def test_networks_with_custom_layers_are_averaged_if_their_code_is_what_it_was(
         ensemble_process.started(made, digits.path, log, lambda: True) as process,
         pytest.raises(TrainingFailedError, match=r"net.py:build is not what the models were made"),
     ):
-        process.of_truth()
+        process.probabilities()
 
 
 @pytest.mark.slow("imports Keras in a process of its own")
@@ -196,9 +199,9 @@ def test_waiting_ends_when_asked_and_a_dead_process_is_told(
     build(NETWORK, digits.input_shape, 10).save(candidate.file)
     order = EnsembleOrder(0, (0,), tmp_path / "model.keras")
     with ensemble_process.started([candidate], digits.path, log, lambda: False) as process:
-        assert process.of_truth() is None
+        assert process.probabilities() is None
     with ensemble_process.started([candidate], digits.path, log, lambda: True) as process:
-        assert process.of_truth() is not None
+        assert process.probabilities() is not None
         process._process.kill()
         process._process.join()
         with pytest.raises(TrainingFailedError, match=r"died \(exit code -9\); see .*ble.log"):

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 
+from data.dataset import Dataset
 from search import protocol
 from search.errors import TrainingFailedError
 from search.reports.reproduce import retrain_command
@@ -118,9 +119,17 @@ class Averaging:
         self.truth = truth
         self.val_losses = val_losses
         self.orders: list[EnsembleOrder] = []
+        self.labels = np.zeros(0, np.int32)
 
-    def of_truth(self) -> Any:
-        return None if self.truth is None else np.array(self.truth)
+    def probabilities(self) -> Any:
+        if self.truth is None:
+            return None
+        labels = self.labels
+        of_truth = [np.resize(row, len(labels)) for row in self.truth]
+        others = [np.repeat((1 - row[:, None]) / 2, 3, axis=1) for row in of_truth]
+        for row, chances in zip(of_truth, others, strict=True):
+            chances[np.arange(len(labels)), labels] = row
+        return np.array(others)
 
     def carry_out(self, order: EnsembleOrder) -> Combined:
         self.orders.append(order)
@@ -133,7 +142,8 @@ class Averaging:
         return Combined(single, ensemble, protocol.TestFigures(0.4, 5 / 6, table, 12_345))
 
     @contextmanager
-    def started(self, *arguments: object) -> Iterator["Averaging"]:
+    def started(self, _: object, data: Path, *others: object) -> Iterator["Averaging"]:
+        self.labels = np.asarray(Dataset.open(data).validation.labels)
         yield self
 
 

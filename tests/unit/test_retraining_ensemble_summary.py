@@ -101,3 +101,20 @@ def test_the_card_has_a_row_for_each_of_the_two() -> None:
 def test_the_record_is_unchanged_by_json() -> None:
     for each in (record(), record(None)):
         assert EnsembleRecord.from_json(each.to_json()) == each
+
+
+def test_a_monitored_share_decides_and_is_shown() -> None:
+    single = SINGLE.model_copy(update={"val_auc": 0.9})
+    for auc, delivered in ((0.91, True), (0.9, False), (0.8, False)):
+        # Its validation loss is lower in any case.
+        ensemble = ENSEMBLE.model_copy(update={"val_auc": auc})
+        found = record(ensemble).model_copy(update={"single": single, "monitor": "val_auc"})
+        assert (found.delivered == ensemble) == delivered
+        said = verdict(found)[-1]
+        if delivered:
+            assert said.startswith("the ensemble is delivered: its val_auc is 0.9100, that of")
+        else:
+            assert said.startswith(f"the ensemble's val_auc, {auc:.4f}, is not higher than 0.9000")
+        rows = [line for line in section(found).splitlines() if line.startswith("|")]
+        assert {len(re.findall(r"\|", row)) for row in rows} == {8}
+        assert f"| {auc:.4f} | 0.5000 |" in rows[-1]
