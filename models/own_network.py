@@ -2,7 +2,8 @@
 
 import inspect
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,6 +104,21 @@ class OwnCode:
             OwnPrunedError: It prunes the trial.
             CodeChangedError: Its file has changed.
         """
+        with self.called(trial, input_shape, classes, images) as model:
+            return self.checked(model, trial, input_shape, classes)
+
+    @contextmanager
+    def called(
+        self,
+        trial: OwnTrial,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        images: Callable[[], npt.NDArray[np.float32]] = _no_images,
+    ) -> Iterator[keras.Model]:
+        """What the function returns, unchecked; its modules are there for the block.
+
+        Arguments and errors as of ``build``.
+        """
         with running(self.reference) as source:
             if source.digest != self.digest:
                 raise CodeChangedError(
@@ -124,7 +140,18 @@ class OwnCode:
                 raise OwnCodeError(
                     f"{self.reference} returned {type(model).__name__}, expected a keras.Model"
                 )
-            built = network(model, input_shape, classes)
+            yield model
+
+    def checked(
+        self, model: keras.Model, trial: OwnTrial, input_shape: tuple[int, int, int], classes: int
+    ) -> OwnNetwork:
+        """The network of what ``called`` returned.
+
+        Raises:
+            OwnCodeError: It is no classifier for these images.
+            OwnPrunedError: The images are too small for its layers.
+        """
+        built = network(model, input_shape, classes)
         _check_unshared(built.model)
         return replace(built, attributes=dict(trial.user_attrs))
 

@@ -130,6 +130,9 @@ def tried(
 ) -> Found:
     """Call a function in this process, as ``find`` does in another.
 
+    Checks take most of the time. So a network is checked if it has a value, of those that
+    ``explore`` tries, that no network had that was checked before.
+
     Args:
         code: The function, as ``reference`` names it.
         input_shape: Height, width and channels of an image.
@@ -155,6 +158,7 @@ def tried(
     pruned: list[str] = []
     defaults: dict[str, Value] = {}
     converted: dict[str, None] = {}
+    checked: set[tuple[str, Value]] = set()
 
     def images() -> Any:
         assert data is not None
@@ -164,8 +168,16 @@ def tried(
         nonlocal scales, built
         keras.backend.clear_session()
         try:
-            with keras_settings_kept():
-                network = own.build(trial, input_shape, classes, images)
+            with (
+                keras_settings_kept(),
+                own.called(trial, input_shape, classes, images) as model,
+            ):
+                ends = {n: asked.ends() for n, asked in trial.ranges.items()}
+                values = {(n, value) for n, value in trial.params.items() if value in ends[n]}
+                if built and values <= checked:  # called only to find more parameters
+                    built += 1
+                    return
+                network = own.checked(model, trial, input_shape, classes)
                 check_loadable(network.model)
         except OwnPrunedError as error:
             pruned.append(str(error))
@@ -174,6 +186,7 @@ def tried(
             for name, default in trial.defaults.items():
                 defaults.setdefault(name, default)
         built += 1
+        checked.update(values)
         scales = scales and network.scales
         remarks.update(dict.fromkeys(network.remarks))
         if network.converted:

@@ -251,3 +251,17 @@ def test_one_output_that_is_no_probability_is_refused(tmp_path: Path) -> None:
         one(tmp_path, text, 2)
     with pytest.raises(OwnCodeError, match=r"returns shape \(None, 1\), expected \(None, 3\)"):
         one(tmp_path, text, 3)
+
+
+@pytest.mark.parametrize("value", ["kind=b", "skip=True", "width=9"])
+def test_a_network_of_any_value_is_checked(tmp_path: Path, value: str) -> None:
+    text = f"""
+def build(trial, shape, classes):
+    kind = trial.suggest_categorical("kind", ["a", "b"])
+    skip = trial.suggest_categorical("skip", [False, True])
+    width = trial.suggest_int("width", 1, 9)
+    wrong = {value!r} in (f"kind={{kind}}", f"skip={{skip}}", f"width={{width}}")
+    return head(*stem(shape), classes + wrong)
+"""
+    with pytest.raises(OwnCodeError, match=r"returns shape \(None, 4\), expected \(None, 3\)"):
+        probe.tried(written(tmp_path, text), SHAPE, 3)
