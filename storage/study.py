@@ -2,13 +2,15 @@
 
 import sys
 import unicodedata
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
@@ -63,7 +65,7 @@ def open_or_create(
     attributes: Mapping[str, Any],
     is_complete: Callable[[Mapping[str, Any]], bool] | None = None,
     *,
-    objectives: int = 1,
+    objectives: Sequence[str] = ("value",),
 ) -> tuple[optuna.Study, bool]:
     """Open the study ``name``, or create it, minimising one or more values.
 
@@ -76,7 +78,7 @@ def open_or_create(
         attributes: User attributes of a new study, written in this order.
         is_complete: Whether a study with these user attributes was created as a whole; by default,
             whether it has the last of ``attributes``.
-        objectives: Number of values that a new study minimises.
+        objectives: Names of the values that a new study minimises, as the dashboard shows them.
 
     Returns:
         The study, and whether it was created. A study without trials that is not complete, as an
@@ -89,7 +91,7 @@ def open_or_create(
     last = list(attributes)[-1]
     complete = is_complete or (lambda existing: last in existing)
     with explained(storage.url):
-        directions = [StudyDirection.MINIMIZE] * objectives
+        directions = [StudyDirection.MINIMIZE] * len(objectives)
         if name in _names(storage):
             study = optuna.load_study(study_name=name, storage=storage)
             if StudyDirection.MAXIMIZE in study.directions:
@@ -108,6 +110,9 @@ def open_or_create(
         if name not in _names(storage):
             study = optuna.create_study(storage=storage, study_name=name, directions=directions)
         Records(storage.engine).forget(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(objectives))
         for attribute, value in attributes.items():
             study.set_user_attr(attribute, value)
     return study, True

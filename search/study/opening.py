@@ -118,9 +118,7 @@ def open_study(
     """
     # The recipe comes last: a study with a recipe is complete.
     new = {OPENED_BY: opening.stored(), RECIPE: recipe.stored()}
-    study, created = open_or_create(
-        storage, name, new, _is_complete, objectives=len(recipe.objectives)
-    )
+    study, created = open_or_create(storage, name, new, _is_complete, objectives=recipe.objectives)
     if created:
         return study, True
     if differing := recipe_of(study).differences(recipe):

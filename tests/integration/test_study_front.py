@@ -16,6 +16,7 @@ from search.study.study_front import front_of
 from search.study.trials import lowest
 from search.study.workspace import Workspace
 from storage.study import summaries
+from tests.support.dashboards import Made, browser, serving
 from tests.support.studies import COMPLETE, FAIL, PRUNED, RUNNING, add, begin
 
 TWO = ("val_loss", "parameters")
@@ -107,3 +108,29 @@ def test_a_creation_that_was_interrupted_does_not_fix_the_objectives(
         optuna.create_study(storage=place.storage, study_name="cut off", direction="minimize")
         study, _ = begin(place, "cut off", objectives=TWO)
         assert len(study.directions) == 2
+
+
+@pytest.mark.slow("starts a browser and a dashboard")
+def test_a_browser_shows_the_front_in_the_dashboard(place: Workspace, tmp_path: Path) -> None:
+    study = place.study("two")
+    complete = study.get_trials(states=(COMPLETE,))
+    made = Made(Path("var/treino.db").resolve(), place.layout.artifacts)
+    with serving(made, writable=False) as (_, origin), browser(tmp_path) as chrome:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        chrome.get(f"{origin}/dashboard/studies/{study._study_id}")
+        drawn = WebDriverWait(chrome, 60, 0.1).until(
+            lambda _: chrome.execute_script(
+                "const plot = document.getElementById('graph-pareto-front');"
+                "return plot?.querySelector('.scatterlayer .trace') && plot.data?.length && {"
+                "  points: plot.data.flatMap(of => Array.from(of.x, (x, n) => [x, of.y[n]])),"
+                "  axes: Array.from("
+                "    plot.closest(':has([role=combobox])').querySelectorAll('[role=combobox]'),"
+                "    choice => choice.innerText)}"
+            )
+        )
+        assert drawn["axes"] == ["val_loss", "parameters"]
+        points = sorted((x, y) for x, y in drawn["points"] if x is not None)
+        assert points == sorted(tuple(trial.values) for trial in complete)
+        errors = [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]
+        assert errors == []

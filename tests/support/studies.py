@@ -16,6 +16,7 @@ from data.dataset import Dataset, Split
 from models.documented import CIFAR_CLASSES, DOCUMENTED
 from models.evaluation import Mistake
 from models.history import EpochFigures
+from models.spec import count_parameters
 from search.claims.pairing import KIND
 from search.protocol import TestFigures
 from search.settings import Settings
@@ -103,8 +104,10 @@ def add(
         if number % 3 == 0:
             attributes[DECISIONS] = ["after epoch 2: paused, rank 4 of 9 there"]
         values = [figures.val_loss for figures in history]
-        # As in a study of one objective, or two.
-        told = [min(values), 1000.0][: len(study.directions)] if state is COMPLETE else None
+        model, _ = space.specs(drawn)
+        # As in a study of one objective, or of loss and parameters.
+        both = [min(values, default=math.nan), float(count_parameters(model, (32, 32, 3), 10))]
+        told = both[: len(study.directions)] if state is COMPLETE else None
         trial = create_trial(
             state=state,
             values=told,
