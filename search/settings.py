@@ -279,10 +279,6 @@ class Settings:
                     f"{text}: expected {flag_of(name)} {needed}, not {getattr(self, name)}: no "
                     "other one chooses by two objectives"
                 )
-        if self.prior not in ("auto", "none"):
-            raise SettingsError(
-                f"{text}: expected no --prior {self.prior}: recorded curves rank by loss alone"
-            )
         for name in ("stop_when_flat", "audit"):
             if getattr(self, name):
                 raise SettingsError(

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution
 
 from search.scheduling.candidates import Candidates, Key
 from search.scheduling.chooser import NextTraining, ObservedTrial
+from search.scheduling.favourites import DRAWN, Favourites
 from search.scheduling.full_trainings import FullTrainings
 from search.scheduling.gaussian_process import CurveProcess, Points
 from search.scheduling.loss_scale import RESOLUTION, LossScale
@@ -21,9 +22,7 @@ from search.scheduling.trust import Measured, trust
 from search.spaces.room import Room
 from search.spaces.unit_cube import Array
 
-DRAWN = 5000  # configurations among which recorded curves choose
 SIZED = 2000  # configurations that show the range of sizes
-GOOD = 0.01  # best share of these: paused trials as good train to their end
 SHARPNESS = 2  # power of the trust in the share of decisions that follow recorded curves
 FULL_SHARE = 0.7  # share of decisions by the model of full trainings, once there are enough
 UCB_FRACTION = 0.5  # share of choices by confidence bound, not by expected improvement
@@ -92,6 +91,7 @@ class FreezeThaw:
         self._length = math.log(max(epochs, 2))
         self._seed = seed
         self._prior = prior or Prior()
+        self._favourites = Favourites(self._prior, self._candidates, seed)
         features = self._cube.feature_count
         self._surrogate = CurveProcess(features, _scales_in(memory or {}, features))
         self._fitted = int((memory or {}).get("losses", 0))
@@ -99,7 +99,6 @@ class FreezeThaw:
         self._trust = np.array(list(trusted.values()), dtype=np.float64)
         if list(trusted) != self._prior.names:
             self._trust, self._fitted = self._prior.trust, 0
-        self._scored: dict[float, Array] = {}  # by progress, one for each rung
         full = (memory or {}).get("full trainings", {})
         self._full = FullTrainings(self._candidates, self._rungs[-1], full, resolution)
 
@@ -174,11 +173,14 @@ class FreezeThaw:
         return None
 
     def _target(self, seen: Sequence[ObservedTrial], scale: LossScale) -> Target:
-        if self._sizes is None:
+        sizes = self._size_range()
+        if sizes is None:
             return LowestLoss(seen, scale)
-        # Anew for each decision: sizes may have been measured since the last one.
-        sizes = SizeRange(self._sizes, self._everywhere)
         return LargestFront(seen, sizes.of(self._candidates.points(seen)), sizes, scale)
+
+    def _size_range(self) -> SizeRange | None:
+        """What is known of sizes now; None if only the loss is minimised."""
+        return None if self._sizes is None else SizeRange(self._sizes, self._everywhere)
 
     @cached_property
     def _everywhere(self) -> Array:
@@ -229,12 +231,10 @@ class FreezeThaw:
         chance = np.random.default_rng((self._seed, count, spent, 1))
         if chance.random() >= self._trust.sum() ** SHARPNESS:
             return self._random(count, known) if count < STARTUP else None
-        good = float(np.quantile(self._drawn_scores(1.0) @ self._trust, GOOD)) + 1e-9
         able = [trial for trial in paused if trial.best < math.inf]
-        expected = self._expected(self._candidates.points(able), np.ones(len(able)))
-        if not np.any(expected <= good):
+        best = self._favourites.best_of(able, self._trust, self._size_range())
+        if best is None:
             return self._favourite(seen, known)
-        best = able[int(expected.argmin())]
         return NextTraining(best.number, best.params, self._reason)
 
     def _favourite(
@@ -249,25 +249,12 @@ class FreezeThaw:
         if any(trial.state == "running" for trial in seen):
             chance = np.random.default_rng((self._seed, len(seen), 4))
             progress = math.log(chance.choice((1, *self._rungs))) / self._length
-        order = (self._drawn_scores(progress) @ self._trust).argsort(kind="stable")
-        points = self._candidates.fitting(self._drawn[order])
+        points = self._favourites.ranked(seen, self._trust, progress, self._size_range())
         return self._candidates.first_new(points, known, self._reason)
 
     @property
     def _reason(self) -> str:
         return f"expected to do well: {told_trust(trusted_in(self.memory))}"
-
-    @cached_property
-    def _drawn(self) -> Array:
-        """Points (DRAWN, parameters) among which the recorded curves choose."""
-        return self._candidates.lasting(DRAWN, np.random.default_rng((self._seed, 2)))
-
-    def _drawn_scores(self, progress: float) -> Array:
-        """What the recorded curves expect of them after that progress, (DRAWN, sources)."""
-        if progress not in self._scored:
-            expected = self._prior.expect(self._drawn, np.full(len(self._drawn), progress))
-            self._scored[progress] = expected
-        return self._scored[progress]
 
     def _in_full(self, trials: Sequence[ObservedTrial], points: Array) -> Points:
         """Points (n, parameters) at the last epoch: those of the trials, then new ones."""
@@ -306,10 +293,6 @@ class FreezeThaw:
 
     def _placed(self, points: Array, progress: Array, owners: Sequence[int]) -> Points:
         return Points(self._cube.features(points), progress, np.array(owners, dtype=np.int64))
-
-    def _expected(self, points: Array, progress: Array) -> Array:
-        """What the sources expect (n,), each as far as it is trusted."""
-        return np.asarray(self._prior.expect(points, progress) @ self._trust)
 
     def _judged(
         self, trials: Sequence[ObservedTrial], epochs: Sequence[int], points: Points, values: Array

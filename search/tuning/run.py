@@ -1,12 +1,10 @@
 """Set up a search from settings (space, plan, study, session) and run it."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from threadpoolctl import threadpool_limits
 
 from data.catalog import located
@@ -91,13 +89,12 @@ def search(
         opening = Opening.of_search(settings, data, space)
         study, new = open_study(place.storage, name, recipe, opening)
         studies = {}
-        by_curves = by_forecast and not settings.size  # recorded curves rank by loss alone
-        if by_curves and settings.prior == "auto":
+        if by_forecast and settings.prior == "auto":
             studies = of_other_studies(study, place.storage, place.records, space)
         if not study.get_trials(deepcopy=False):
-            remarks += _prepare(study, recipe, space, settings, room)
+            remarks += _prepare(study, space, settings, room)
         study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
-        wanted = settings.prior if by_curves else "none"
+        wanted = settings.prior if by_forecast else "none"
         # One thread: sums must not depend on the number of cores, nor wait for workers.
         with threadpool_limits(1):
             prior = prior_of(wanted, space.distributions(), studies=studies)
@@ -211,14 +208,8 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
     return make_space(settings.space, training, side), []
 
 
-def _prepare(
-    study: optuna.Study, recipe: StudyRecipe, space: Space, settings: Settings, room: Room
-) -> list[str]:
+def _prepare(study: optuna.Study, space: Space, settings: Settings, room: Room) -> list[str]:
     """Prepare a study that has no trials; return remarks about it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        # Else the dashboard shows "Objective 0".
-        study.set_metric_names(list(recipe.objectives))
     remarks = []
     for origin, params in space.first_configurations() if settings.documented else ():
         if fault := room.fault(params):

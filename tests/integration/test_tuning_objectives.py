@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from models.history import EpochFigures
 from models.spec import ModelSpec, count_operations, count_parameters
 from search.protocol import Job
+from search.scheduling.prior import prior_of
 from search.spaces.builtin import Documents
 from search.spaces.training_defaults import TrainingDefaults
-from search.study.recipe import recipe_of
 from search.study.study_front import front_of
 from search.study.trials import best_trial, lowest
 from search.tuning.messages import closing
@@ -99,7 +99,7 @@ def test_latencies_are_measured_once_for_each_network_and_kept(two: Lab) -> None
         backend = SimulatedBackend(2, of_size, latency=watch)
         timed.search(of_size, trials=trials, sampler="gp", pruner="promote", backend=backend)
     study = timed.study
-    assert recipe_of(study).objectives == ("val_loss", "latency (ms)")
+    assert study.metric_names == ["val_loss", "latency (ms)"]
     kept = {t.number: t.user_attrs["latency (ms)"] for t in study.get_trials()}
     # Rates do not count, and one network may be begun by both workers at once.
     assert len({*kept.values()}) <= len(watch.measured) <= len({*kept.values()}) + 1
@@ -119,7 +119,8 @@ def test_a_killed_search_decides_by_the_latencies_that_are_stored(two: Lab) -> N
     def search(at: Lab, backend: SimulatedBackend, writes: Writes | None = None) -> None:
         at.search(of_size, trials=5, sampler="gp", pruner="promote", backend=backend, writes=writes)
 
-    through, writes = replace(two, size="latency"), Writes()
+    prior = prior_of("auto", two.space.distributions())
+    through, writes = replace(two, size="latency", prior=prior), Writes()
     search(through, SimulatedBackend(1, of_size, latency=Watch()), writes)
     kept = {t.number: t.user_attrs["latency (ms)"] for t in through.trials}
     for last in range(90, writes.done, 117):

@@ -1,20 +1,24 @@
 """Searches for the lowest loss and for the largest front, on made-up curves."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+from optuna.distributions import distribution_to_json
 
 from models.spec import ModelSpec
 from search.scheduling.chooser import ObservedTrial
+from search.scheduling.curves import Curve, Curves
 from search.scheduling.front import Front, on_front
+from search.scheduling.prior import Prior, Source
 from search.scheduling.rungs import next_rung, rungs
 from search.scheduling.samplers import make_chooser
 from search.spaces.builtin import Documents
 from search.spaces.network_sizes import network_size
 from search.spaces.room import NetworkLimits, Room
 from search.spaces.training_defaults import TrainingDefaults
-from search.spaces.unit_cube import Params
+from search.spaces.unit_cube import Params, UnitCube
 
 EPOCHS = 9
 IMAGES = (32, 32, 3), 10
@@ -33,10 +37,12 @@ def loss(params: Params, epoch: int) -> float:
     return 3 - log_size(params) / 3 + rate / 2 + 1 / epoch
 
 
-def searched(size: str, seed: int, budget: int = 100) -> list[ObservedTrial]:
+def searched(
+    size: str, seed: int, budget: int = 100, prior: Prior | None = None
+) -> list[ObservedTrial]:
     """The trials of a search by one worker; ``size`` is what it minimises beside the loss."""
-    room = Room(SPACE, *IMAGES, NetworkLimits())
-    chooser = make_chooser("gp", SPACE.distributions(), EPOCHS, seed, room=room, size=size)
+    room, distributions = Room(SPACE, *IMAGES, NetworkLimits()), SPACE.distributions()
+    chooser = make_chooser("gp", distributions, EPOCHS, seed, room=room, size=size, prior=prior)
     trials: dict[int, ObservedTrial] = {}
     while sum(len(trial.losses) for trial in trials.values()) < budget:
         choice = chooser.choose(list(trials.values()), new=True)
@@ -66,6 +72,48 @@ def test_a_search_for_the_front_finds_a_larger_one(seed: int) -> None:
     assert hypervolume(front) > 1.05 * hypervolume(lowest)
     sizes = [log_size(front[row].params) for row in rows_on_front(front)]
     assert sizes[-1] - sizes[0] > 0.5  # it is no single good network
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Prior:
+    """What forty recorded trainings of the same kind say."""
+    cube = UnitCube(SPACE.distributions())
+    drawn = map(cube.params, cube.uniform(40, np.random.default_rng(0)))
+    configurations = tuple(
+        Curve(
+            trial=number,
+            params=params,
+            val_loss=tuple(loss(params, epoch) for epoch in range(1, EPOCHS + 1)),
+            val_accuracy=(0.5,) * EPOCHS,
+            diverged=False,
+        )
+        for number, params in enumerate(drawn)
+    )
+    ranges = {n: json.loads(distribution_to_json(d)) for n, d in SPACE.distributions().items()}
+    curves = Curves(
+        data="others 5f1e",
+        space="documents",
+        epochs=EPOCHS,
+        seed=0,
+        versions={},
+        distributions=ranges,
+        configurations=configurations,
+    )
+    return Prior([Source(curves, SPACE.distributions())])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_recorded_curves_favour_networks_along_the_front(recorded: Prior, seed: int) -> None:
+    budget = 3 * EPOCHS
+    warm, cold = (searched("parameters", seed, budget, prior) for prior in (recorded, None))
+    assert hypervolume(warm) > hypervolume(cold)
+    lowest = searched("", seed, budget, recorded)
+    spread, large = (  # favourites and random configurations take turns
+        [log_size(trial.params) for trial in trials if trial.number in (0, 2, 4)]
+        for trials in (warm, lowest)
+    )
+    assert max(spread) - min(spread) > 0.5
+    assert min(spread) < min(large)
 
 
 def test_its_sizes_are_those_that_it_is_told_to_minimise() -> None:

@@ -19,7 +19,6 @@ TWO = ("val_loss", "parameters")
         ({"objectives": TWO, "monitor": "val_auc"}, "expected val_auc, the monitored figure"),
         ({"sampler": "tpe"}, "expected --sampler gp, not tpe"),
         ({"pruner": "median"}, "expected --pruner promote, not median"),
-        ({"prior": "curves.json"}, "expected no --prior curves.json"),
         ({"stop_when_flat": True}, "expected no --stop-when-flat"),
         ({"audit": 3}, "expected no --audit"),
     ],
