@@ -16,48 +16,41 @@ from optuna.trial import FrozenTrial, TrialState
 
 from data.dataset import Dataset
 from models.history import MAXIMISED
-from models.spec import OwnSpec, count_parameters
+from models.spec import OwnSpec
 from search.console.text import plural
 from search.protocol import (
     Done,
     EpochDone,
     Failed,
-    Job,
     Message,
-    NetworkSize,
     Paused,
     Resumed,
     Stopped,
 )
 from search.scheduling import events, instructions
-from search.scheduling.chooser import ObservedTrial
 from search.scheduling.events import Event
 from search.scheduling.instructions import Instruction
 from search.scheduling.limits import Limits, Stored
 from search.scheduling.samplers import make_chooser
 from search.scheduling.search_state import SearchState
-from search.scheduling.seeds import training_seed, trial_seed
+from search.scheduling.seeds import training_seed
 from search.spaces.builtin import Space
 from search.spaces.room import Room
-from search.spaces.unit_cube import Params
 from search.study.attributes import DEATHS, PROCESSORS, PRUNED, RETRY_OF
-from search.study.provenance import document
 from search.study.recorder import LiveTrial, TrialRecorder
 from search.study.trials import (
     counted,
     never_trained,
     sample_of_pruned,
-    seed_number,
     seen,
-    size_of,
     states,
 )
 from search.tuning import messages
+from search.tuning.live_trials import LiveTrials
 from search.tuning.observers import Observer
 from search.tuning.plan import Outcome, Plan
 from search.tuning.session import Session
 from search.tuning.worker_loop import WorkerLoop, longest
-from storage.files import write_atomically
 
 AT_ONCE = 64  # writes in one transaction; more would keep the first workers waiting for it
 SHOWN_EVERY = 0.2  # seconds; how far a search is takes a look at every trial
@@ -106,7 +99,7 @@ class Tuner:
             study, session.place, monitor=plan.monitor, keep=plan.keep, attach=session.attach
         )
         self._running: dict[int, LiveTrial] = {}
-        self._begun: dict[int, optuna.Trial] = {}  # by number, until their job starts
+        self._trials = LiveTrials(space, data, plan, self._room, self._book)
         self._start = self._clock()
         self._shown = -math.inf  # when the progress was last shown
 
@@ -174,10 +167,7 @@ class Tuner:
         """Build the search state from the study."""
         plan = self._plan
         trials = self._book.adopt()
-        if not self._room.is_fixed or plan.size == "latency":
-            for trial in trials:
-                if size := size_of(trial):
-                    self._room.sizes.learn(trial.params, size)
+        self._trials.adopt(trials)
         pausing = plan.pruner == "promote"
         chooser = make_chooser(
             plan.sampler,
@@ -203,7 +193,7 @@ class Tuner:
         deaths = {t.number: t.user_attrs[DEATHS] for t in trials if DEATHS in t.user_attrs}
         unfinished = [trial for trial in trials if trial.state is TrialState.RUNNING]
         stored = Stored(
-            trials=[self._whole(seen(trial, limits.rungs)) for trial in trials],
+            trials=[self._trials.whole(seen(trial, limits.rungs)) for trial in trials],
             enqueued=self._book.waiting,
             pruned=[trial.number for trial in unfinished if PRUNED in trial.user_attrs],
             deaths={n: (death["after epoch"], death["times"]) for n, death in deaths.items()},
@@ -218,12 +208,6 @@ class Tuner:
         self._state = SearchState(chooser, limits, stored, slots, self._room.fault)
         self._retry(trials)  # first: what begins a search may fill slots
         self._carry_out(self._state.begin())
-
-    def _whole(self, trial: ObservedTrial) -> ObservedTrial:
-        """A trial with its whole configuration, even if a tuner died while drawing it."""
-        if trial.state != "running" or trial.params.keys() == self._space.distributions().keys():
-            return trial
-        return replace(trial, params=self._space.suggest(self._book.handle(trial.number)))
 
     def _retry(self, trials: Sequence[FrozenTrial]) -> None:
         """Enqueue trials again that could not be trained, as the cause may be gone."""
@@ -276,12 +260,7 @@ class Tuner:
         self._slots = slots
 
     def _resumed(self, slot: int, live: LiveTrial, message: Resumed) -> None:
-        live.parameters = message.parameters or live.parameters
-        self._learn(live, NetworkSize(live.parameters, message.operations, message.latency))
-        if message.own:
-            spec = document(live.model, live.training, live.seed, self._data, message.own)
-            write_atomically(self._book.paths(live).spec, spec)
-        self._book.set_by_user(live, message.attributes)
+        self._trials.resumed(live, message)
         self._loop.watchdog.resumed(slot, longest(message.history))
         for figures in message.history:
             self._book.note(live, figures)
@@ -291,17 +270,6 @@ class Tuner:
         seconds = message.history[-1].seconds if message.history else 0.0
         prune = self._would_prune(live, last=message.last)
         self._tell(events.JobResumed(self._now(), slot, losses, seconds, message.last, prune))
-
-    def _learn(self, live: LiveTrial, size: NetworkSize) -> None:
-        """Take note of what is known of a network's size only once it is built."""
-        if isinstance(live.model, OwnSpec) or size.latency:
-            self._book.learned(live, self._room.sizes.learn(live.params, size))
-            live.size = self._size_of(live.params)
-
-    def _size_of(self, params: Params) -> float:
-        """The size that the study minimises; 0 if it minimises none, or while it is unknown."""
-        name = self._plan.size
-        return getattr(self._room.sizes.known(params), name) if name else 0
 
     def _would_prune(self, live: LiveTrial, *, last: bool) -> bool:
         """Whether the study's pruner, which reads the study, would end a trial now."""
@@ -321,7 +289,7 @@ class Tuner:
                 self._book.set_by_user(live, message.attributes)
                 if message.size is not None:
                     live.parameters = message.size.parameters
-                    self._learn(live, message.size)
+                    self._trials.learn(live, message.size)
                 own = isinstance(live.model, OwnSpec) and message.kind == "error"
                 retried = RETRY_OF in live.attributes
                 return events.JobFailed(now, slot, message.kind, message.reason, own, retried)
@@ -372,10 +340,10 @@ class Tuner:
             case instructions.NoteMemory():
                 book.memory = wanted.memory
             case instructions.RefuseDuplicate():
-                book.refuse_duplicate(self._handle(wanted.number), wanted.first)
+                book.refuse_duplicate(self._trials.handle(wanted.number), wanted.first)
                 return self._ask(events.Tick(self._now()))
             case instructions.RefuseUnfit():
-                book.refuse_unfit(self._handle(wanted.number), wanted.reason)
+                book.refuse_unfit(self._trials.handle(wanted.number), wanted.reason)
                 self._display.say(f"trial {wanted.number}: not trained: {wanted.reason}")
                 self._session.renew()  # many trials may be refused before the next turn
                 return self._ask(events.Tick(self._now()))
@@ -391,61 +359,27 @@ class Tuner:
         return ()
 
     def _has_begun(self, slot: int, trial: optuna.Trial) -> Sequence[Instruction]:
-        self._begun[trial.number] = trial
-        params = self._space.suggest(trial)
+        params = self._trials.begun(trial)
         return self._ask(events.TrialBegun(self._now(), slot, trial.number, params))
-
-    def _handle(self, number: int) -> optuna.Trial:
-        return self._begun.pop(number, None) or self._book.handle(number)
 
     def _live_of(self, number: int) -> LiveTrial:
         return next(live for live in self._running.values() if live.number == number)
 
-    def _live(self, trial: optuna.Trial) -> LiveTrial:
-        """The LiveTrial of a trial; also writes its spec."""
-        params = self._space.suggest(trial)
-        model, training = self._space.specs(params)
-        parameters = count_parameters(model, self._data.input_shape, len(self._data.classes))
-        seed = trial_seed(self._plan.seed, seed_number(trial))
-        size = self._size_of(params)
-        live = LiveTrial(trial, params, model, training, seed, parameters, size)
-        spec = self._book.paths(live).spec
-        if not spec.exists():  # else it may have what only a worker knows of an own network
-            write_atomically(spec, document(model, training, seed, self._data))
-        return live
-
     def _start_job(self, wanted: instructions.StartJob) -> None:
-        live = self._live(self._handle(wanted.number))
+        live = self._trials.open(wanted.number)
         if wanted.decision:
             self._book.decided(live, wanted.decision)
         if processor := self._session.backend.processor(wanted.slot):
             self._book.note_processor(live, processor)
-        if live.size and self._plan.size == "latency":  # that of an equal network
-            self._book.learned(live, NetworkSize(0, latency=live.size))
         self._running[wanted.slot] = live
         self._display.job_started(wanted.slot, f"trial {live.number}", live.training.epochs)
-        files = self._book.paths(live)
-        begun = bool(live.reported)  # a started trial continues, whatever the limits are now
-        job = Job(
-            run=live.run,
-            model=live.model,
-            training=live.training,
-            data=self._data.path,
-            seed=live.seed,
-            checkpoint=files.checkpoint,
-            monitor=self._plan.monitor,
-            trial=live.number,
-            save=files.model,
-            max_parameters=None if begun else self._plan.max_parameters,
-            max_operations=None if begun else self._plan.max_operations,
-            size="" if live.size else self._plan.size,
-        )
+        job = self._trials.job(live)
         self._book.once_saved(partial(self._loop.start, wanted.slot, job))
 
     def _finish(self, wanted: instructions.FinishTrial) -> None:
         """End a trial in the study, and report it."""
         if wanted.slot is None:
-            live = self._live(self._book.handle(wanted.number))
+            live = self._trials.open(wanted.number)
             self._book.recall(live)
         else:
             live = self._running[wanted.slot]
