@@ -114,8 +114,8 @@ def table(found: Sequence[Row], title: str) -> Table:
     drawn.add_column("", overflow="fold")
     watched = [n for n in OF_PREDICTIONS if any(getattr(row, n) is not None for row in found)]
     timed = any(row.latency_ms is not None for row in found)
-    sizes = ("parameters", *(["ms/image"] if timed else []))
-    figures = (*watched, "val_acc", "test_acc", "val_loss", *sizes, "epochs", "seconds")
+    last = "ms/image" if timed else "seconds"  # there is no room for both
+    figures = (*watched, "val_acc", "test_acc", "val_loss", "parameters", "epochs", last)
     for heading in figures:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in found:
@@ -127,9 +127,8 @@ def table(found: Sequence[Row], title: str) -> Table:
             _tested(row),
             _text(row.val_loss, ".4f"),
             _text(row.parameters, ","),
-            *([_text(row.latency_ms, ".2f")] if timed else []),
             _text(row.epochs, "d"),
-            _text(row.seconds, ",.0f"),
+            _text(row.latency_ms, ".2f") if timed else _text(row.seconds, ",.0f"),
             style="bold" if row.kind in ("retrain", "ensemble", "baseline") else "",
         )
     return drawn

@@ -33,7 +33,7 @@ def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
         "images": opening.image_limit,
         "seed": recipe.seed,
         "monitor": recipe.monitor,
-        "objectives": f"{recipe.monitor},{recipe.size}" if recipe.size else None,
+        "objectives": recipe.objectives_setting if recipe.size else None,
         **recipe.training.model_dump(exclude={"monitor"}),
     }
     free = {**opening.settings, "skip_bad_images": opening.skip_bad_images}

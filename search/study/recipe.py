@@ -83,6 +83,11 @@ class StudyRecipe(Spec):
         """Names of what the study minimises: ``val_loss``, or ``1 - val_accuracy``; then a size."""
         return (objective_name(self.monitor), *([OBJECTIVES[self.size]] if self.size else []))
 
+    @property
+    def objectives_setting(self) -> str:
+        """The same, as the setting ``objectives`` has it: ``val_accuracy,latency``."""
+        return ",".join([self.monitor, *([self.size] if self.size else [])])
+
     @classmethod
     def of_search(cls, settings: Settings, data: Dataset, space: Space) -> "StudyRecipe":
         """The recipe of a search's study."""
@@ -123,7 +128,7 @@ class StudyRecipe(Spec):
             yield "data", self.images, other.images
         yield from differences(self.space, other.space)
         if self.size != other.size:
-            yield "objectives", ",".join(self.objectives), ",".join(other.objectives)
+            yield "objectives", self.objectives_setting, other.objectives_setting
         for mine, others, names in (
             # What trainings watch follows from the study's monitor.
             (self.training, other.training, TrainingDefaults.model_fields.keys() - {"monitor"}),

@@ -222,7 +222,7 @@ def test_ctrl_c_while_models_are_averaged_is_resumed(
     def interrupted() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(process, "of_truth", interrupted)
+    monkeypatch.setattr(process, "probabilities", interrupted)
     said = own.run(*TWO, code=INTERRUPTED)
     assert "run the same command to resume" in said
     assert "test accuracy" not in said
@@ -239,7 +239,7 @@ def test_where_averaging_fails_the_single_model_is_delivered(
     def failed() -> None:
         raise TrainingFailedError("ensemble: trial 1 retrained could not be loaded")
 
-    monkeypatch.setattr(process, "of_truth", failed)
+    monkeypatch.setattr(process, "probabilities", failed)
     said = own.run(*TWO, code=1)
     assert "could not be loaded; the best single model is in var/images/best" in said
     assert (best(own) / "model.keras").is_file()

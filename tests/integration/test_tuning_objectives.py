@@ -8,16 +8,21 @@ import pytest
 from optuna.trial import TrialState
 
 from models.history import EpochFigures
-from models.spec import ModelSpec, count_operations, count_parameters
+from models.own_ranges import Range, Real, Whole
+from models.spec import ModelSpec, OwnSpec, count_operations, count_parameters
 from search.protocol import Job
+from search.reports import leaderboard
 from search.scheduling.prior import prior_of
 from search.spaces.builtin import Documents
+from search.spaces.hypermodel import OwnNetworks
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.study_front import front_of
+from search.study.trial_figures import figures_of_trials
 from search.study.trials import best_trial, lowest
 from search.tuning.messages import closing
 from search.workers.backends.simulated import SimulatedBackend
 from storage.files import Layout
+from storage.tables import Records
 from tests.support.laboratory import RUNGS, Killed, Lab, Said, Writes, figures, told
 
 
@@ -113,6 +118,14 @@ def test_latencies_are_measured_once_for_each_network_and_kept(two: Lab) -> None
     assert front is not None
     assert front.sizes == kept
     assert front.lines()[1].endswith(" ms per image")
+    records = Records(timed.storage(write=False).engine)
+    known = figures_of_trials(study, records, timed.space)
+    assert {number: of["latency"] for number, of in known.items()} == kept
+    rows = leaderboard.rows(study, records, Layout(timed.var))
+    assert sorted(row.latency_ms or 0 for row in rows) == sorted(kept.values())
+    heading, *lines = leaderboard.to_csv(rows).splitlines()
+    assert heading.endswith(",latency_ms")
+    assert all(float(line.rpartition(",")[2]) > 0.5 for line in lines)
 
 
 def test_a_killed_search_decides_by_the_latencies_that_are_stored(two: Lab) -> None:
@@ -141,3 +154,31 @@ def test_a_killed_search_decides_by_the_latencies_that_are_stored(two: Lab) -> N
         search(again, survivor)
         assert told(again.trials) == told(through.trials), f"killed at write {last}"
         assert front_of(again.study) == front_of(through.study)
+
+
+def test_own_networks_are_searched_by_latencies_that_are_estimated_first(lab: Lab) -> None:
+    ranges: dict[str, Range] = {
+        "width": Whole(low=8, high=512, log=True),
+        "rate": Real(low=1e-4, high=1e-1, log=True),
+    }
+    defaults = TrainingDefaults(epochs=RUNGS[-1])
+    space = OwnNetworks(defaults, 32, code="net.py:build", digest="00", ranges=ranges)
+
+    def width(job: Job) -> float:
+        assert isinstance(job.model, OwnSpec)
+        found = job.model.params["width"]
+        assert isinstance(found, int)
+        return found
+
+    def curve(job: Job) -> Sequence[EpochFigures]:
+        return [figures(e, 10 / width(job) + 1 / e) for e in range(1, job.training.epochs + 1)]
+
+    own = replace(lab, space=space, size="latency")
+    backend = SimulatedBackend(2, curve, latency=lambda job: width(job) / 100)
+    own.search(curve, trials=14, sampler="gp", pruner="promote", documented=False, backend=backend)
+    for trial in own.trials:
+        assert trial.user_attrs["latency (ms)"] == trial.params["width"] / 100
+        if trial.state is TrialState.COMPLETE:
+            assert trial.values == [lowest(trial), trial.params["width"] / 100]
+    widths = [trial.params["width"] for trial in own.study.best_trials]
+    assert max(widths) > 2 * min(widths)
