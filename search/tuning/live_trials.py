@@ -16,7 +16,7 @@ from search.spaces.room import Room
 from search.spaces.unit_cube import Params
 from search.study.provenance import document
 from search.study.recorder import LiveTrial, TrialRecorder
-from search.study.trials import seed_number, size_of
+from search.study.trials import never_trained, seed_number, size_of
 from search.tuning.plan import Plan
 from storage.files import write_atomically
 
@@ -41,6 +41,14 @@ class LiveTrials:
             for trial in trials:
                 if size := size_of(trial):
                     self._room.sizes.learn(trial.params, size)
+
+    def retriable(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the trials that never trained and can be trained now."""
+        return [
+            trial
+            for trial in never_trained(trials, self._plan.memory)
+            if self._space.contains(trial.params) and not self._room.fault(trial.params)
+        ]
 
     def whole(self, trial: ObservedTrial) -> ObservedTrial:
         """A trial with its whole configuration, even if a tuner died while drawing it."""

@@ -40,7 +40,6 @@ from search.study.attributes import DEATHS, PROCESSORS, PRUNED, RETRY_OF
 from search.study.recorder import LiveTrial, TrialRecorder
 from search.study.trials import (
     counted,
-    never_trained,
     sample_of_pruned,
     seen,
     states,
@@ -146,7 +145,7 @@ class Tuner:
             flat=state.flat,
             trouble=trouble,
             trained=any(trial.intermediate_values for trial in trials),
-            retriable=0 if state.is_over else len(self._retriable(counted(trials))),
+            retriable=0 if state.is_over else len(self._trials.retriable(counted(trials))),
             may_audit=state.may_audit,
         )
 
@@ -212,20 +211,12 @@ class Tuner:
     def _retry(self, trials: Sequence[FrozenTrial]) -> None:
         """Enqueue trials again that could not be trained, as the cause may be gone."""
         retried = 0
-        for trial in self._retriable(trials):
+        for trial in self._trials.retriable(trials):
             if self._state.may_retry:
                 self._state.retry(trial.number, enqueued=self._book.retry(trial))
                 retried += 1
         if retried:
             self._display.say(f"retrying {plural(retried, 'trial')} that never trained")
-
-    def _retriable(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the trials that never trained and can be trained now."""
-        return [
-            trial
-            for trial in never_trained(trials, self._plan.memory)
-            if self._space.contains(trial.params) and not self._room.fault(trial.params)
-        ]
 
     # Messages to events.
 
