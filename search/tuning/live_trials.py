@@ -112,7 +112,7 @@ class LiveTrials:
 
     def learn(self, live: LiveTrial, size: NetworkSize) -> None:
         """Take note of what is known of a network's size only once it is built."""
-        if isinstance(live.model, OwnSpec) or size.latency:
+        if size.latency or (isinstance(live.model, OwnSpec) and size.parameters):
             self._book.learned(live, self._room.sizes.learn(live.params, size))
             live.size = self._minimised_size(live.params)
 

@@ -240,7 +240,7 @@ def test_interrupted_trials_resume_on_the_types_of_processor_that_the_study_name
 ) -> None:
     backend = SimulatedBackend(2, bowl, processors="ab")
     with pytest.raises(Killed):
-        lab.search(bowl, trials=2, backend=backend, writes=Writes(33))
+        lab.search(bowl, trials=2, backend=backend, writes=Writes(34))
     survivor = SimulatedBackend(2, bowl, processors="ba")
     survivor._epochs = backend._epochs  # the checkpoints
     assert 0 < min(survivor._epochs.values()) < max(survivor._epochs.values()) < EPOCHS
