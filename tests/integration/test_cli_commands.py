@@ -114,8 +114,8 @@ def test_retrain_best_hands_over_a_model_with_all_that_belongs_to_it(
     is_of_a_model(told, own)
     best = own.folder / "var/images/best"
     names = {
-        *("model.keras", "spec.json", "history.csv", "test.json", "README.md"),
-        *("curves.png", "confusion.png", "mistakes.png"),
+        *("model.keras", "spec.json", "history.csv", "test.json", "retraining.json"),
+        *("README.md", "curves.png", "confusion.png", "mistakes.png"),
     }
     assert {path.name for path in best.iterdir()} == names
     for picture in best.glob("*.png"):
