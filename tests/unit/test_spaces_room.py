@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import optuna
 import pytest
-from scipy.stats import chi2_contingency
+from scipy.stats import chisquare
 
 from models.own_ranges import Range, Real, Whole
 from models.spec import count_parameters
@@ -25,6 +26,7 @@ from search.spaces.unit_cube import Params, UnitCube
 
 SPACE = Documents(TrainingDefaults(epochs=9), 32)
 SHAPE = (32, 32, 3)
+DEPTHS = range(2, 6)
 DECISIONS = 45
 MOST = 1_500_000  # parameters: some networks of two to five blocks have fewer, some more
 
@@ -49,23 +51,43 @@ def first_proposals(sampler: str, limits: NetworkLimits, draws: int) -> list[Par
     return made
 
 
+def shares_of_depths() -> dict[int, float]:
+    """The share of each depth among all networks that fit, counted one by one."""
+    rest = SPACE.of_documented_run()
+    assert rest is not None
+    fitting = Counter(
+        depth
+        for depth, filters, norm in product(DEPTHS, (128, 256, 512), (True, False))
+        if parameters({**rest, "blocks": depth, "last_filters": filters, "batch_norm": norm})
+        <= MOST
+    )
+    return {depth: count / fitting.total() for depth, count in fitting.items()}
+
+
 @pytest.mark.parametrize("sampler", ["gp", "random"])  # tpe's first trials are random's
 def test_a_limit_leaves_depths_as_they_are_among_networks_that_fit(sampler: str) -> None:
-    draws = 60 if sampler == "gp" else 200
-    free = first_proposals(sampler, NetworkLimits(), draws)
+    draws = 200
     limited = first_proposals(sampler, NetworkLimits(parameters=MOST), draws)
     assert all(parameters(params) <= MOST for params in limited)
-    fitting = [params for params in free if parameters(params) <= MOST]
-    assert len(fitting) < len(free)
-    depths = range(2, 6)
-    table = [
-        [Counter(params["blocks"] for params in made)[depth] for depth in depths]
-        for made in (fitting, limited)
-    ]
-    used = np.array(table)[:, np.sum(table, axis=0) > 0]
-    assert chi2_contingency(used).pvalue > 0.001
-    # What would fit was proposed as without a limit.
-    assert [params for params in free if params in limited] == fitting
+    shares = shares_of_depths()
+    assert shares == {3: 0.2, 4: 0.4, 5: 0.4}
+    depths = Counter(params["blocks"] for params in limited)
+    assert depths.keys() <= shares.keys()
+
+    def chance(counts: Mapping[int, float]) -> float:
+        """The probability of counts as far from the shares, or further."""
+        expected = [draws * share for share in shares.values()]
+        return float(chisquare([counts[depth] for depth in shares], expected).pvalue)
+
+    assert chance(depths) > 0.01
+    # So many draws tell apart what a sampler would propose that first drew a depth, then a width.
+    assert chance({depth: draws / len(shares) for depth in shares}) < 1e-4
+    # What would fit is proposed as without a limit.
+    free = first_proposals(sampler, NetworkLimits(), 40)
+    fitting = [parameters(params) <= MOST for params in free]
+    assert {True, False} == set(fitting)
+    for fits, one, other in zip(fitting, free, limited, strict=False):
+        assert (one == other) is fits
 
 
 def made_up(params: Params, epochs: int) -> tuple[float, ...]:
