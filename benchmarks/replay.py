@@ -1,39 +1,26 @@
 """Replay regret of every strategy: treino's default beside its peers.
 
 On LCBench, and on curves that ``treino record`` kept. Part of ``make bench``. Twenty seeds on
-twelve tasks with three numbers of workers take hours, so each replay is a line of
-``var/bench/replay.jsonl`` as soon as it ends, and a second call goes on from there. A line counts
-for as long as the code and the package that made it are the same, and for all of its budgets.
+twelve tasks with three numbers of workers take hours, so finished replays are kept in
+``var/bench/replay.jsonl`` (``benchmarks.ledger``), and a second call goes on from there.
 """
 
 import argparse
-import ast
-import hashlib
-import inspect
-import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from functools import cache
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import GROUPS, PACKAGED, chosen, drafts, kerastuner
-from benchmarks.peers.bridge import Driven
+from benchmarks.ledger import FOLDER, measured, table_name
+from benchmarks.peers import GROUPS, PACKAGED, chosen
 from search.errors import TreinoError
-from search.replay import comparison, lcbench, simulation, strategies, tabular
+from search.replay import comparison, lcbench, tabular
 from search.replay import task_sources as tasks_of
 from search.replay.comparison import Result, Run, brief
-from search.replay.simulation import BUDGETS, Maker, Task
-from search.scheduling import prior, samplers
-from search.workers.hardware import cores
+from search.replay.simulation import BUDGETS, Task
 
-FOLDER = Path("var/bench")
 WORKERS = (1, 4, 16)
 SEEDS = 20
 # These take seconds for a decision: twenty seeds on many tasks take days. Their means are the less
@@ -52,92 +39,8 @@ SHARES = {3: 0.7, 5: 0.6, 10: 0.6, 20: 0.6, 40: 0.6}
 RIVALS = ("three-epochs-then-best", "promote-tpe-3-9-27-52")
 
 
-class Ledger:
-    """Replays that have ended, on disk.
-
-    A line without budgets, from before they could be chosen, is one of BUDGETS.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._found: dict[tuple[str, ...], dict[int, float]] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:  # the last line of a call that was killed
-                    continue
-                self._keep(row, row.get("budgets", BUDGETS), row["regrets"])
-
-    def get(self, row: Mapping[str, Any], budgets: Sequence[int] = BUDGETS) -> list[float] | None:
-        """The regrets of a replay, if it has ended with all of these budgets."""
-        found = self._found.get(self._key(row), {})
-        return [found[budget] for budget in budgets] if found.keys() >= {*budgets} else None
-
-    def add(
-        self, row: Mapping[str, Any], regrets: Sequence[float], budgets: Sequence[int] = BUDGETS
-    ) -> None:
-        """Write a replay down."""
-        self._keep(row, budgets, regrets)
-        with self._path.open("a", encoding="utf-8") as file:
-            line = {**row, "budgets": list(budgets), "regrets": list(regrets)}
-            file.write("\n" + json.dumps(line))
-
-    def _keep(
-        self, row: Mapping[str, Any], budgets: Sequence[int], regrets: Sequence[float]
-    ) -> None:
-        found = self._found.setdefault(self._key(row), {})
-        found.update(zip(budgets, regrets, strict=True))
-
-    @staticmethod
-    def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(str(row[name]) for name in ("strategy", "code", "task", "seed", "workers"))
-
-
-def code_of(make: Maker) -> str:
-    """What a strategy's figures depend on: its code, that of the replay, its package's release."""
-    parts: list[Any] = [simulation.simulate, simulation.regrets]
-    if isinstance(make, Driven):
-        code = "".join(map(_parsed, parts)) + make.code()
-        package, release = make.release()
-    else:
-        func = getattr(make, "func", make)
-        home = inspect.getmodule(func)
-        parts.append(func if home is strategies else home)
-        records: list[Path] = []
-        if home in (strategies, drafts):
-            parts += [strategies.Promoting, strategies.with_records, strategies.with_prior]
-            parts += _reached(samplers)
-            records = sorted(prior.SHIPPED.glob("*.json"))
-        code = "".join(map(_parsed, parts)) + repr(getattr(make, "args", ()))
-        code += "".join(record.read_text(encoding="utf-8") for record in records)
-        package = "keras-tuner" if home is kerastuner else "optuna"
-        release = version(package)
-    return f"{package}-{release}-{hashlib.sha256(code.encode()).hexdigest()[:12]}"
-
-
 def _seeds(name: str, asked: int, tasks: int) -> int:
     return min(asked, FEWER_SEEDS.get(name, asked)) if tasks > 1 else asked
-
-
-@cache
-def _parsed(part: Any) -> str:
-    """Code without its comments and its layout, which do not count."""
-    return ast.dump(ast.parse(inspect.getsource(part)))
-
-
-@cache
-def _reached(module: ModuleType) -> tuple[ModuleType, ...]:
-    """A module of search, and those that it has something from, and so on."""
-    found, left = {}, [module.__name__]
-    while left:
-        name = left.pop()
-        if name not in found:
-            found[name] = sys.modules[name]
-            homes = {str(getattr(one, "__module__", "")) for one in vars(found[name]).values()}
-            left += [home for home in homes if home.startswith("search.")]
-    return tuple(found[name] for name in sorted(found))
 
 
 def suites(
@@ -150,66 +53,46 @@ def suites(
         title = f"LCBench, {len(names)} tasks" if len(names) > 1 else f"LCBench, task {names[0]}"
         found[title] = dict(zip(names, made, strict=True))
     for file, make in zip(files, tasks_of.of_files(files), strict=True):
-        # In the ledger a file is what is in it, and what is made of it: else it is another task.
-        made_by = f"{_parsed(tabular)} scikit-learn {version('scikit-learn')}"
-        digest = hashlib.sha256(file.read_bytes() + made_by.encode()).hexdigest()[:12]
-        found[f"Curves of {file}"] = {f"{file.stem}-{digest}": make}
+        found[f"Curves of {file}"] = {table_name(file, tabular): make}
     return found
-
-
-def measured(
-    tasks: Mapping[str, Callable[[], Task]],
-    strategies: Mapping[str, Maker],
-    runs: Sequence[Run],
-    budgets: Sequence[int],
-) -> Iterator[tuple[Run, Sequence[float]]]:
-    """Every run with its regrets, from the ledger or replayed now."""
-    ledger = Ledger(FOLDER / "replay.jsonl")
-    codes = {name: code_of(make) for name, make in strategies.items()}
-    names = list(tasks)
-
-    def row(run: Run) -> dict[str, Any]:
-        return {**asdict(run), "task": names[run.task], "code": codes[run.strategy]}
-
-    todo = []
-    for run in runs:
-        known = ledger.get(row(run), budgets)
-        if known is None:
-            todo.append(run)
-        else:
-            yield run, known
-    left = Counter((run.strategy, run.workers) for run in todo)
-    print(f"{len(runs) - len(todo)} replays are known, {len(todo)} to go", flush=True)
-    for run, found in comparison.replays(
-        list(tasks.values()), strategies, todo, budgets=budgets, processes=cores()
-    ):
-        regrets = [float(regret) for regret in found]
-        ledger.add(row(run), regrets, budgets)
-        yield run, regrets
-        left[run.strategy, run.workers] -= 1
-        if not left[run.strategy, run.workers]:
-            print(f"{run.strategy}, {run.workers} workers: done", flush=True)
 
 
 def report(results: Sequence[Result], replays: Mapping[tuple[str, int], int]) -> str:
     """Markdown: a table for each number of workers, and what is asked of the default beside it."""
     lines = []
-    budgets = list(dict.fromkeys(result.budget for result in results))
     for workers in dict.fromkeys(result.workers for result in results):
-        table: dict[str, dict[int, Result]] = {}
-        for result in results:
-            if result.workers == workers:
-                table.setdefault(result.strategy, {})[result.budget] = result
-        lines += [f"## {workers} workers" if workers > 1 else "## 1 worker", ""]
-        lines.append("| strategy | replays | " + " | ".join(f"{b}x" for b in budgets) + " |")
-        lines.append("|---|" + "---|" * (1 + len(budgets)))
-        for name, row in table.items():
-            figures = [f"{brief(row[b].regret)} ± {brief(row[b].spread)}" for b in budgets]
-            lines.append(f"| {name} | {replays[name, workers]} | {' | '.join(figures)} |")
-        if "default" in table:
-            lines += ["", *_demands(table, [b for b in budgets if b in SHARES])]
+        mine = [result for result in results if result.workers == workers]
+        lines += [f"## {told_workers(workers)}", "", *table(mine, replays)]
+        by_name: dict[str, dict[int, Result]] = {}
+        for result in mine:
+            by_name.setdefault(result.strategy, {})[result.budget] = result
+        if "default" in by_name:
+            budgets = [result.budget for result in by_name["default"].values()]
+            lines += ["", *_demands(by_name, [b for b in budgets if b in SHARES])]
         lines.append("")
     return "\n".join(lines)
+
+
+def told_workers(count: int) -> str:
+    """So many workers, in words."""
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def table(results: Sequence[Result], replays: Mapping[tuple[str, int], int]) -> list[str]:
+    """Lines of Markdown: a row each strategy, a column each budget.
+
+    Args:
+        results: With the same number of workers.
+        replays: Number of replays by strategy and number of workers.
+    """
+    budgets = list(dict.fromkeys(result.budget for result in results))
+    lines = ["| strategy | replays | " + " | ".join(f"{budget}x" for budget in budgets) + " |"]
+    lines.append("|---|" + "---|" * (1 + len(budgets)))
+    for name, workers in dict.fromkeys((result.strategy, result.workers) for result in results):
+        row = {result.budget: result for result in results if result.strategy == name}
+        figures = [f"{brief(row[b].regret)} ± {brief(row[b].spread)}" for b in budgets]
+        lines.append(f"| {name} | {replays[name, workers]} | {' | '.join(figures)} |")
+    return lines
 
 
 def _demands(table: Mapping[str, Mapping[int, Result]], budgets: Sequence[int]) -> list[str]:
@@ -243,7 +126,8 @@ def _regrets(
     return {name: table[name][budget].regret for name in names if name in table}
 
 
-def _budgets(text: str) -> tuple[int, ...]:
+def budgets_in(text: str) -> tuple[int, ...]:
+    """The budgets of an option, by commas."""
     try:
         budgets = tuple(sorted({int(budget) for budget in text.split(",")}))
     except ValueError:
@@ -264,7 +148,7 @@ def main() -> None:
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(GROUPS)}")
     parser.add_argument(
         "--budgets",
-        type=_budgets,
+        type=budgets_in,
         default=BUDGETS,
         help=f"in full trainings, by commas; {','.join(map(str, BUDGETS))}",
     )

@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,8 +20,10 @@ from typing import IO, Any
 
 from optuna.distributions import distribution_to_json
 
+from benchmarks.fronts import SizedTask
 from search.errors import TreinoError
 from search.replay.simulation import ReplayJob, Strategy, Task
+from search.spaces.unit_cube import Params
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[1] / "var" / "bench"
@@ -108,7 +110,8 @@ class Driven:
             "budget": budget,
             "options": dict(self.options),
         }
-        return Bridge(command, start, knows_budget=self.knows_budget)
+        size = task.size if isinstance(task, SizedTask) else None
+        return Bridge(command, start, knows_budget=self.knows_budget, size=size)
 
     def code(self) -> str:
         """What its figures depend on: the peer's packages, its options, the code that drives it."""
@@ -124,10 +127,20 @@ class Bridge:
     """A strategy that another process serves, one request at a time."""
 
     def __init__(
-        self, command: Sequence[str], start: Mapping[str, Any], *, knows_budget: bool = False
+        self,
+        command: Sequence[str],
+        start: Mapping[str, Any],
+        *,
+        knows_budget: bool = False,
+        size: Callable[[Params], float] | None = None,
     ) -> None:
-        """Serve with ``command``, whose last argument is the driver's file."""
+        """Serve with ``command``, whose last argument is the driver's file.
+
+        With ``size``, the driver is told the size of a configuration beside each loss.
+        """
         self.knows_budget = knows_budget
+        self._size = size
+        self._sizes: dict[int, list[float]] = {}  # by configuration; none without ``size``
         self._command = list(command)
         self._start = start
         self._process: subprocess.Popen[str] | None = None
@@ -144,12 +157,13 @@ class Bridge:
             case {"config": int(config), "params": dict(params)} if (
                 params.keys() == self._start["distributions"].keys()
             ):
+                self._sizes[config] = [self._size(params)] if self._size else []
                 return ReplayJob(config, params)
         raise self._invalid("a job or null", answer)
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """Report the loss."""
-        answer = self._ask({"epoch": [config, epoch, loss]})
+        answer = self._ask({"epoch": [config, epoch, loss, *self._sizes.get(config, ())]})
         if not isinstance(answer, bool):
             raise self._invalid("true or false", answer)
         return answer

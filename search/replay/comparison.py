@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from typing import Protocol
 
 import numpy as np
 import optuna
@@ -50,7 +51,7 @@ class Result:
         strategy: Its name.
         workers: Number of simulated workers.
         budget: Budget in full trainings.
-        regret: Mean normalised regret over tasks and seeds.
+        regret: Mean normalised regret over tasks and seeds, or mean of what else was measured.
         spread: Standard error of that mean.
     """
 
@@ -61,6 +62,17 @@ class Result:
     spread: float
 
 
+class Measure(Protocol):
+    """A function of a module, which measures a replay. The default is ``regrets``."""
+
+    __name__: str
+
+    def __call__(
+        self, task: Task, make: Maker, *, seed: int, workers: int, budgets: Sequence[int]
+    ) -> Array:
+        """A figure for each budget, (budgets,)."""
+
+
 def replays(
     tasks: Sequence[Callable[[], Task]],
     strategies: Mapping[str, Maker],
@@ -68,8 +80,9 @@ def replays(
     *,
     budgets: Sequence[int] = BUDGETS,
     processes: int = 1,
+    measure: Measure = regrets,
 ) -> Iterator[tuple[Run, Array]]:
-    """Replay in several processes; yield each run with its regrets (budgets,) as it ends.
+    """Replay in several processes; yield each run with its figures (budgets,) as it ends.
 
     Args:
         tasks: Factories of the tasks, called in each process.
@@ -77,13 +90,14 @@ def replays(
         runs: The runs to replay.
         budgets: Budgets in full trainings.
         processes: Number of processes.
+        measure: What is measured of a replay.
     """
     pool = ProcessPoolExecutor(processes, get_context("spawn"), _as_replayer)
     try:
         with _one_thread_each():  # the first submissions start the processes
             futures = {
                 pool.submit(
-                    _regrets, tasks[run.task], strategies[run.strategy], run, tuple(budgets)
+                    _measured, measure, tasks[run.task], strategies[run.strategy], run, budgets
                 ): run
                 for run in runs
             }
@@ -172,15 +186,19 @@ def brief(figure: float) -> str:
 _TASKS: dict[int, Task] = {}  # of this process: a task takes seconds to make
 
 
-def _regrets(
-    make_task: Callable[[], Task], make: Maker, run: Run, budgets: tuple[int, ...]
+def _measured(
+    measure: Measure,
+    make_task: Callable[[], Task],
+    make: Maker,
+    run: Run,
+    budgets: Sequence[int],
 ) -> Array:
     if run.task not in _TASKS:
         _TASKS[run.task] = make_task()
     task = _TASKS[run.task]
     # Not the same on every task, or the luck of one draw would count twelve times over.
     seed = trial_seed(run.seed, zlib.crc32(task.name.encode()))
-    return regrets(task, make, seed=seed, workers=run.workers, budgets=budgets)
+    return measure(task, make, seed=seed, workers=run.workers, budgets=budgets)
 
 
 def _as_replayer() -> None:

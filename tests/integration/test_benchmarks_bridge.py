@@ -13,7 +13,14 @@ from benchmarks.peers import bridge
 from benchmarks.peers.bridge import Bridge, Driven, Environment
 from benchmarks.peers.drivers.serve import Parameter, Start
 from search.errors import TreinoError
-from tests.support.searches import EPOCHS, FallingCurves, searched
+from search.replay.simulation import simulate
+from tests.support.searches import (
+    EPOCHS,
+    FallingCurves,
+    SizedCurves,
+    WatchedStrategy,
+    searched,
+)
 
 DRIVER = Path(__file__).parents[1] / "support" / "random_driver.py"
 
@@ -51,6 +58,17 @@ def test_a_paused_configuration_resumes() -> None:
     assert [strategy.epoch(0, epoch, 1.0) for epoch in (1, 2, 3)] == [True, True, False]
     assert not strategy.epoch(1, EPOCHS // 3, math.inf)
     assert strategy.work() == jobs[0]
+
+
+def test_a_driver_is_told_sizes_where_the_task_has_them() -> None:
+    strategy = WatchedStrategy(made(), 0, 1, 60, SizedCurves)
+    epochs = simulate(strategy.task, strategy, 1, 60)
+    task = SizedCurves()
+    large = [task.size(epoch.params) > 0.5 for epoch in epochs]
+    assert {True, False} <= set(large)
+    params = [tuple(epoch.params.items()) for epoch in epochs]
+    for one, is_large in zip(params, large, strict=True):
+        assert (params.count(one) == 1) is is_large
 
 
 def test_a_driver_may_wait() -> None:

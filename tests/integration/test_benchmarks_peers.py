@@ -2,17 +2,28 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from benchmarks import peers
-from benchmarks.peers import GROUPS, bridge, chosen, missing
+from benchmarks.fronts import SizedTable, default, hypervolume, hypervolumes
+from benchmarks.peers import GROUPS, bridge, chosen, fronts, missing
 from benchmarks.peers.bridge import Driven
 from search.errors import SettingsError, TreinoError
 from search.replay.simulation import Maker, regrets, simulate
 from search.replay.strategies import STRATEGIES as OURS
-from tests.support.searches import EPOCHS, FallingCurves, WatchedStrategy, lengths, searched
+from search.scheduling import curves, prior
+from search.scheduling.rungs import rungs
+from tests.support.searches import (
+    EPOCHS,
+    FallingCurves,
+    SizedCurves,
+    WatchedStrategy,
+    lengths,
+    searched,
+)
 
 pytestmark = [
     # KerasTuner asks for a thread in a way that Python deprecates.
@@ -22,6 +33,7 @@ pytestmark = [
 STRATEGIES = GROUPS["all"]
 # The others have environments of their own: tests/stress/test_benchmarks_peers.py.
 HERE = [name for name, make in STRATEGIES.items() if not isinstance(make, Driven)]
+FRONTS = [name for name, make in fronts.STRATEGIES.items() if not isinstance(make, Driven)]
 
 
 def maker(name: str) -> Maker:
@@ -77,6 +89,26 @@ def test_rungs_of_the_sketches() -> None:
     assert sum(epochs not in {1, 3, 9} for epochs in from_1) <= 1
     assert sum(epochs not in {3, 9} for epochs in from_3) <= 1
     assert {1, 3, 9} <= set(from_1)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_a_peer_for_two_objectives_trains_in_full_and_finds_a_front(name: str) -> None:
+    once = searched(fronts.STRATEGIES[name], seed=1, workers=3, kind=SizedCurves)
+    assert searched(fronts.STRATEGIES[name], seed=1, workers=3, kind=SizedCurves) == once
+    assert set(lengths(fronts.STRATEGIES[name], 60, SizedCurves)[:-1]) == {EPOCHS}
+    few, many = hypervolumes(
+        SizedCurves(), fronts.STRATEGIES[name], seed=0, workers=1, budgets=(4, 40)
+    )
+    assert 0 <= few < many < 1
+
+
+def test_a_front_is_sought_with_the_choosers_own_sizes_and_pauses() -> None:
+    recorded = curves.read(prior.SHIPPED / "cifar10-two.json")
+    task = SizedTable(recorded, "two", "parameters", 16, 10)
+    epochs = simulate(task, default(task, 0, 1, 80), 1, 80)
+    trained = Counter(tuple(epoch.params.items()) for epoch in epochs)
+    assert set(rungs(task.epochs)[:2]) <= set(trained.values())  # some pause, some go on
+    assert hypervolume(task, epochs) > hypervolume(task, epochs[:20])
 
 
 def test_names_and_groups() -> None:

@@ -1,17 +1,21 @@
 """Peers in environments of their own, where `make bench` has installed them. They take minutes."""
 
+from collections.abc import Mapping
+
 import pytest
 
-from benchmarks.peers import GROUPS
+from benchmarks.fronts import hypervolumes
+from benchmarks.peers import GROUPS, fronts
 from benchmarks.peers.bridge import Driven
 from search.replay.simulation import regrets
-from tests.support.searches import EPOCHS, FallingCurves, lengths, searched
+from tests.support.searches import EPOCHS, FallingCurves, SizedCurves, lengths, searched
 
 DRIVEN = {name: make for name, make in GROUPS["all"].items() if isinstance(make, Driven)}
+FRONTS = {name: make for name, make in fronts.STRATEGIES.items() if isinstance(make, Driven)}
 
 
-def driven(name: str) -> Driven:
-    peer = DRIVEN[name]
+def driven(name: str, peers: Mapping[str, Driven] = DRIVEN) -> Driven:
+    peer = peers[name]
     if not peer.environment.installed():
         pytest.skip(f"not installed: make {peer.environment.target}")
     return peer
@@ -41,3 +45,19 @@ def test_a_peer_resumes_promoted_configurations(name: str) -> None:
 @pytest.mark.parametrize("name", ["optuna-gp", "neps-bayesian", "ax"])
 def test_a_peer_that_knows_no_epochs_trains_in_full(name: str) -> None:
     assert set(lengths(driven(name), budget=60)[:-1]) == {EPOCHS}
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_a_peer_for_two_objectives_searches_for_both(name: str) -> None:
+    peer = driven(name, FRONTS)
+    once = searched(peer, seed=1, workers=3, kind=SizedCurves)
+    assert searched(peer, seed=1, workers=3, kind=SizedCurves) == once
+    few, many = hypervolumes(SizedCurves(), peer, seed=0, workers=1, budgets=(2, 20))
+    assert 0 <= few < many < 1
+
+
+@pytest.mark.parametrize("name", ["synetune-moasha", "neps-mo-asha"])
+def test_a_peer_for_two_objectives_ends_most_trainings_early(name: str) -> None:
+    trained = lengths(driven(name, FRONTS), kind=SizedCurves)
+    assert set(trained[:-1]) == {1, 3, EPOCHS}
+    assert trained.count(EPOCHS) < len(trained) / 2

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Search:
-    """Each configuration trains for a third of the epochs, waits, and later trains to its end."""
+    """Each configuration trains for a third of the epochs, waits, and later trains to its end.
+
+    With sizes, one that is larger than half of the range ends with its first epoch.
+    """
 
     def __init__(self, start: Start) -> None:
         self._random = random.Random(start.seed)
@@ -43,9 +46,11 @@ class Search:
             self._configs.append({p.name: p.value(self._drawn(p)) for p in self._parameters})
         return config, self._configs[config]
 
-    def epoch(self, config: int, epoch: int, loss: float) -> bool:
+    def epoch(self, config: int, epoch: int, loss: float, *size: float) -> bool:
         if self._fault == "words":
             return "continue"  # type: ignore[return-value]
+        if size and size[0] > 0.5:
+            return False
         if epoch == self._epochs // 3:
             self._paused.append(config)
         return epoch not in {self._epochs // 3, self._epochs}

@@ -44,11 +44,25 @@ class FallingCurves:
         return losses
 
 
+class SizedCurves(FallingCurves):
+    """The same, as a task of two objectives."""
+
+    def size(self, params: Params) -> float:
+        return math.log(params["size"] / 16) / math.log(512 / 16)
+
+
 class WatchedStrategy:
     """A strategy whose every move is checked."""
 
-    def __init__(self, maker: Maker, seed: int, workers: int, budget: int) -> None:
-        self.task = FallingCurves()
+    def __init__(
+        self,
+        maker: Maker,
+        seed: int,
+        workers: int,
+        budget: int,
+        kind: type[FallingCurves] = FallingCurves,
+    ) -> None:
+        self.task = kind()
         self._strategy = maker(self.task, seed, workers, budget)
         self.knows_budget = self._strategy.knows_budget
         self._running: set[int] = set()
@@ -88,9 +102,16 @@ class WatchedStrategy:
         return goes_on
 
 
-def searched(maker: Maker, *, seed: int, workers: int, budget: int = 60) -> list[Epoch]:
+def searched(
+    maker: Maker,
+    *,
+    seed: int,
+    workers: int,
+    budget: int = 60,
+    kind: type[FallingCurves] = FallingCurves,
+) -> list[Epoch]:
     """A search of a strategy, which uses all workers, spends its budget and repeats little."""
-    strategy = WatchedStrategy(maker, seed, workers, budget)
+    strategy = WatchedStrategy(maker, seed, workers, budget, kind)
     epochs = simulate(strategy.task, strategy, workers, budget)
     assert len(epochs) == budget
     assert strategy.workers == workers
@@ -98,8 +119,10 @@ def searched(maker: Maker, *, seed: int, workers: int, budget: int = 60) -> list
     return epochs
 
 
-def lengths(maker: Maker, budget: int = 400) -> list[int]:
+def lengths(
+    maker: Maker, budget: int = 400, kind: type[FallingCurves] = FallingCurves
+) -> list[int]:
     """How far a strategy trained each configuration; the last may be under way."""
-    strategy = WatchedStrategy(maker, 0, 1, budget)
+    strategy = WatchedStrategy(maker, 0, 1, budget, kind)
     simulate(strategy.task, strategy, 1, budget)
     return list(strategy.epochs.values())

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import decisions
 from benchmarks import replay as bench
+from benchmarks.ledger import Ledger, _reached, code_of
 from benchmarks.peers import GROUPS, bridge
 from benchmarks.peers.bridge import Driven
 from search.replay import simulation, strategies
@@ -23,28 +24,28 @@ REGRETS = [0.5, 0.4, 0.3, 0.2, 0.1]
 
 def test_a_ledger_goes_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "replay.jsonl"
-    ledger = bench.Ledger(path)
+    ledger = Ledger(path)
     assert ledger.get(ROW) is None
     ledger.add(ROW, REGRETS)
     with path.open("a") as file:
         file.write('\n{"strategy": "ran')
-    again = bench.Ledger(path)
+    again = Ledger(path)
     assert again.get(ROW) == REGRETS
     assert again.get({**ROW, "code": "optuna-6"}) is None
     again.add({**ROW, "seed": 1}, REGRETS[::-1])
-    assert bench.Ledger(path).get({**ROW, "seed": 1}) == REGRETS[::-1]
+    assert Ledger(path).get({**ROW, "seed": 1}) == REGRETS[::-1]
 
 
 def test_a_ledger_keeps_budgets_apart(tmp_path: Path) -> None:
     path = tmp_path / "replay.jsonl"
     before = {**ROW, "regrets": REGRETS}  # a line from before budgets were kept
     path.write_text(json.dumps(before) + "\n")
-    ledger = bench.Ledger(path)
+    ledger = Ledger(path)
     assert ledger.get(ROW) == REGRETS
     assert ledger.get(ROW, (3, 40)) == [0.5, 0.1]
     assert ledger.get(ROW, (40, 80)) is None
     ledger.add(ROW, [0.1, 0.05], (40, 80))
-    assert bench.Ledger(path).get(ROW, (3, 80)) == [0.5, 0.05]
+    assert Ledger(path).get(ROW, (3, 80)) == [0.5, 0.05]
 
 
 def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
@@ -63,9 +64,7 @@ def test_a_file_of_curves_is_known_by_what_is_in_it(tmp_path: Path) -> None:
 def codes() -> dict[str, str]:
     """Of every strategy that needs no environment of its own."""
     return {
-        name: bench.code_of(make)
-        for name, make in GROUPS["all"].items()
-        if not isinstance(make, Driven)
+        name: code_of(make) for name, make in GROUPS["all"].items() if not isinstance(make, Driven)
     }
 
 
@@ -93,14 +92,14 @@ def test_the_code_of_a_driven_peer_is_its_release_and_that_of_the_replay(
     info.parent.mkdir(parents=True)
     info.write_text("Metadata-Version: 2.1\nName: smac\nVersion: 2.4.1\n")
     smac = GROUPS["all"]["smac-multi-fidelity"]
-    before = bench.code_of(smac)
+    before = code_of(smac)
     assert before.startswith("smac-2.4.1-")
     monkeypatch.setattr(simulation, "simulate", decisions.train)
-    assert bench.code_of(smac) != before
+    assert code_of(smac) != before
 
 
 def test_the_code_of_treinos_own_is_all_that_decides() -> None:
-    names = {module.__name__ for module in bench._reached(samplers)}
+    names = {module.__name__ for module in _reached(samplers)}
     assert {
         "search.scheduling.samplers",
         "search.scheduling.asha",

@@ -1,8 +1,9 @@
-"""NePS: PriorBand without a prior, asynchronous Hyperband, Bayesian optimisation.
+"""NePS: PriorBand without a prior, asynchronous Hyperband, MO-ASHA, Bayesian optimisation.
 
-Driven through ``neps.AskAndTell``. A trial of PriorBand or Hyperband names its epochs, and a
-promoted one the trial before: its configuration resumes there, as from a checkpoint. Bayesian
-optimisation knows no epochs, so each of its trials trains in full. All have the defaults of NePS.
+Driven through ``neps.AskAndTell``. A trial of PriorBand, Hyperband or MO-ASHA names its epochs, and
+a promoted one the trial before: its configuration resumes there, as from a checkpoint. Bayesian
+optimisation knows no epochs, so each of its trials trains in full. MO-ASHA, the multi-objective
+successive halving, has two objectives. All have the defaults of NePS.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ EPOCHS = "epochs of the trial"  # the fidelity's name, unlike any parameter's
 MULTI_FIDELITY = {
     "priorband": neps.algorithms.priorband,
     "async-hyperband": neps.algorithms.async_hb,
+    "mo-asha": neps.algorithms.moasha,
 }
 
 
@@ -56,15 +58,16 @@ class Search:
         self._running[config] = trial
         return config, self._params(trial.config)
 
-    def epoch(self, config: int, epoch: int, loss: float) -> bool:
+    def epoch(self, config: int, epoch: int, loss: float, *size: float) -> bool:
         """Tell the trial after its last epoch."""
         self._lowest[config] = min(self._lowest.get(config, math.inf), loss)
         trial = self._running[config]
         if epoch < trial.config.get(EPOCHS, self._epochs):
             return True
         lowest = self._lowest[config]
+        value = [lowest, *size] if size else lowest
         # A trial without a finite loss is one that failed.
-        self._search.tell(trial, lowest if math.isfinite(lowest) else ArithmeticError("diverged"))
+        self._search.tell(trial, value if math.isfinite(lowest) else ArithmeticError("diverged"))
         return False
 
     def _params(self, config: Mapping[str, Any]) -> dict[str, Any]:

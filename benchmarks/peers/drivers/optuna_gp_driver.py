@@ -1,4 +1,7 @@
-"""Optuna's GPSampler, every trial in full: it learns from completed trials only."""
+"""Optuna's GPSampler, every trial in full: it learns from completed trials only.
+
+With two objectives, it maximises the expected improvement of the hypervolume.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ class Study:
     """A study of Optuna. A trial's value is its lowest loss."""
 
     def __init__(self, start: Start) -> None:
-        self._study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=start.seed))
+        self._study = optuna.create_study(
+            directions=["minimize"] * (2 if start.options.get("objectives") == "two" else 1),
+            sampler=optuna.samplers.GPSampler(seed=start.seed),
+        )
         self._space = {
             name: json_to_distribution(json.dumps(each))
             for name, each in start.distributions.items()
@@ -31,12 +37,12 @@ class Study:
         self._lowest[trial.number] = math.inf
         return trial.number, trial.params
 
-    def epoch(self, config: int, epoch: int, loss: float) -> bool:
+    def epoch(self, config: int, epoch: int, loss: float, *size: float) -> bool:
         """Tell the trial after its last epoch."""
         self._lowest[config] = min(self._lowest[config], loss)
         if epoch < self._epochs:
             return True
-        self._study.tell(config, self._lowest[config])
+        self._study.tell(config, [self._lowest[config], *size])
         return False
 
 

@@ -9,6 +9,7 @@ function ``make(start)``, which returns a Driver.
     start            {"epochs", "distributions", "seed", "workers", "budget", "options"}
     {"work": true}   answer: {"config", "params"}, or null to wait until another worker reports
     {"epoch": [config, epoch, loss]}   answer: true to continue, false to stop
+    {"epoch": [config, epoch, loss, size]}   the same, for a task of two objectives
 
 Distributions are Optuna's JSON. A loss may be NaN or Infinity.
 """
@@ -98,8 +99,11 @@ class Driver(Protocol):
     def work(self) -> Job | None:
         """The next job of a free worker; None to wait until another worker reports."""
 
-    def epoch(self, config: int, epoch: int, loss: float) -> bool:
-        """Take the result of an epoch, from 1; return whether its worker continues."""
+    def epoch(self, config: int, epoch: int, loss: float, *size: float) -> bool:
+        """Take the result of an epoch, from 1; return whether its worker continues.
+
+        ``size`` is the second objective of a configuration; empty for a task of one objective.
+        """
 
 
 def _parameter(name: str, given: dict[str, Any]) -> Parameter:

@@ -2,13 +2,15 @@
 
 The schedulers of release 0.16 that learn from unfinished trainings: asynchronous successive halving
 that stops trials and never resumes them, with configurations drawn at random, by kernel densities
-(BOHB) or by density ratios (BORE). All have Syne Tune's defaults.
+(BOHB) or by density ratios (BORE). MOASHA has two objectives, loss and size, and draws at random.
+All have Syne Tune's defaults.
 """
 
 from __future__ import annotations
 
 import datetime
 import logging
+import math
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from syne_tune import config_space
 from syne_tune.backend.trial_status import Trial
 from syne_tune.optimizer import baselines
+from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
 if TYPE_CHECKING:
     from benchmarks.peers.drivers.serve import Job, Parameter, Start
@@ -28,13 +31,18 @@ class Scheduler:
         logging.getLogger("syne_tune").setLevel(logging.ERROR)  # it warns about its own arguments
         self._parameters = start.parameters()
         self._seed = start.seed
-        self._scheduler = getattr(baselines, start.options["scheduler"])(
-            config_space={p.name: _domain(p) for p in self._parameters},
-            metric="loss",
-            time_attr="epoch",
-            max_t=start.epochs,
-            random_seed=start.seed,
-        )
+        common = {
+            "config_space": {p.name: _domain(p) for p in self._parameters},
+            "time_attr": "epoch",
+            "max_t": start.epochs,
+            "random_seed": start.seed,
+        }
+        if start.options["scheduler"] == "MOASHA":
+            self._scheduler = MOASHA(metrics=["loss", "size"], **common)
+        else:
+            self._scheduler = getattr(baselines, start.options["scheduler"])(
+                metric="loss", **common
+            )
         self._trials: list[Any] = []
 
     def work(self) -> Job | None:
@@ -51,11 +59,15 @@ class Scheduler:
         self._scheduler.on_trial_add(trial)
         return number, {p.name: p.value(_searched(p, trial.config)) for p in self._parameters}
 
-    def epoch(self, config: int, epoch: int, loss: float) -> bool:
+    def epoch(self, config: int, epoch: int, loss: float, *size: float) -> bool:
         """Report the loss."""
-        decision = self._scheduler.on_trial_result(
-            self._trials[config], {"loss": loss, "epoch": epoch}
-        )
+        result = {"loss": loss, "epoch": epoch}
+        if size:
+            if not math.isfinite(loss):  # its sort knows no distance from such a loss
+                self._scheduler.on_trial_remove(self._trials[config])
+                return False
+            (result["size"],) = size
+        decision = self._scheduler.on_trial_result(self._trials[config], result)
         return bool(decision == "CONTINUE")
 
 

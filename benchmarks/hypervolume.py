@@ -1,0 +1,125 @@
+"""Hypervolume of the front of loss and size: treino's default beside its peers, over epochs.
+
+On curves that ``treino record`` kept, with val_loss and the number of parameters, or of
+multiply-adds per image, as objectives. Part of ``make bench``. ``benchmarks/fronts.py`` says what
+is counted: more is better. treino has no warm start here, as in any search for two objectives.
+Finished replays are kept in ``var/bench/hypervolume.jsonl`` (``benchmarks.ledger``).
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import fronts
+from benchmarks.fronts import SIZES, SizedTable, hypervolumes
+from benchmarks.ledger import FOLDER, measured, table_name
+from benchmarks.peers import missing
+from benchmarks.peers.fronts import STRATEGIES as PEERS
+from benchmarks.replay import budgets_in, table, told_workers
+from search.errors import SettingsError, TreinoError
+from search.replay import comparison, tabular
+from search.replay.comparison import Run, brief
+from search.replay.simulation import BUDGETS, Maker
+from search.replay.strategies import STRATEGIES as OURS
+from search.scheduling import curves
+
+WORKERS = (1, 4)
+SEEDS = 20
+FEWER_SEEDS = {"optuna-gp": 5}  # it takes seconds for a decision
+SIDE, CLASSES = 16, 10  # of the images in search/scheduling/priors
+STRATEGIES: Mapping[str, Maker] = {
+    "default": fronts.default,
+    "default-loss-alone": OURS["default-without-prior"],
+    **PEERS,
+}
+
+
+def chosen(names: str) -> tuple[dict[str, Maker], list[str]]:
+    """Strategies by their names, separated by commas, or all that are installed.
+
+    Returns:
+        The strategies, and one line for each that is left out.
+
+    Raises:
+        SettingsError: A strategy does not exist.
+        TreinoError: A strategy that is named is not installed.
+    """
+    found, left_out = {}, []
+    for name in STRATEGIES if names == "all" else names.split(","):
+        if name not in STRATEGIES:
+            expected = ", ".join(["all", *STRATEGIES])
+            raise SettingsError(f"--strategies {name!r}: expected one of {expected}")
+        advice = missing(STRATEGIES[name])
+        if advice is None:
+            found[name] = STRATEGIES[name]
+        elif names == "all":
+            left_out.append(f"{name} is left out, because it is not installed: {advice}")
+        else:
+            raise TreinoError(f"{name} is not installed: {advice}")
+    return found, left_out
+
+
+def main() -> None:
+    """Print the tables, and write them to FOLDER."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--curves", type=Path, nargs="+", required=True, help="of treino record")
+    parser.add_argument("--image-size", type=int, default=SIDE, help=f"side in pixels; {SIDE}")
+    parser.add_argument("--classes", type=int, default=CLASSES, help=str(CLASSES))
+    parser.add_argument("--sizes", default=",".join(SIZES), help="by commas")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="by commas")
+    parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(STRATEGIES)}")
+    parser.add_argument("--budgets", type=budgets_in, default=BUDGETS, help="in full trainings")
+    given = parser.parse_args()
+    strategies, left_out = chosen(given.strategies)
+    print(*left_out, sep="\n", end="\n" if left_out else "")
+    texts = []
+    for file in given.curves:
+        recorded = curves.read(file)
+        tabular.check(recorded, str(file))
+        for size in given.sizes.split(","):
+            make = partial(SizedTable, recorded, str(file), size, given.image_size, given.classes)
+            name = f"{table_name(file, tabular, fronts)}-{size}-{given.image_size}-{given.classes}"
+            title = f"# {file}: val_loss and {size}, recorded {brief(make().recorded)}"
+            print(f"{title}: ", end="", flush=True)
+            runs = [
+                Run(name, 0, seed, int(workers))
+                for workers in given.workers.split(",")
+                for name in strategies
+                for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
+            ]
+            found = {
+                run: np.array(figures)
+                for run, figures in measured(
+                    {name: make},
+                    strategies,
+                    runs,
+                    given.budgets,
+                    file="hypervolume.jsonl",
+                    measure=hypervolumes,
+                )
+            }
+            results = comparison.summary([(run, found[run]) for run in runs], given.budgets)
+            replays = Counter((run.strategy, run.workers) for run in runs)
+            lines = [title, ""]
+            for workers in dict.fromkeys(run.workers for run in runs):
+                mine = [result for result in results if result.workers == workers]
+                lines += [f"## {told_workers(workers)}", "", *table(mine, replays), ""]
+            texts.append("\n".join(lines))
+    text = "\n".join(texts)
+    (FOLDER / "hypervolume.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TreinoError as error:
+        sys.exit(f"treino: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; every replay that ended is kept: the same command goes on")
