@@ -98,8 +98,13 @@ test: $(BIN)/installed-dev ## Run the tests, but for the stress tests
 test-unit: $(BIN)/installed-dev ## Run the tests of pure code, in under a minute
 	@$(BIN)/python -m pytest tests/unit $(BESIDE) $(call given,ARGS)
 
+# What stress tests talk to, likewise.
+SERVERS := $(patsubst tests/stress/requirements-%.txt,var/stress/venv-%/installed, \
+	$(wildcard tests/stress/requirements-*.txt))
+
 .PHONY: stress
 stress: $(BIN)/installed-dev $(BIN)/installed-cluster-jobs ## Run the stress tests: time, memory, a search whose processes are killed
+	@$(MAKE) --no-print-directory --keep-going $(SERVERS) || echo "some servers are left out"
 	@$(BIN)/python -m pytest tests/stress $(call given,ARGS)
 
 .PHONY: lint
@@ -209,8 +214,15 @@ $(BIN)/installed-bench: $(BIN)/installed-dev
 		--constraint $(CONSTRAINTS) --editable '.[benchmarks]'
 	@touch $@
 
+define environment
+@echo "installing $* into $(@D)"
+@$(BIN)/python -m venv --clear $(@D)
+@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+@touch $@
+endef
+
 var/bench/venv-%/installed: benchmarks/peers/requirements-%.txt | $(BIN)/python
-	@echo "installing the peer $* into $(@D)"
-	@$(BIN)/python -m venv --clear $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	@touch $@
+	$(environment)
+
+var/stress/venv-%/installed: tests/stress/requirements-%.txt | $(BIN)/python
+	$(environment)

@@ -23,6 +23,7 @@ from search.tracking.tracked import Changes
 from tests.support import studies
 from tests.support.commands import FINISHED, finished_search
 from tests.support.studies import COMPLETE, FAIL, PRUNED, RUNNING
+from tests.support.trackers import curves_of
 
 STATES = (COMPLETE, RUNNING, PRUNED, FAIL)
 PAUSED = 1  # number of the running one
@@ -74,15 +75,6 @@ def curves_in(events: EventAccumulator) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def curves_of(place: Workspace, number: int) -> dict[str, list[tuple[int, Any]]]:
-    """The epochs of a trial as they are stored; empty if it has none."""
-    epochs = history(place.records, "birds", run_name(number))
-    return {
-        name: [(epoch.epoch, pytest.approx(getattr(epoch, name))) for epoch in epochs]
-        for name in (epochs[0].measured() if epochs else ())
-    }
-
-
 def test_tensorboard_reads_every_epoch_and_the_hyperparameters(
     place: Workspace, study: optuna.Study, tmp_path: Path
 ) -> None:
@@ -90,7 +82,7 @@ def test_tensorboard_reads_every_epoch_and_the_hyperparameters(
     Changes(place, study).send_to(EventFiles(folder))
     for trial in study.get_trials():
         events = read(folder / run_name(trial.number))
-        assert curves_in(events) == curves_of(place, trial.number)
+        assert curves_in(events) == curves_of(place, "birds", trial.number)
         held = {tag: data.plugin_data.content for tag, data in events.summary_metadata.items()}
         start = metadata.parse_session_start_info_plugin_data(held[metadata.SESSION_START_INFO_TAG])
         shown = {name: value.number_value for name, value in start.hparams.items()}
@@ -117,8 +109,8 @@ def test_event_files_are_continued_and_have_everything_once(
 
     train_on(place, study)
     Changes(place, study).send_to(EventFiles(folder))
-    assert curves_in(watching.Reload()) == curves_of(place, PAUSED)
-    assert curves_in(read(folder / run_name(PAUSED))) == curves_of(place, PAUSED)
+    assert curves_in(watching.Reload()) == curves_of(place, "birds", PAUSED)
+    assert curves_in(read(folder / run_name(PAUSED))) == curves_of(place, "birds", PAUSED)
     del before[PAUSED]
     assert {number: files[number].read_bytes() for number in before} == before
 
@@ -184,7 +176,7 @@ def test_mlflow_reads_every_epoch_once_from_however_many_trackers(
     for trial in study.get_trials():
         run = runs[trial.number]
         assert run.data.params == {name: str(value) for name, value in trial.params.items()}
-        for name, curve in curves_of(place, trial.number).items():
+        for name, curve in curves_of(place, "birds", trial.number).items():
             points = client.get_metric_history(run.info.run_id, name)
             assert [(point.step, point.value) for point in points] == curve
     assert [file.path for file in client.list_artifacts(runs[PAUSED].info.run_id)] == ["spec.json"]
