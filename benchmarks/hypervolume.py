@@ -30,7 +30,7 @@ from search.scheduling import curves
 
 WORKERS = (1, 4)
 SEEDS = 20
-FEWER_SEEDS = {"optuna-gp": 5}  # it takes seconds for a decision
+FEWER_SEEDS = {"optuna-gp": 5, "synetune-moasha": 5}  # they take long
 SIDE, CLASSES = 16, 10  # of the images in search/scheduling/priors
 STRATEGIES: Mapping[str, Maker] = {
     "default": fronts.default,
