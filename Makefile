@@ -98,7 +98,7 @@ test: $(BIN)/installed-dev ## Run the tests, but for the stress tests
 test-unit: $(BIN)/installed-dev ## Run the tests of pure code, in under a minute
 	@$(BIN)/python -m pytest tests/unit $(BESIDE) $(call given,ARGS)
 
-# What stress tests talk to, likewise.
+# Servers that stress tests talk to have a virtual environment each, because they are large.
 SERVERS := $(patsubst tests/stress/requirements-%.txt,var/stress/venv-%/installed, \
 	$(wildcard tests/stress/requirements-*.txt))
 
