@@ -19,6 +19,7 @@ from benchmarks import fronts
 from benchmarks.fronts import SIZES, SizedTable, hypervolumes
 from benchmarks.ledger import FOLDER, measured, table_name
 from benchmarks.peers import missing
+from benchmarks.peers.fronts import ALONE
 from benchmarks.peers.fronts import STRATEGIES as PEERS
 from benchmarks.replay import budgets_in, table, told_workers
 from search.errors import SettingsError, TreinoError
@@ -91,6 +92,7 @@ def main() -> None:
                 Run(name, 0, seed, int(workers))
                 for workers in given.workers.split(",")
                 for name in strategies
+                if workers == "1" or name not in ALONE
                 for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
             ]
             found = {

@@ -50,14 +50,15 @@ def test_a_peer_that_knows_no_epochs_trains_in_full(name: str) -> None:
 @pytest.mark.parametrize("name", FRONTS)
 def test_a_peer_for_two_objectives_searches_for_both(name: str) -> None:
     peer = driven(name, FRONTS)
-    once = searched(peer, seed=1, workers=3, kind=SizedCurves)
-    assert searched(peer, seed=1, workers=3, kind=SizedCurves) == once
+    workers = 1 if name in fronts.ALONE else 3
+    once = searched(peer, seed=1, workers=workers, kind=SizedCurves)
+    assert searched(peer, seed=1, workers=workers, kind=SizedCurves) == once
     few, many = hypervolumes(SizedCurves(), peer, seed=0, workers=1, budgets=(2, 20))
     assert 0 <= few < many < 1
 
 
 @pytest.mark.parametrize("name", ["synetune-moasha", "neps-mo-asha"])
-def test_a_peer_for_two_objectives_ends_most_trainings_early(name: str) -> None:
-    trained = lengths(driven(name, FRONTS), kind=SizedCurves)
-    assert set(trained[:-1]) == {1, 3, EPOCHS}
-    assert trained.count(EPOCHS) < len(trained) / 2
+def test_a_peer_for_two_objectives_judges_at_rungs(name: str) -> None:
+    trained = lengths(driven(name, FRONTS), kind=SizedCurves)[:-1]
+    assert min(trained) < max(trained)
+    assert set(trained) <= {1, 3, EPOCHS}
