@@ -19,6 +19,7 @@ from search.replay.strategies import Promoting
 from search.replay.tabular import TabularTask
 from search.scheduling.curves import Curves
 from search.scheduling.front import Front
+from search.scheduling.prior import Prior, Source, shipped
 from search.scheduling.rungs import rungs
 from search.scheduling.samplers import make_chooser
 from search.scheduling.targets import SizeRange
@@ -29,6 +30,7 @@ from search.spaces.unit_cube import Array, Params, UnitCube
 
 SIZES = ("parameters", "operations")
 REFERENCE = (1.0, 1.0)
+DRAWN = 2000  # configurations that show the range of sizes
 
 
 @runtime_checkable
@@ -68,7 +70,8 @@ class SizedTable(TabularTask):
         self.measure = measure
         self.room = Room(space, (side, side, 3), classes, NetworkLimits())
         self._cube = UnitCube(self.distributions)
-        self._sizes = SizeRange(partial(self.room.sizes, name=measure), self._cube)
+        everywhere = self._cube.uniform(DRAWN, np.random.default_rng(0))
+        self._sizes = SizeRange(partial(self.room.sizes.of, name=measure), everywhere)
         self._recorded = curves
 
     def size(self, params: Params) -> float:
@@ -119,10 +122,21 @@ def hypervolumes(
 
 
 def default(task: Task, seed: int, _workers: int, _budget: int) -> Strategy:
-    """The default, with the chooser that the tuner uses for two objectives."""
+    """The default, with treino's own records but for those of the task's images."""
+    records = shipped(task.distributions, without=task.images)
+    return _searching(task, seed, Prior([Source(each, task.distributions) for each in records]))
+
+
+def without_prior(task: Task, seed: int, _workers: int, _budget: int) -> Strategy:
+    """The default without a warm start."""
+    return _searching(task, seed, Prior())
+
+
+def _searching(task: Task, seed: int, prior: Prior) -> Strategy:
+    """The chooser that the tuner uses for two objectives."""
     assert isinstance(task, SizedTable)
     chooser = make_chooser(
-        "gp", task.distributions, task.epochs, seed, room=task.room, size=task.measure
+        "gp", task.distributions, task.epochs, seed, prior=prior, room=task.room, size=task.measure
     )
     return Promoting(chooser, rungs(task.epochs))
 
