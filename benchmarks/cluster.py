@@ -8,6 +8,7 @@ with an empty cache, to which the images are sent, then with the images in its c
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -57,22 +58,27 @@ def measure(data: Dataset, trained: Dataset, rounds: int, folder: Path) -> Resul
         folder: Where the nodes have their folders.
     """
     ours, nodes, cold, warm = [], [], [], []
-    with (
-        cluster_of(folder / "cluster", 2) as cluster,
-        LocalBackend([Slot(threads=1)] * 2, folder / "logs") as local,
-        opened(cluster, trained) as remote,
-    ):
+    with cluster_of(folder / "cluster", 2) as cluster:
+        with (
+            LocalBackend([Slot(threads=1)] * 2, folder / "logs") as local,
+            opened(cluster, trained) as remote,
+        ):
+            for _ in range(rounds):
+                ours.append(images_per_second(local, trained, folder, EPOCHS))
+                nodes.append(images_per_second(remote, trained, folder, EPOCHS))
+                _say(f"two local workers {ours[-1]:,.0f} images/s, two nodes {nodes[-1]:,.0f}")
+        for node in cluster.nodes:
+            cluster.leave(node)
         for _ in range(rounds):
-            ours.append(images_per_second(local, trained, folder, EPOCHS))
-            nodes.append(images_per_second(remote, trained, folder, EPOCHS))
-    for number in range(rounds):
-        with cluster_of(folder / f"cluster {number}", 0) as cluster:
             begun = time.time()
-            cluster.join()
+            node = cluster.join()
             cold.append(_first_step(cluster, data, folder) - begun)
+            cluster.leave(node)
             begun = time.time()
-            cluster.rejoin(cluster.nodes[0])
+            cluster.rejoin(node)
             warm.append(_first_step(cluster, data, folder) - begun)
+            cluster.leave(node)
+            _say(f"first step of a node after {cold[-1]:.1f} s, with its images {warm[-1]:.1f} s")
     return Result(
         ours,
         nodes,
@@ -98,6 +104,10 @@ def _first_step(cluster: Cluster, data: Dataset, folder: Path) -> float:
                     backend.answer(slot, Verdict.GO_ON)
                 if isinstance(message, EpochDone):
                     return time.time() - message.figures.seconds
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _printed(result: Result) -> str:

@@ -119,9 +119,12 @@ class Cluster:
         self.nodes.append(node)
         return node
 
-    def rejoin(self, node: Node, cpus: int = 1) -> None:
-        """Stop a node, and start it again with what is in its folder."""
+    def leave(self, node: Node) -> None:
+        """Stop a node."""
         run_treino(node.folder, "cluster", "stop")
+
+    def rejoin(self, node: Node, cpus: int = 1) -> None:
+        """Start a node that has left, with what is in its folder."""
         node.record = self._start(
             node.folder.name, node.host, "node", self.address, "--cpus", str(cpus)
         ).record
