@@ -27,8 +27,10 @@ from search.replay import comparison, tabular
 from search.replay.comparison import Run, brief
 from search.replay.simulation import BUDGETS, Maker
 from search.replay.strategies import STRATEGIES as OURS
-from search.scheduling import curves
+from search.scheduling import curves, front, targets
+from search.spaces import network_sizes
 
+FIGURED_BY = (tabular, fronts, front, targets, network_sizes)  # what the figures depend on
 WORKERS = (1, 4)
 SEEDS = 20
 FEWER_SEEDS = {"optuna-gp": 5, "synetune-moasha": 5}  # they take long
@@ -66,15 +68,29 @@ def chosen(names: str) -> tuple[dict[str, Maker], list[str]]:
     return found, left_out
 
 
+def _sizes_in(text: str) -> list[str]:
+    sizes = text.split(",")
+    if not {*sizes} <= {*SIZES}:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(SIZES)}")
+    return sizes
+
+
+def _workers_in(text: str) -> list[int]:
+    counts = text.split(",")
+    if not all(count.isdecimal() and int(count) for count in counts):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers of workers, 1 or more")
+    return [int(count) for count in counts]
+
+
 def main() -> None:
     """Print the tables, and write them to FOLDER."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--curves", type=Path, nargs="+", required=True, help="of treino record")
     parser.add_argument("--image-size", type=int, default=SIDE, help=f"side in pixels; {SIDE}")
     parser.add_argument("--classes", type=int, default=CLASSES, help=str(CLASSES))
-    parser.add_argument("--sizes", default=",".join(SIZES), help="by commas")
+    parser.add_argument("--sizes", type=_sizes_in, default=SIZES, help="by commas")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="by commas")
+    parser.add_argument("--workers", type=_workers_in, default=WORKERS, help="by commas")
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(STRATEGIES)}")
     parser.add_argument("--budgets", type=budgets_in, default=BUDGETS, help="in full trainings")
     given = parser.parse_args()
@@ -84,16 +100,16 @@ def main() -> None:
     for file in given.curves:
         recorded = curves.read(file)
         tabular.check(recorded, str(file))
-        for size in given.sizes.split(","):
+        for size in given.sizes:
             make = partial(SizedTable, recorded, str(file), size, given.image_size, given.classes)
-            name = f"{table_name(file, tabular, fronts)}-{size}-{given.image_size}-{given.classes}"
+            name = f"{table_name(file, *FIGURED_BY)}-{size}-{given.image_size}-{given.classes}"
             title = f"# {file}: val_loss and {size}, recorded {brief(make().recorded)}"
             print(f"{title}: ", end="", flush=True)
             runs = [
-                Run(name, 0, seed, int(workers))
-                for workers in given.workers.split(",")
+                Run(name, 0, seed, workers)
+                for workers in given.workers
                 for name in strategies
-                if workers == "1" or name not in ALONE
+                if workers == 1 or name not in ALONE
                 for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
             ]
             found = {

@@ -9,7 +9,7 @@ from search.console.text import plural
 from search.intervals import of_share
 from search.study.ensemble_record import EnsembleRecord, MeasuredModel
 
-TIMES = "ms/image: shortest, one image at a time, on a processor of the machine that measured it"
+TIMES = "ms/image: one image at a time, on a processor of the machine that measured it"
 
 
 def compared(record: EnsembleRecord) -> list[MeasuredModel]:

@@ -133,7 +133,7 @@ def retrain(
 ) -> Delivered | None:
     """Train orders of ``orders_of_best``, compare them, and deliver the best one.
 
-    It is an ensemble of the models if ``record`` wants one and its validation loss is lower.
+    It is an ensemble of the models if ``record`` wants one and its monitored figure is better.
 
     Returns:
         What was delivered; None if the work was interrupted. The same call resumes it.
@@ -186,6 +186,7 @@ def _deliver(
         if ensemble.row is not None and compared.delivered is compared.ensemble:
             model = ensemble.row
     best = layout.best(study.study_name)
+    best.retraining.unlink(missing_ok=True)  # until it is that of the new model
     _hand_over(layout.run(study.study_name, model.run), best)
     write_atomically(best.retraining, record.to_json())
     if compared is not None:

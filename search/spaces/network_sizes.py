@@ -52,8 +52,9 @@ class NetworkSizes:
         self._images = input_shape, classes
         self._counted: dict[bytes, NetworkSize | None] = {}  # by the steps of their point
         self._built: dict[bytes, tuple[Array, NetworkSize]] = {}  # own networks, by their point
-        # Networks that differ in rates and strengths alone are equal: by steps and weights.
-        self._latencies: dict[tuple[bytes, int], float] = {}
+        # Networks that differ in rates and strengths alone are equal. By steps, weights and
+        # operations.
+        self._latencies: dict[tuple[bytes, int, int], float] = {}
 
     @property
     def are_counted(self) -> bool:
@@ -73,11 +74,12 @@ class NetworkSizes:
         point = self._cube.of(params)
         before = self.known(params)
         weights = before.parameters or size.parameters
+        operations = before.operations or size.operations
         latency = size.latency or before.latency
         if latency:
-            (key,) = self._keys(point[None])
-            latency = self._latencies.setdefault((key, weights), latency)
-        known = NetworkSize(weights, before.operations or size.operations, latency)
+            (steps,) = self._keys(point[None])
+            latency = self._latencies.setdefault((steps, weights, operations), latency)
+        known = NetworkSize(weights, operations, latency)
         if not self.are_counted:
             self._built[point.tobytes()] = point, known
         return known
@@ -122,7 +124,7 @@ class NetworkSizes:
         """Where a size is known: places (n, features), and its logarithm (n,)."""
         if self.are_counted:
             measured = sorted(self._latencies.items())
-            counted = [self._counted[steps] for (steps, _), _ in measured]
+            counted = [self._counted[steps] for (steps, *_), _ in measured]
             places = _logs_of([size for size in counted if size is not None])
             values = [latency for _, latency in measured]
         else:
@@ -143,7 +145,7 @@ class NetworkSizes:
                 self._counted[key] = self._count(self._cube.params(point))
             size = self._counted[key]
             if size is not None and self._latencies:
-                latency = self._latencies.get((key, size.parameters), 0.0)
+                latency = self._latencies.get((key, size.parameters, size.operations), 0.0)
                 size = NetworkSize(size.parameters, size.operations, latency)
             sizes.append(size)
         return sizes

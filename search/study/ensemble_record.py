@@ -37,7 +37,7 @@ class MeasuredModel(Spec):
         test_accuracy: The same for the test images.
         parameters: Number of weights.
         milliseconds: Shortest time per image in ms, one image at a time, on a processor of the
-            machine that made the ensemble.
+            machine that made the ensemble; the median time in records of earlier versions.
         val_macro_f1: Mean F1 score of the classes on the validation images; None if the study does
             not monitor it.
         val_auc: The same for the mean area under the ROC curve.

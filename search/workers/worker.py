@@ -207,8 +207,10 @@ def _train(job: Job, channel: Channel) -> End:
     latency = _latency(job, data) if job.size == "latency" else 0.0
 
     def built(network: keras.Model, own: training.OwnBuilt | None) -> None:
-        wanted = job.max_operations is not None or job.size == "operations"
-        operations = multiply_adds(network) if own is not None and wanted else 0
+        # Networks of equal weights and operations share a latency.
+        wanted = job.max_operations is not None or job.size in ("operations", "latency")
+        # At least 1, because 0 stands for operations that were not counted.
+        operations = max(multiply_adds(network), 1) if own is not None and wanted else 0
         size = NetworkSize(network.count_params(), operations, latency)
         _check_size(size, job)
         pruning.built(size, own)

@@ -67,14 +67,15 @@ def test_networks_that_differ_in_rates_alone_share_the_first_measurement() -> No
     assert sizes.known(deeper).latency == 0
 
 
-def test_own_networks_share_one_if_they_have_as_many_weights() -> None:
+def test_own_networks_share_one_if_they_have_as_many_weights_and_operations() -> None:
     sizes = NetworkSizes(OWN, SHAPE, 10)
     slow, fast = ({"layers": 2, "width": 64, "rate": rate} for rate in (0.001, 0.01))
     assert sizes.learn(slow, NetworkSize(1000, latency=2.0)).latency == 2.0
     assert sizes.known(fast) == NetworkSize(0)  # unknown before it is built
     assert sizes.learn(fast, NetworkSize(1000, latency=3.0)).latency == 2.0
-    wide = {"layers": 2, "width": 64, "rate": 0.02}
-    assert sizes.learn(wide, NetworkSize(1001, latency=3.0)).latency == 3.0
+    for rate, other in ((0.02, NetworkSize(1001, 0, 3.0)), (0.03, NetworkSize(1000, 9, 4.0))):
+        network = {"layers": 2, "width": 64, "rate": rate}
+        assert sizes.learn(network, other).latency == other.latency
 
 
 @pytest.mark.parametrize("space", [SPACE, OWN])
