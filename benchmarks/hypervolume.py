@@ -7,23 +7,20 @@ Finished replays are kept in ``var/bench/hypervolume.jsonl`` (``benchmarks.ledge
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import fronts
 from benchmarks.fronts import SIZES, SizedTable, hypervolumes
-from benchmarks.ledger import FOLDER, measured, table_name
+from benchmarks.ledger import FOLDER, call, results, table_name
 from benchmarks.peers import missing
 from benchmarks.peers.fronts import ALONE
 from benchmarks.peers.fronts import STRATEGIES as PEERS
-from benchmarks.replay import budgets_in, table, told_workers
+from benchmarks.replay import budgets_in, table, told_workers, workers_in
 from search.errors import SettingsError, TreinoError
-from search.replay import comparison, tabular
+from search.replay import tabular
 from search.replay.comparison import Run, brief
 from search.replay.simulation import BUDGETS, Maker
 from search.replay.strategies import STRATEGIES as OURS
@@ -75,13 +72,6 @@ def _sizes_in(text: str) -> list[str]:
     return sizes
 
 
-def _workers_in(text: str) -> list[int]:
-    counts = text.split(",")
-    if not all(count.isdecimal() and int(count) for count in counts):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers of workers, 1 or more")
-    return [int(count) for count in counts]
-
-
 def main() -> None:
     """Print the tables, and write them to FOLDER."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -90,7 +80,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=CLASSES, help=str(CLASSES))
     parser.add_argument("--sizes", type=_sizes_in, default=SIZES, help="by commas")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--workers", type=_workers_in, default=WORKERS, help="by commas")
+    parser.add_argument("--workers", type=workers_in, default=WORKERS, help="by commas")
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(STRATEGIES)}")
     parser.add_argument("--budgets", type=budgets_in, default=BUDGETS, help="in full trainings")
     given = parser.parse_args()
@@ -112,22 +102,18 @@ def main() -> None:
                 if workers == 1 or name not in ALONE
                 for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
             ]
-            found = {
-                run: np.array(figures)
-                for run, figures in measured(
-                    {name: make},
-                    strategies,
-                    runs,
-                    given.budgets,
-                    file="hypervolume.jsonl",
-                    measure=hypervolumes,
-                )
-            }
-            results = comparison.summary([(run, found[run]) for run in runs], given.budgets)
+            means = results(
+                {name: make},
+                strategies,
+                runs,
+                given.budgets,
+                file="hypervolume.jsonl",
+                measure=hypervolumes,
+            )
             replays = Counter((run.strategy, run.workers) for run in runs)
             lines = [title, ""]
             for workers in dict.fromkeys(run.workers for run in runs):
-                mine = [result for result in results if result.workers == workers]
+                mine = [result for result in means if result.workers == workers]
                 lines += [f"## {told_workers(workers)}", "", *table(mine, replays), ""]
             texts.append("\n".join(lines))
     text = "\n".join(texts)
@@ -136,9 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TreinoError as error:
-        sys.exit(f"treino: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; every replay that ended is kept: the same command goes on")
+    call(main)

@@ -18,11 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from benchmarks import fronts
 from benchmarks.peers import drafts, kerastuner
 from benchmarks.peers.bridge import Driven
+from search.errors import TreinoError
 from search.replay import comparison, simulation, strategies
-from search.replay.comparison import Measure, Run
+from search.replay.comparison import Measure, Result, Run
 from search.replay.simulation import BUDGETS, Maker, Task, regrets
 from search.scheduling import prior, samplers
 from search.workers.hardware import cores
@@ -151,6 +154,28 @@ def measured(
         left[run.strategy, run.workers] -= 1
         if not left[run.strategy, run.workers]:
             print(f"{run.strategy}, {run.workers} workers: done", flush=True)
+
+
+def results(
+    tasks: Mapping[str, Callable[[], Task]],
+    strategies: Mapping[str, Maker],
+    runs: Sequence[Run],
+    budgets: Sequence[int],
+    **options: Any,
+) -> list[Result]:
+    """The mean of each strategy over its runs. Arguments as of ``measured``."""
+    figures = dict(measured(tasks, strategies, runs, budgets, **options))
+    return comparison.summary([(run, np.array(figures[run])) for run in runs], budgets)
+
+
+def call(main: Callable[[], None]) -> None:
+    """Call a benchmark's ``main``; errors of the user and Ctrl-C end it with one line."""
+    try:
+        main()
+    except TreinoError as error:
+        sys.exit(f"treino: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; every replay that ended is kept: the same command goes on")
 
 
 @cache

@@ -6,17 +6,13 @@ twelve tasks with three numbers of workers take hours, so finished replays are k
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.ledger import FOLDER, measured, table_name
+from benchmarks.ledger import FOLDER, call, results, table_name
 from benchmarks.peers import GROUPS, PACKAGED, chosen
-from search.errors import TreinoError
-from search.replay import comparison, lcbench, tabular
+from search.replay import lcbench, tabular
 from search.replay import task_sources as tasks_of
 from search.replay.comparison import Result, Run, brief
 from search.replay.simulation import BUDGETS, Task
@@ -137,13 +133,21 @@ def budgets_in(text: str) -> tuple[int, ...]:
     return budgets
 
 
+def workers_in(text: str) -> list[int]:
+    """The numbers of workers of an option, by commas."""
+    counts = text.split(",")
+    if not all(count.isdecimal() and int(count) for count in counts):
+        raise argparse.ArgumentTypeError(f"expected numbers of workers, got {text}")
+    return [int(count) for count in counts]
+
+
 def main() -> None:
     """Print the tables, and write them to FOLDER."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lcbench", type=Path, help="folder of LCBench's surrogate")
     parser.add_argument("--curves", type=Path, nargs="*", default=[], help="of treino record")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="by commas")
+    parser.add_argument("--workers", type=workers_in, default=WORKERS, help="by commas")
     parser.add_argument("--tasks", default=",".join(lcbench.TASKS), help="of LCBench, by commas")
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(GROUPS)}")
     parser.add_argument(
@@ -161,18 +165,14 @@ def main() -> None:
     for title, tasks in suites(given.lcbench, given.tasks.split(","), given.curves).items():
         print(f"{title}: ", end="", flush=True)
         runs = [
-            Run(name, task, seed, int(workers))
-            for workers in given.workers.split(",")
+            Run(name, task, seed, workers)
+            for workers in given.workers
             for name in strategies
             for seed in range(_seeds(name, given.seeds, len(tasks)))
             for task in range(len(tasks))
         ]
-        found = {
-            run: np.array(regrets)
-            for run, regrets in measured(tasks, strategies, runs, given.budgets)
-        }
-        results = comparison.summary([(run, found[run]) for run in runs], given.budgets)
-        tables = report(results, Counter((run.strategy, run.workers) for run in runs))
+        means = results(tasks, strategies, runs, given.budgets)
+        tables = report(means, Counter((run.strategy, run.workers) for run in runs))
         texts.append(f"# {title}\n\n{tables}")
     text = "\n".join(texts)
     (FOLDER / "replay.md").write_text(text, encoding="utf-8")
@@ -180,9 +180,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except TreinoError as error:
-        sys.exit(f"treino: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; every replay that ended is kept: the same command goes on")
+    call(main)

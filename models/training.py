@@ -29,7 +29,7 @@ from models.evaluation import Mistake, most_confident_mistakes
 from models.history import MAXIMISED, OF_PREDICTIONS, EpochFigures, best_epoch
 from models.network import build
 from models.own_call import sample
-from models.own_network import OwnNetwork
+from models.own_classifier import OwnNetwork
 from models.own_network import build as build_own
 from models.own_source import keras_settings_kept
 from models.own_view import described

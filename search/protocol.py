@@ -36,8 +36,8 @@ class Job:
         save: File for the trained model if it is only stored.
         max_parameters: A network with more weights is not trained.
         max_operations: A network with more multiply-adds per image is not trained.
-        size: The size that is to be told because it is not known yet: ``operations`` of a user's
-            own network, or ``latency``, together with these; empty for none.
+        size: A size that the study does not know yet, and that the worker tells with Resumed:
+            ``operations``, of a user's own network, or ``latency``; empty for none.
         fold: The split of the images to train and validate on; None for that of the folder.
     """
 

@@ -19,8 +19,8 @@ GOOD = 0.01  # best share of these: paused trials as good train to their end
 class Favourites:
     """What the sources of a prior expect of configurations, each as far as it is trusted.
 
-    With sizes, a favourite is what enlarges the front of expected scores and sizes most, which
-    the trials so far have; and a trial is good if its score is low for its size.
+    With sizes, the favourites are the configurations that would enlarge the front of the trials'
+    expected scores and sizes most, and a trial is good if its score is low for its size.
     """
 
     def __init__(self, prior: Prior, candidates: Candidates, seed: int) -> None:
@@ -28,7 +28,7 @@ class Favourites:
         self._prior = prior
         self._candidates = candidates
         self._seed = seed
-        self._scored: dict[float, Array] = {}  # by progress, one for each rung
+        self._scored: dict[float, Array] = {}  # by progress: the first epoch's, and each rung's
 
     def ranked(
         self,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from data import catalog
 from data.dataset import Dataset
-from models import own_network
+from models import own_classifier, own_network
 from models.ensemble import combine
 from models.evaluation import macro_auc
 from models.latency import milliseconds
@@ -80,7 +80,7 @@ def grey(data: Dataset) -> keras.Model:
                 layers.Dense(len(data.classes), activation="softmax"),
             ]
         )
-        return own_network.network(own, data.input_shape, len(data.classes)).model
+        return own_classifier.network(own, data.input_shape, len(data.classes)).model
 
 
 def served(candidates: list[Candidate], data: Dataset, order: EnsembleOrder) -> Iterator[object]:

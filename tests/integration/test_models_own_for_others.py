@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+from models.own_classifier import network
 from models.own_errors import OwnCodeError, OwnPrunedError
-from models.own_network import load, network
+from models.own_network import load
 from models.own_trial import given
 from search.spaces import probe
 from tests.support.own_networks import SHAPE, written

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from keras import layers
 
+from models.own_classifier import network
 from models.own_errors import CodeChangedError, OwnCodeError
-from models.own_network import OwnCode, build, load, network
+from models.own_network import OwnCode, build, load
 from models.own_ranges import RANGES, Choice, Real, Whole
 from models.own_trial import OwnTrial, UnknownParameterError, explore, given
 from models.own_view import check_loadable, scales

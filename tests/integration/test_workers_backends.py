@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from data.catalog import load
 from data.dataset import Dataset
 from models import own_network
 from models.spec import OwnSpec
@@ -19,14 +18,13 @@ from search.workers.backends.simulated import SimulatedBackend
 from search.workers.own_files import collect
 from tests.support.clusters import Cluster, cluster_of, opened, until
 from tests.support.laboratory import figures
-from tests.support.pictures import image_folder
+from tests.support.pictures import decoded
 from tests.support.workers import epochs, job, watch
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("data")
-    return load(str(image_folder(folder / "images")), image_size=8, cache=folder / "cache").dataset
+    return decoded(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from data.catalog import load
 from data.dataset import Dataset
 from search import processes
 from search.protocol import (
@@ -24,14 +23,13 @@ from search.protocol import (
 )
 from search.workers.backends import local
 from search.workers.backends.local import LocalBackend, Slot
-from tests.support.pictures import image_folder
+from tests.support.pictures import decoded
 from tests.support.workers import job, pid, watch
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("data")
-    return load(str(image_folder(folder / "images")), image_size=8, cache=folder / "cache").dataset
+    return decoded(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from data.catalog import load
 from data.dataset import Dataset
 from models import own_network
 from models.spec import OwnSpec
 from search.protocol import Done, EpochDone, Failed, Job, Message, Resumed, Verdict
 from search.workers.worker import work
-from tests.support.pictures import image_folder
+from tests.support.pictures import decoded
 from tests.support.trainings import NETWORK, TRAINING
 
 OWN = """
@@ -43,8 +42,7 @@ class Line:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("data")
-    return load(str(image_folder(folder / "images")), image_size=8, cache=folder / "cache").dataset
+    return decoded(tmp_path_factory.mktemp("data"))
 
 
 def job(data: Dataset, folder: Path, kind: str) -> Job:

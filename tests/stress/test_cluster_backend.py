@@ -6,21 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from data.catalog import load
 from data.dataset import Dataset
 from search.protocol import EpochDone, Failed, Job, Message, Resumed, Verdict
 from search.workers.backends import ray as ray_backend
 from search.workers.backends.agent import processor
 from search.workers.backends.ray import RayBackend
 from tests.support.clusters import Cluster, cluster_of, opened, until
-from tests.support.pictures import image_folder
+from tests.support.pictures import decoded
 from tests.support.workers import epochs, job, watch
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    folder = tmp_path_factory.mktemp("data")
-    return load(str(image_folder(folder / "images")), image_size=8, cache=folder / "cache").dataset
+    return decoded(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from models.own_network import OwnNetwork, load
+from models.own_classifier import OwnNetwork
+from models.own_network import load
 from models.own_trial import given
 
 SHAPE = (8, 8, 3)

@@ -7,6 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from data.catalog import load
+from data.dataset import Dataset
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -51,3 +54,9 @@ def image_folder(root: Path, each: int = 12, side: int = 8) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{number:03d}.png")
     return root
+
+
+def decoded(folder: Path) -> Dataset:
+    """The images of ``image_folder`` at 8 pixels, with their files and the cache in ``folder``."""
+    images = image_folder(folder / "images")
+    return load(str(images), image_size=8, cache=folder / "cache").dataset
