@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from models.muon import Muon
 from models.spec import WARM_UP, TrainingSpec, warm_up_steps
 
 STEPS_AT_ONCE = 16  # steps per call from Python
@@ -78,13 +79,16 @@ def _optimizer(spec: TrainingSpec, steps: int) -> keras.optimizers.Optimizer:
     resumed training continues at the same rate.
     """
     decay = spec.weight_decay or None
-    optimizer = (
-        keras.optimizers.Adam(_rate(spec, steps), weight_decay=decay)
-        if spec.optimizer == "adam"
-        else keras.optimizers.SGD(
-            _rate(spec, steps), momentum=spec.momentum, nesterov=True, weight_decay=decay
-        )
-    )
+    rate = _rate(spec, steps)
+    match spec.optimizer:
+        case "adam":
+            optimizer = keras.optimizers.Adam(rate, weight_decay=decay)
+        case "sgd":
+            optimizer = keras.optimizers.SGD(
+                rate, momentum=spec.momentum, nesterov=True, weight_decay=decay
+            )
+        case "muon":
+            optimizer = Muon(rate, weight_decay=decay, dtype=spec.precision)
     if decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

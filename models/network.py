@@ -47,11 +47,14 @@ def build(
     if spec.input_side is not None:
         x = layers.Resizing(spec.input_side, spec.input_side, dtype=dtype, name="resize")(x)
     for number, block in enumerate(spec.blocks, 1):
+        pool = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")
         for which in range(block.convolutions):
             # The first keeps the name it has in networks with one convolution per block.
             name = f"{number}b" if which else f"{number}"
-            x = _convolve(x, block, name, dtype, normalise)
-        x = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")(x)
+            early = pool if block.pool_first and not which else None
+            x = _convolve(x, block, name, dtype, normalise, early)
+        if not block.pool_first:
+            x = pool(x)
         if block.dropout:
             x = layers.Dropout(block.dropout, dtype=dtype, name=f"dropout_{number}")(x)
     if spec.pooling == "average":
@@ -116,8 +119,9 @@ def _convolve(
     name: str,
     dtype: str,
     normalise: Callable[..., layers.BatchNormalization],
+    pool: layers.Layer | None,
 ) -> keras.KerasTensor:
-    """One convolution with normalisation and ReLU, in the block's order."""
+    """One convolution, and after it ``pool``, normalisation and ReLU, in the block's order."""
     norm_first = block.batch_norm and block.norm_first
     x = layers.Conv2D(
         block.filters,
@@ -128,6 +132,8 @@ def _convolve(
         dtype=dtype,
         name=f"conv_{name}",
     )(x)
+    if pool is not None:
+        x = pool(x)
     if block.batch_norm:
         x = normalise(name=f"norm_{name}")(x)
     if norm_first:

@@ -5,7 +5,7 @@ and unchanged by conversion to JSON and back.
 """
 
 import math
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from models.history import MOST_EPOCHS
 KERNEL = 3  # side of every convolution in the report, pixels
 WARM_UP = 25  # one-cycle starts at its highest rate divided by this
 RISING = 0.25  # share of the steps in which it rises
+MUON_TO_ADAM = 25  # ratio of the rate of kernels with Muon to that of Adam for all else
 POOL = 2  # side of every pooling window in the report, pixels
 EVALUATION_BATCH = 500  # images per step of an evaluation: larger is no faster on a CPU
 PROCESS = 800 * 2**20  # bytes of a process with TensorFlow and a first network
@@ -37,6 +38,18 @@ class Spec(BaseModel):
     """A frozen, validated value with a strict JSON form: unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    later_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that the first version did not have. With its default, none of them is stored: names
+    of retrained runs derive from the stored form, which therefore stays that of older versions."""
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = whole(self)
+        for name in self.later_fields:
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        return values
 
     def to_json(self) -> str:
         """The value as indented JSON text."""
@@ -66,6 +79,8 @@ class Block(Spec):
         dropout: Share of values dropped at the block's end.
         l2: Strength of the penalty on the convolutions' kernels.
         convolutions: Number of convolutions, one after the other.
+        pool_first: Whether pooling follows the first convolution directly; the rest of the block
+            then has a quarter of the pixels.
     """
 
     filters: int = Field(ge=1, le=4096)
@@ -75,6 +90,9 @@ class Block(Spec):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     l2: float = Field(default=0.0, ge=0.0, le=1.0)
     convolutions: int = Field(default=1, ge=1, le=2)
+    pool_first: bool = False
+
+    later_fields = ("pool_first",)
 
 
 class Dense(Spec):
@@ -141,10 +159,12 @@ class TrainingSpec(Spec):
     """How one network is trained.
 
     Attributes:
-        optimizer: ``adam`` (AdamW with ``weight_decay``), or ``sgd`` with momentum.
-        momentum: Nesterov momentum of SGD; Adam has its own.
+        optimizer: ``adam`` (AdamW with ``weight_decay``), ``sgd`` with momentum, or ``muon``
+            (see ``models.muon``).
+        momentum: Nesterov momentum of SGD; the other optimisers have their own.
         weight_decay: Each step subtracts ``learning_rate * weight_decay`` of every kernel
-            (Loshchilov and Hutter, arXiv 1711.05101), not of biases and batch normalisation.
+            (Loshchilov and Hutter, arXiv 1711.05101), not of biases and batch normalisation. With
+            Muon it has an effect on the softmax layer only.
         learning_rate: The initial rate; for one-cycle, the highest.
         schedule: Schedule of the rate: see ``learning_rate_at``.
         label_smoothing: Share of each label that is spread over all classes (Szegedy et al.,
@@ -166,7 +186,7 @@ class TrainingSpec(Spec):
             loss that the optimiser minimises; reported figures are not weighted.
     """
 
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "sgd", "muon"] = "adam"
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
     learning_rate: float = Field(default=0.001, gt=0.0, le=10.0)
@@ -182,17 +202,7 @@ class TrainingSpec(Spec):
     monitor: Literal["val_loss", "val_accuracy", "val_macro_f1", "val_auc"] = "val_loss"
     class_weights: Literal["none", "balanced"] = "none"
 
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The stored form: that of earlier versions, as long as these fields have their defaults.
-
-        Names of retrained runs derive from it.
-        """
-        values: dict[str, Any] = whole(self)
-        for name in ("monitor", "class_weights"):
-            if values[name] == type(self).model_fields[name].default:
-                del values[name]
-        return values
+    later_fields = ("monitor", "class_weights")
 
 
 def learning_rate_at(spec: TrainingSpec, step: int, steps: int) -> float:
@@ -228,15 +238,25 @@ def map_sides(spec: ModelSpec, side: int) -> list[int]:
     now = spec.input_side or side
     for number, block in enumerate(spec.blocks, 1):
         before = now
-        lost = 0 if block.padding == "same" else block.convolutions * (KERNEL - 1)
-        now = (now - lost) // POOL
-        if now < 1:
+        convolved, now = _block_sides(block, now)
+        if min(*convolved, now) < 1:
             raise SpecError(
                 f"block {number} of {len(spec.blocks)} gets a {before}x{before} map, too small for "
                 f"its {block.padding} convolution and pooling: use fewer blocks or larger images"
             )
         sides.append(now)
     return sides
+
+
+def _block_sides(block: Block, side: int) -> tuple[list[int], int]:
+    """Sides in pixels of the maps of each convolution before pooling, and of the block's end."""
+    convolved = []
+    for which in range(block.convolutions):
+        side -= 0 if block.padding == "same" else KERNEL - 1
+        convolved.append(side)
+        if which == (0 if block.pool_first else block.convolutions - 1):
+            side //= POOL
+    return convolved, side
 
 
 def count_parameters(
@@ -281,13 +301,13 @@ def count_operations(spec: ModelSpec, input_shape: tuple[int, int, int], classes
     Raises:
         SpecError: The network does not fit images of this size.
     """
+    map_sides(spec, input_shape[0])  # check that it fits
     now, channels, products = spec.input_side or input_shape[0], input_shape[2], 0
-    for block, after in zip(spec.blocks, map_sides(spec, input_shape[0]), strict=True):
-        for _ in range(block.convolutions):
-            now -= 0 if block.padding == "same" else KERNEL - 1
-            products += now * now * KERNEL * KERNEL * channels * block.filters
+    for block in spec.blocks:
+        convolved, now = _block_sides(block, now)
+        for side in convolved:
+            products += side**2 * KERNEL**2 * channels * block.filters
             channels = block.filters
-        now = after
     width = _width(spec, input_shape[0])
     if spec.dense.units:
         products += width * spec.dense.units
@@ -315,20 +335,19 @@ def estimate_memory(
     """
     if isinstance(spec, OwnSpec):
         return 0
-    side = spec.input_side or input_shape[0]
-    channels = input_shape[2]
-    maps = side * side * channels
+    map_sides(spec, input_shape[0])  # check that it fits
+    now, channels = spec.input_side or input_shape[0], input_shape[2]
+    maps = now**2 * channels
     widest = largest = 0
-    for block, after in zip(spec.blocks, map_sides(spec, input_shape[0]), strict=True):
+    for block in spec.blocks:
         layers = 3 if block.batch_norm else 2  # convolution, ReLU, normalisation
-        for _ in range(block.convolutions):
-            side -= 0 if block.padding == "same" else KERNEL - 1
+        convolved, now = _block_sides(block, now)
+        for side in convolved:
             maps += layers * side**2 * block.filters
             widest = max(widest, KERNEL * KERNEL * channels * side**2)
             largest = max(largest, side**2 * block.filters)
             channels = block.filters
-        maps += after**2 * block.filters
-        side = after
+        maps += now**2 * block.filters
     weights = count_parameters(spec, input_shape, classes)
     images = max(batch_size * (2 * maps + widest), EVALUATION_BATCH * 2 * largest)
     return PROCESS + 4 * (5 * weights + images)

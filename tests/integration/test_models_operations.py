@@ -7,11 +7,23 @@ from keras import layers
 from models.documented import DOCUMENTED
 from models.network import build
 from models.operations import multiply_adds
-from models.spec import count_operations
+from models.spec import Block, ModelSpec, count_operations
 
 
-def test_a_built_network_takes_what_its_spec_says() -> None:
-    model = DOCUMENTED["run-10"].model
+@pytest.mark.parametrize(
+    "model",
+    [
+        DOCUMENTED["run-10"].model,
+        ModelSpec(
+            blocks=(
+                Block(filters=4, convolutions=2, pool_first=True),
+                Block(filters=8, convolutions=2, padding="valid"),
+            ),
+        ),
+    ],
+    ids=["run-10", "pooled first"],
+)
+def test_a_built_network_takes_what_its_spec_says(model: ModelSpec) -> None:
     counted = multiply_adds(build(model, (32, 32, 3), 10))
     assert 2 * counted == count_operations(model, (32, 32, 3), 10)
 

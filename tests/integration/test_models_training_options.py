@@ -29,11 +29,15 @@ DEEPER = ModelSpec(
     pooling="average",
     dense=Dense(units=0, dropout=0.3, l2=0.001),
 )
-# What an epoch's figures and the state after it depend on: both optimisers, with momentum and
+POOLED_FIRST = ModelSpec(
+    blocks=(Block(filters=4, convolutions=2, norm_first=True, pool_first=True),),
+    dense=Dense(units=8, dropout=0.1),
+)
+# What an epoch's figures and the state after it depend on: all optimisers, with momentum and
 # decay; both schedules, whatever the plateaus; smoothing; precision; augmentation; a smaller last
-# batch; normalisation before and after; dropout, L2; a figure of all predictions; weights of
-# classes. Few ways to have them all once: none of them
-# asks which the others are, but for the optimisers in half precision, which are both here.
+# batch; normalisation before and after; pooling first and last; dropout, L2; a figure of all
+# predictions; weights of classes. Few ways to have them all once: none of them asks which the
+# others are, but for the optimisers in half precision, which are all here.
 OPTIONS = {
     "adamw-one-cycle": (
         DEEPER,
@@ -44,6 +48,11 @@ OPTIONS = {
         NETWORK,
         {"optimizer": "sgd", "schedule": "cosine", "weight_decay": 0.01, "batch_size": 16}
         | {"monitor": "val_auc", "class_weights": "balanced"},
+    ),
+    "muon-one-cycle": (
+        POOLED_FIRST,
+        {"optimizer": "muon", "schedule": "one-cycle", "weight_decay": 0.01, "batch_size": 16}
+        | {"monitor": "val_accuracy", "learning_rate": 0.02},
     ),
 }
 

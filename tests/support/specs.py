@@ -19,6 +19,7 @@ blocks = st.builds(
     l2=strengths,
     norm_first=st.booleans(),
     convolutions=st.integers(1, 2),
+    pool_first=st.booleans(),
 )
 models = st.builds(
     ModelSpec,

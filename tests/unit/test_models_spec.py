@@ -1,5 +1,6 @@
 """Specs: what they refuse, how they travel, and what they say of a network without Keras."""
 
+import re
 from typing import Literal
 
 import pytest
@@ -70,6 +71,13 @@ def test_a_network_without_room_is_refused_with_the_block_that_has_none() -> Non
         map_sides(run_1, 32)
 
 
+def test_pooling_first_leaves_less_room_for_the_second_convolution() -> None:
+    block = Block(filters=4, padding="valid", convolutions=2, pool_first=True)
+    assert map_sides(ModelSpec(blocks=(block,)), 8) == [1]  # 8, 6, pooled 3, 1
+    with pytest.raises(SpecError, match=r"block 1 of 1 gets a 7x7 map"):
+        map_sides(ModelSpec(blocks=(block,)), 7)
+
+
 def test_the_last_documented_run_has_the_parameters_it_had() -> None:
     assert count_parameters(DOCUMENTED["run-10"].model, (32, 32, 3), 10) == 922_314
 
@@ -88,6 +96,14 @@ def test_specs_written_before_there_were_more_choices_still_load() -> None:
         '"reduce_lr": {"factor": 0.1, "patience": 5, "min_lr": 1e-06}}'
     )
     assert TrainingSpec.from_json(training) == DOCUMENTED["run-10"].training
+
+
+def test_later_choices_that_are_not_made_are_not_stored() -> None:
+    """Names of retrained runs derive from the stored form."""
+    run = DOCUMENTED["run-10"]
+    stored = run.model.to_json() + run.training.to_json()
+    assert not re.findall("pool_first|monitor|class_weights", stored)
+    assert '"pool_first": true' in Block(filters=4, pool_first=True).to_json()
 
 
 def test_run_10_takes_the_operations_that_its_layers_add_up_to() -> None:

@@ -9,7 +9,7 @@ from models.documented import DOCUMENTED
 from models.spec import map_sides
 from search.errors import SettingsError
 from search.scheduling.samplers import make_sampler
-from search.spaces.builtin import SGD_RATE, SPACES, Space, make_space
+from search.spaces.builtin import RATES, SPACES, Space, make_space
 from search.spaces.records import RangesRecord, described, differences
 from search.spaces.training_defaults import TrainingDefaults
 
@@ -92,12 +92,13 @@ def test_our_own_first_configuration_is_in_the_extended_space(side: int) -> None
     assert map_sides(space.specs(params)[0], side)[-1] >= 1
 
 
-def test_sgd_shrinks_its_kernels_as_adamw_does() -> None:
+@pytest.mark.parametrize("name", RATES)
+def test_every_optimiser_shrinks_kernels_as_adamw_does(name: str) -> None:
     _, params = EXTENDED.first_configurations()[-1]
-    adam, sgd = (EXTENDED.specs({**params, "optimizer": name})[1] for name in ("adam", "sgd"))
-    assert sgd.learning_rate == pytest.approx(SGD_RATE * adam.learning_rate)
+    adam, other = (EXTENDED.specs({**params, "optimizer": o})[1] for o in ("adam", name))
+    assert other.learning_rate == pytest.approx(RATES[name] * adam.learning_rate)
     shrinking = adam.learning_rate * adam.weight_decay
-    assert sgd.learning_rate * sgd.weight_decay == pytest.approx(shrinking)
+    assert other.learning_rate * other.weight_decay == pytest.approx(shrinking)
 
 
 def test_augmentation_and_precision_are_of_every_trial() -> None:
