@@ -18,7 +18,7 @@ from search.console.terminal import (
 from search.errors import NothingToTrainError, SettingsError
 from search.settings import DATA, Settings
 
-SEVERAL = 3  # trials that an ensemble is selected from or folds compare, if no number is named
+SEVERAL = 3  # trials that an ensemble is made of or folds compare, if no --top or --seeds says
 
 
 @with_settings(*DATA, "storage", "storage_patience", "cluster", "train_order", "baseline_epochs")
@@ -81,8 +81,8 @@ def retrain_best(
     top: Annotated[
         int | None,
         typer.Option(
-            help=f"Number of best trials to train [default: 1, or {SEVERAL} with --ensemble or "
-            "--folds].",
+            help=f"Number of best trials to train [default: 1, or {SEVERAL} with --folds, or with "
+            "--ensemble and one seed].",
             min=1,
         ),
     ] = None,
@@ -114,7 +114,7 @@ def retrain_best(
     as_json: AsJson = False,
 ) -> None:
     """Train the best trials of the study in full, compare them, and deliver the best model."""
-    top = top or (SEVERAL if ensemble or folds else 1)
+    top = top or (SEVERAL if folds or (ensemble and seeds == 1) else 1)
     if ensemble and folds:
         raise SettingsError(
             "--ensemble --folds: expected one of them: folds choose one trial, and an ensemble "

@@ -8,6 +8,7 @@ import numpy as np
 from data.dataset import Dataset
 from models.history import EpochFigures, best_epoch, to_csv
 from search.console.display import Overall
+from search.console.text import plural
 from search.errors import TrainingFailedError
 from search.figures import plots
 from search.interruption import Interruption
@@ -75,6 +76,8 @@ class Delivery:
                 made[run] = known
                 self._display.say(f"{order.title}: already trained with the same seed and settings")
         left = list(waiting)
+        if len(left) > 1:
+            self._display.say(ahead([order for order, _ in waiting.values()]))
 
         def supply() -> TrainingTask | None:
             return self._task(*waiting[left[0]], left.pop(0), data) if left else None
@@ -161,6 +164,12 @@ class Delivery:
         )
         self._records.record_model(row)
         return row
+
+
+def ahead(orders: Sequence[TrainingOrder]) -> str:
+    """How many trainings are to come, and how long they are; one line."""
+    most = max(order.training.epochs for order in orders)
+    return f"{plural(len(orders), 'training')} of up to {plural(most, 'epoch')}"
 
 
 def write_test_results(test: TestFigures, data: Dataset, paths: RunFiles, title: str) -> None:

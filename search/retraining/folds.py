@@ -15,6 +15,7 @@ from search.console.display import Overall
 from search.console.text import plural
 from search.errors import SettingsError, TrainingFailedError
 from search.protocol import Done, Failed, Job
+from search.retraining.delivery import ahead
 from search.study.fold_record import KIND, Folded, folded_trials
 from search.study.provenance import document
 from search.study.training_order import TrainingOrder
@@ -90,6 +91,8 @@ def cross_validate(
     if made:
         session.display.say(f"{plural(len(made), 'fold')} already trained with the same settings")
     left = [run for run in wanted if run not in made]
+    if left:
+        session.display.say(ahead([wanted[run] for run in left]))
     failures: dict[str, str] = {}
 
     def supply() -> TrainingTask | None:

@@ -265,6 +265,22 @@ def test_one_model_is_no_ensemble(
     assert said in retrained.run(*ENSEMBLE, *arguments, code=code)
 
 
+@pytest.mark.parametrize(("arguments", "trials"), [((), 3), (("--seeds", "2"), 1)])
+def test_several_seeds_are_of_the_best_trial_unless_told_otherwise(
+    retrained: Place, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], trials: int
+) -> None:
+    asked = []
+    orders: Callable[..., list[Any]] = retrain.orders_of_best
+
+    def first(*given: Any, **more: Any) -> list[Any]:
+        asked.append(more["top"])
+        return orders(*given, **more)[:1]
+
+    monkeypatch.setattr(retrain, "orders_of_best", first)
+    retrained.run(*ENSEMBLE, *arguments, code=1)
+    assert asked == [trials]
+
+
 @pytest.mark.slow("retrains in a process that is killed, then goes on")
 def test_after_a_kill_only_what_is_missing_is_trained(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

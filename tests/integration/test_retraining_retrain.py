@@ -155,6 +155,7 @@ def test_two_trials_with_two_seeds_for_real(
     arguments = (*RETRAINED, "--seeds", "2")
     out = place.run(*arguments)
     assert out.count("already trained") == out.count(": started") == 2
+    assert "2 trainings of up to " in out
     assert "rank flips between search and full length: " in out
     assert " told apart: " in out
     runs = list((var / "runs").glob("trial-*-retrained-*"))
