@@ -28,6 +28,7 @@ from search.replay.simulation import Maker, ReplayJob, Strategy, Task
 from search.spaces.unit_cube import Params
 
 LOSS = "val_loss"
+INSTEAD_OF_0 = 2**31  # KerasTuner takes a seed of 0 for none, and draws one at random
 
 
 @dataclass
@@ -135,7 +136,7 @@ def _make(name: str, task: Task, seed: int, *_: int) -> Strategy:
     common = {
         "objective": keras_tuner.Objective(LOSS, "min"),
         "hyperparameters": _hyperparameters(task.distributions),
-        "seed": seed,
+        "seed": seed or INSTEAD_OF_0,
     }
     if name == "hyperband":
         oracle = keras_tuner.oracles.HyperbandOracle(

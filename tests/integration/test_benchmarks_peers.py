@@ -45,8 +45,8 @@ def maker(name: str) -> Maker:
 
 @pytest.mark.parametrize("name", HERE)
 def test_a_strategy_spends_the_budget_inside_the_space(name: str) -> None:
-    once = searched(maker(name), seed=1, workers=3)
-    assert searched(maker(name), seed=1, workers=3) == once
+    once = searched(maker(name), seed=0, workers=3)  # which a peer may take for no seed
+    assert searched(maker(name), seed=0, workers=3) == once
     assert searched(maker(name), seed=2, workers=1) != once
 
 
