@@ -7,8 +7,8 @@ from keras import ops
 
 from models.spec import MUON_TO_ADAM
 
-MOMENTUM = 0.6  # of the kernels' gradients
-ITERATIONS = 3  # of Newton and Schulz; they bring singular values to 0.7 to 1.2, or near
+MOMENTUM = 0.6  # of kernels, as in K. Jordan's recipe for CIFAR-10, like the next
+ITERATIONS = 3  # of Newton and Schulz; small singular values stay below 1
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # of Adam
 
 
@@ -16,10 +16,10 @@ class Muon(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no ty
     """Muon for kernels, Adam for everything else (K. Jordan, kellerjordan.github.io/posts/muon).
 
     A kernel counts as a matrix with a column for each filter or unit. Its step is the momentum
-    with all singular values made about 1: it changes every direction by about the learning rate.
-    Before the step, the kernel is scaled to a norm of sqrt(filters), so that the rate alone says
-    how much of it a step changes; normalisation undoes the scaling. Hence weight decay is without
-    effect on kernels, except the last, that of the softmax layer, which Adam trains.
+    with its singular values brought near 1: it changes the main directions by about the learning
+    rate each. Before the step, the kernel is scaled to a norm of sqrt(filters), so that the rate
+    alone says how much of it a step changes. So weight decay has no effect on kernels, except the
+    last one, that of the softmax layer, which Adam trains.
 
     Args:
         learning_rate: Of the kernels, a number or a schedule; Adam's is a 25th of it.
@@ -67,7 +67,7 @@ class Muon(keras.optimizers.Optimizer):  # type: ignore[misc]  # Keras has no ty
         self.assign_sub(variable, rate / MUON_TO_ADAM * momentum / (1 - BETA_1**time) / unbiased)
 
     def _orthogonalised(self, matrix: Any) -> Any:
-        """``matrix`` with the same singular vectors and singular values of about 1."""
+        """``matrix`` with its singular values brought near 1."""
         x = ops.cast(matrix / (ops.norm(ops.reshape(matrix, (-1,))) + EPSILON), self._dtype)
         tall = x.shape[0] > x.shape[1]
         x = ops.transpose(x) if tall else x  # products of the smaller square are cheaper

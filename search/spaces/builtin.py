@@ -39,7 +39,7 @@ FIRST_FILTERS = 32  # of the documents' first convolution; each further one doub
 DENSE_UNITS = 512  # in every network of the documents
 SAMPLE = 500  # configurations to estimate the size of a space's networks
 RATES = {"adam": 1, "sgd": 50, "muon": MUON_TO_ADAM}
-"""Ratio of an optimiser's learning rate to Adam's that changes a network as fast, about."""
+"""Learning rate with which an optimiser changes a network about as fast as Adam with 1."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Extended(Space):
     Every parameter is always in use: ``dropout_dense`` and ``l2_dense`` apply to the hidden dense
     layer or, without one, to the softmax layer; ``learning_rate`` is Adam's, and the others use
     RATES times it; ``weight_decay`` is AdamW's, and the others shrink kernels by the same amount
-    per step.
+    per step, Muon that of the softmax layer only.
     """
 
     name = "extended"

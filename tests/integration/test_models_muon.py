@@ -34,7 +34,7 @@ def trained(optimizer: keras.optimizers.Optimizer, steps: int = 3) -> list[Weigh
 
 @pytest.mark.parametrize("kernel", ["narrow/kernel", "wide/kernel", "hidden/kernel"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_step_changes_every_direction_of_a_kernel_by_about_the_rate(
+def test_a_step_changes_the_main_directions_of_a_kernel_by_about_the_rate(
     kernel: str, dtype: str
 ) -> None:
     for before, after in pairwise(trained(Muon(RATE, dtype=dtype))):
@@ -53,6 +53,15 @@ def test_biases_and_the_softmax_layer_are_trained_by_adam() -> None:
     for path in ("narrow/bias", "hidden/bias", "class/kernel", "class/bias"):
         np.testing.assert_allclose(muon[path], adam[path], rtol=1e-4, atol=1e-6)
     assert not np.allclose(muon["wide/kernel"], adam["wide/kernel"], atol=1e-3)
+
+
+def test_weight_decay_has_an_effect_on_the_kernel_of_the_softmax_layer_alone() -> None:
+    without, decayed = (trained(Muon(RATE, decay), steps=1)[-1] for decay in (None, 2.0))
+    for kernel in ("narrow/kernel", "wide/kernel", "hidden/kernel"):
+        np.testing.assert_allclose(decayed[kernel], without[kernel], rtol=1e-4, atol=1e-5)
+    before = trained(Muon(RATE), steps=0)[0]["class/kernel"]
+    shrunk = without["class/kernel"] - RATE * 2.0 * before
+    np.testing.assert_allclose(decayed["class/kernel"], shrunk, rtol=1e-3, atol=1e-5)
 
 
 def test_the_scale_of_a_kernel_is_that_of_its_filters() -> None:

@@ -93,7 +93,7 @@ def test_our_own_first_configuration_is_in_the_extended_space(side: int) -> None
 
 
 @pytest.mark.parametrize("name", RATES)
-def test_every_optimiser_shrinks_kernels_as_adamw_does(name: str) -> None:
+def test_a_step_of_every_optimiser_subtracts_the_same_share_of_what_decays(name: str) -> None:
     _, params = EXTENDED.first_configurations()[-1]
     adam, other = (EXTENDED.specs({**params, "optimizer": o})[1] for o in ("adam", name))
     assert other.learning_rate == pytest.approx(RATES[name] * adam.learning_rate)
