@@ -1,14 +1,16 @@
 """Build a keras.Model from a ModelSpec."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import layers, regularizers
+from keras import layers, ops, regularizers
 
 from models.spec import KERNEL, POOL, Block, ModelSpec, map_sides
+
+WIDTH = 2  # axis of a batch of images
 
 
 def build(
@@ -23,8 +25,8 @@ def build(
     """The network that ``spec`` describes, uncompiled, with fresh weights.
 
     It takes raw images, (n, height, width, channels) with values 0 to 255 of any number type,
-    and scales them itself; it returns (n, classes) probabilities. Built of stock Keras layers
-    only, so that it can be saved and loaded anywhere, unless it is ``fused``.
+    and scales them itself; it returns (n, classes) probabilities. Built of Keras's own layers and
+    operations only, so that it can be saved and loaded anywhere, unless it is ``fused``.
 
     Args:
         spec: The network.
@@ -43,24 +45,11 @@ def build(
     norm = FusedNormalization if fused else layers.BatchNormalization
     normalise = partial(norm, momentum=momentum, dtype=dtype)
     inputs = keras.Input(shape=input_shape, name="image")
-    x = layers.Rescaling(1 / 255, dtype=dtype, name="scale")(inputs)
-    if spec.input_side is not None:
-        x = layers.Resizing(spec.input_side, spec.input_side, dtype=dtype, name="resize")(x)
-    for number, block in enumerate(spec.blocks, 1):
-        pool = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")
-        for which in range(block.convolutions):
-            # The first keeps the name it has in networks with one convolution per block.
-            name = f"{number}b" if which else f"{number}"
-            early = pool if block.pool_first and not which else None
-            x = _convolve(x, block, name, dtype, normalise, early)
-        if not block.pool_first:
-            x = pool(x)
-        if block.dropout:
-            x = layers.Dropout(block.dropout, dtype=dtype, name=f"dropout_{number}")(x)
-    if spec.pooling == "average":
-        x = layers.GlobalAveragePooling2D(dtype=dtype, name="average")(x)
-    else:
-        x = layers.Flatten(dtype=dtype, name="flatten")(x)
+    features = _features(spec, dtype, normalise)
+    x = _through(features, inputs)
+    if spec.mirror:
+        mirrored = _through(features, ops.flip(inputs, axis=WIDTH))
+        x = layers.Average(dtype=dtype, name="both_sides")([x, mirrored])
     dense = spec.dense
     if dense.units:
         x = layers.Dense(
@@ -113,32 +102,63 @@ class FusedNormalization(layers.BatchNormalization):  # type: ignore[misc]  # Ke
         return y
 
 
-def _convolve(
-    x: keras.KerasTensor,
+def _features(
+    spec: ModelSpec, dtype: str, normalise: Callable[..., layers.BatchNormalization]
+) -> list[layers.Layer]:
+    """The layers from raw images to the vector that the last block makes of each, in order."""
+    found = [layers.Rescaling(1 / 255, dtype=dtype, name="scale")]
+    if spec.input_side is not None:
+        side = spec.input_side
+        found.append(layers.Resizing(side, side, dtype=dtype, name="resize"))
+    for number, block in enumerate(spec.blocks, 1):
+        pool = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")
+        for which in range(block.convolutions):
+            # The first keeps the name it has in networks with one convolution per block.
+            name = f"{number}b" if which else f"{number}"
+            early = pool if block.pool_first and not which else None
+            found += _convolution(block, name, dtype, normalise, early)
+        if not block.pool_first:
+            found.append(pool)
+        if block.dropout:
+            found.append(layers.Dropout(block.dropout, dtype=dtype, name=f"dropout_{number}"))
+    if spec.pooling == "average":
+        found.append(layers.GlobalAveragePooling2D(dtype=dtype, name="average"))
+    else:
+        found.append(layers.Flatten(dtype=dtype, name="flatten"))
+    return found
+
+
+def _convolution(
     block: Block,
     name: str,
     dtype: str,
     normalise: Callable[..., layers.BatchNormalization],
     pool: layers.Layer | None,
-) -> keras.KerasTensor:
+) -> list[layers.Layer]:
     """One convolution, and after it ``pool``, normalisation and ReLU, in the block's order."""
     norm_first = block.batch_norm and block.norm_first
-    x = layers.Conv2D(
-        block.filters,
-        KERNEL,
-        padding=block.padding,
-        activation=None if norm_first else "relu",
-        kernel_regularizer=_l2(block.l2),
-        dtype=dtype,
-        name=f"conv_{name}",
-    )(x)
+    found = [
+        layers.Conv2D(
+            block.filters,
+            KERNEL,
+            padding=block.padding,
+            activation=None if norm_first else "relu",
+            kernel_regularizer=_l2(block.l2),
+            dtype=dtype,
+            name=f"conv_{name}",
+        )
+    ]
     if pool is not None:
-        x = pool(x)
+        found.append(pool)
     if block.batch_norm:
-        x = normalise(name=f"norm_{name}")(x)
+        found.append(normalise(name=f"norm_{name}"))
     if norm_first:
-        x = layers.ReLU(dtype=dtype, name=f"relu_{name}")(x)
-    return x
+        found.append(layers.ReLU(dtype=dtype, name=f"relu_{name}"))
+    return found
+
+
+def _through(sequence: Sequence[layers.Layer], x: keras.KerasTensor) -> keras.KerasTensor:
+    return reduce(lambda value, layer: layer(value), sequence, x)
 
 
 def _l2(strength: float) -> regularizers.Regularizer | None:

@@ -116,12 +116,23 @@ class ModelSpec(Spec):
         pooling: How the last block's map becomes a vector: all its values, or one average per
             filter.
         input_side: Side in pixels to which the network resizes its images; None for no resizing.
+        mirror: Whether the blocks see each image and its mirror image, with the same weights. The
+            rest of the network gets the average of what they make of both, so that it cannot tell
+            left from right.
     """
 
     blocks: tuple[Block, ...] = Field(min_length=1, max_length=16)
     dense: Dense = Dense()
     pooling: Literal["flatten", "average"] = "flatten"
     input_side: int | None = Field(default=None, ge=8, le=1024)
+    mirror: bool = False
+
+    later_fields = ("mirror",)
+
+    @property
+    def views(self) -> int:
+        """How many images the blocks see of each one."""
+        return 2 if self.mirror else 1
 
 
 class OwnSpec(Spec):
@@ -308,6 +319,7 @@ def count_operations(spec: ModelSpec, input_shape: tuple[int, int, int], classes
         for side in convolved:
             products += side**2 * KERNEL**2 * channels * block.filters
             channels = block.filters
+    products *= spec.views
     width = _width(spec, input_shape[0])
     if spec.dense.units:
         products += width * spec.dense.units
@@ -349,6 +361,7 @@ def estimate_memory(
             channels = block.filters
         maps += now**2 * block.filters
     weights = count_parameters(spec, input_shape, classes)
+    maps *= spec.views
     images = max(batch_size * (2 * maps + widest), EVALUATION_BATCH * 2 * largest)
     return PROCESS + 4 * (5 * weights + images)
 

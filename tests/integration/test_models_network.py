@@ -1,5 +1,8 @@
 """Networks: what Keras makes of a spec."""
 
+from pathlib import Path
+from typing import Literal
+
 import keras
 import numpy as np
 import pytest
@@ -44,6 +47,25 @@ def test_two_convolutions_normalised_before_their_relus_and_no_dense_layer() -> 
     head = ["GlobalAveragePooling2D", "Dropout", "Dense"]
     assert layers == ["InputLayer", "Rescaling", *block, *head]
     assert len(network.losses) == 1  # the dense layer's strength, on the softmax layer
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "average"])
+def test_a_mirroring_network_cannot_tell_left_from_right(
+    pooling: Literal["flatten", "average"], tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(0)
+    blocks = (Block(filters=4, convolutions=2, pool_first=True), Block(filters=8, dropout=0.1))
+    spec = ModelSpec(blocks=blocks, pooling=pooling, dense=Dense(units=8), mirror=True)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    network = build(spec, (8, 8, 3), 3)
+    answers = network.predict(images, verbose=0)
+    np.testing.assert_allclose(network.predict(images[:, :, ::-1], verbose=0), answers, atol=1e-6)
+    other = build(spec.model_copy(update={"mirror": False}), (8, 8, 3), 3)
+    other.set_weights(network.get_weights())
+    assert np.abs(other.predict(images, verbose=0) - answers).max() > 1e-3
+    network.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras", safe_mode=True)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), answers, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm_first", [True, False])

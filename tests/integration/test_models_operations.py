@@ -19,6 +19,7 @@ from models.spec import Block, ModelSpec, count_operations
                 Block(filters=4, convolutions=2, pool_first=True),
                 Block(filters=8, convolutions=2, padding="valid"),
             ),
+            mirror=True,
         ),
     ],
     ids=["run-10", "pooled first"],

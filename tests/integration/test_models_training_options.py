@@ -30,14 +30,15 @@ DEEPER = ModelSpec(
     dense=Dense(units=0, dropout=0.3, l2=0.001),
 )
 POOLED_FIRST = ModelSpec(
-    blocks=(Block(filters=4, convolutions=2, norm_first=True, pool_first=True),),
+    blocks=(Block(filters=4, convolutions=2, norm_first=True, pool_first=True, dropout=0.1),),
     dense=Dense(units=8, dropout=0.1),
+    mirror=True,
 )
 # What an epoch's figures and the state after it depend on: all optimisers, with momentum and
 # decay; both schedules, whatever the plateaus; smoothing; precision; augmentation; a smaller last
-# batch; normalisation before and after; pooling first and last; dropout, L2; a figure of all
-# predictions; weights of classes. Few ways to have them all once: none of them asks which the
-# others are, but for the optimisers in half precision, which are all here.
+# batch; normalisation before and after; pooling first and last; mirror images; dropout, L2; a
+# figure of all predictions; weights of classes. Few ways to have them all once: none of them asks
+# which the others are, but for the optimisers in half precision, which are all here.
 OPTIONS = {
     "adamw-one-cycle": (
         DEEPER,

@@ -29,4 +29,5 @@ models = st.builds(
     ),
     pooling=st.sampled_from(["flatten", "average"]),
     input_side=st.none() | st.integers(8, 256),
+    mirror=st.booleans(),
 )

@@ -102,8 +102,10 @@ def test_later_choices_that_are_not_made_are_not_stored() -> None:
     """Names of retrained runs derive from the stored form."""
     run = DOCUMENTED["run-10"]
     stored = run.model.to_json() + run.training.to_json()
-    assert not re.findall("pool_first|monitor|class_weights", stored)
-    assert '"pool_first": true' in Block(filters=4, pool_first=True).to_json()
+    assert not re.findall("pool_first|mirror|monitor|class_weights", stored)
+    block = Block(filters=4, pool_first=True)
+    assert '"pool_first": true' in block.to_json()
+    assert '"mirror": true' in ModelSpec(blocks=(block,), mirror=True).to_json()
 
 
 def test_run_10_takes_the_operations_that_its_layers_add_up_to() -> None:
