@@ -1,8 +1,8 @@
 """The built-in search spaces: a trial's parameters, and how they map to specs.
 
 Every ``suggest_*`` call of treino is in this package. To extend a space, add a range to its
-``distributions``, apply it to the network in ``specs``, and add run 10's value in
-``of_documented_run``.
+``distributions``, apply it to the network in ``specs``, add run 10's value in
+``of_documented_run``, and in ``later`` the value that it has in trials of older studies.
 """
 
 from abc import ABC, abstractmethod
@@ -52,12 +52,14 @@ class Space(ABC):
     Attributes:
         training: The settings that all its trainings have in common.
         image_side: Side of the images in pixels; it limits the number of blocks.
+        later: Parameters that the space did not have at first, as they are in trials of that time.
     """
 
     training: TrainingDefaults
     image_side: int
 
     name: ClassVar[str]
+    later: ClassVar[Params] = {}
 
     @property
     def epochs(self) -> int:
@@ -209,6 +211,7 @@ class Extended(Space):
     """
 
     name = "extended"
+    later: ClassVar[Params] = {"pool_first": False, "mirror": False}
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Every parameter with its range: the documents', batch normalisation in three ways."""
@@ -231,6 +234,7 @@ class Extended(Space):
 
     def specs(self, params: Params) -> tuple[ModelSpec, TrainingSpec]:
         """The network and the training that a configuration stands for."""
+        params = {**self.later, **params}
         norm = params["norm"]
         model = ModelSpec(
             blocks=tuple(

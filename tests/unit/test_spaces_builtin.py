@@ -83,6 +83,25 @@ def test_no_parameter_of_the_extended_space_goes_unused(seed: int, data: st.Data
         assert EXTENDED.specs({**params, name: other}) != EXTENDED.specs(params)
 
 
+@pytest.mark.parametrize("space", [SPACE, EXTENDED], ids=SPACES)
+def test_trials_from_before_a_parameter_was_added_are_the_networks_they_were(space: Space) -> None:
+    first = {
+        *("blocks", "last_filters", "dropout_first", "dropout_blocks", "dropout_dense"),
+        *("l2_conv", "l2_dense", "batch_size", "learning_rate"),
+    }
+    if space.name == "documents":
+        first |= {"batch_norm"}
+    else:
+        first |= {"norm", "convolutions", "first_filters", "pooling", "dense_units"}
+        first |= {"optimizer", "weight_decay", "schedule", "label_smoothing"}
+    params = ask(space, 0)
+    # A new parameter has to be in `later`: without it, older studies could not be read.
+    assert params.keys() == first | space.later.keys()
+    assert space.contains({**params, **space.later})
+    old = {name: params[name] for name in first}
+    assert space.specs(old) == space.specs({**old, **space.later})
+
+
 @pytest.mark.parametrize("side", [8, 32])
 def test_our_own_first_configuration_is_in_the_extended_space(side: int) -> None:
     space = make_space("extended", TrainingDefaults(epochs=20), side)
