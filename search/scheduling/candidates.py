@@ -76,7 +76,10 @@ class Candidates:
         trials: Sequence[ObservedTrial],
         random: np.random.Generator,
     ) -> tuple[Array, Array]:
-        """Add points near the best ones, then ever closer to the best of all.
+        """Add points near the best ones, ever closer, and at the ends of their ranges.
+
+        The best value is often at an end, where random points never are: many numbers switch
+        something off at 0, and many ranges end before the best value.
 
         Args:
             points: (n, parameters) where to start.
@@ -92,6 +95,7 @@ class Candidates:
         for n in range(CLIMBS):
             best = points[np.argsort(-values, kind="stable")[:LEADERS]]
             near = [self.cube.near(point, NEIGHBOURS, random, STEP / 2**n) for point in best]
+            near += map(self.cube.at_ends, best)
             added = self.apart(np.vstack([points[:0], *near]), trials)
             points = np.vstack([points, added])
             values = np.concatenate([values, gain(added)])

@@ -106,6 +106,17 @@ class UnitCube:
         """
         return self._fitting(count, lambda: self._moved_by_chance(point, count, random, step))
 
+    def at_ends(self, point: Array) -> Array:
+        """The points that differ from ``point`` by one number at an end of its range; that fit.
+
+        (n, parameters), two for each number at most.
+        """
+        numbers = [n for n, axis in enumerate(self._axes) if isinstance(axis, _Number)]
+        found = np.tile(point, (2 * len(numbers), 1))
+        for row, number in enumerate(numbers):
+            found[2 * row : 2 * row + 2, number] = 0, 1
+        return found if self._fits is None else found[self._fits(found)]
+
     def _fitting(self, count: int, draw: Callable[[], Array]) -> Array:
         """The first ``count`` points that fit, of ``draw`` called as often as it takes."""
         points = draw()

@@ -99,6 +99,18 @@ class TestCandidates:
         assert np.abs(points[0] - top).sum() < min(0.03, before)
         assert np.all(np.diff(values) <= 0)
 
+    def test_a_climb_reaches_a_corner_that_a_slope_does_not_lead_to(self) -> None:
+        """At 0 a number may switch something off, while next to it is not better than elsewhere."""
+        candidates = Candidates(SPACE)
+        points, values = candidates.climb(
+            candidates.cube.uniform(20, np.random.default_rng(3)),
+            lambda points: 1.0 * (points[:, 0] == 0) - np.abs(points[:, 1] - 0.4),
+            [trained(0, 0.9, 0.9)],
+            np.random.default_rng(0),
+        )
+        assert candidates.cube.params(points[0])["x"] == 0
+        assert values[0] > 0.95
+
     def test_where_all_are_copies_a_climb_finds_nothing(self) -> None:
         space = {"n": IntDistribution(0, 3)}
         candidates = Candidates(space)

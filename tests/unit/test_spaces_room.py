@@ -167,6 +167,7 @@ def test_without_a_limit_that_binds_the_same_points_are_drawn() -> None:
         one, two = np.random.default_rng(seed), np.random.default_rng(seed)
         assert np.array_equal(free.uniform(50, one), limited.uniform(50, two))
         assert np.array_equal(free.near(middle, 20, one), limited.near(middle, 20, two))
+        assert np.array_equal(free.at_ends(middle), limited.at_ends(middle))
         assert one.random() == two.random()
 
 
