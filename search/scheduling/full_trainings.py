@@ -16,7 +16,6 @@ from search.scheduling.loss_scale import RESOLUTION, LossScale
 from search.spaces.unit_cube import Array
 
 LEAST = 8  # full trainings that the model needs
-SHARE = 0.7  # of the decisions that it makes from then on
 AS_GOOD = 0.8  # a paused trial continues if its gain is at least this part of the best one's
 REFIT = 1.05  # refit the scales when the number of full trainings has grown by this factor
 
