@@ -91,9 +91,8 @@ def test_from_a_point_each_number_goes_to_both_ends_of_its_range() -> None:
     coordinates = UnitCube(SPACES["odd"])
     start = {"one": 3, "steps": 4, "log": 10, "stepped": 0.5, "colour": "green", "only": 7}
     found = [coordinates.params(p) for p in coordinates.at_ends(coordinates.of(start))]
-    ends = [{"steps": 0}, {"steps": 12}, {"log": 1}, {"log": 1000}]
-    ends += [{"stepped": -1.0}, {"stepped": 1.0}]
-    expected = [{**start, **end} for end in ends]
+    ends = [("steps", 0), ("steps", 12), ("log", 1), ("log", 1000), ("stepped", -1.0)]
+    expected = [{**start, name: end} for name, end in [*ends, ("stepped", 1.0)]]
     as_they_are = [params for params in found if params not in expected]
     assert [params for params in found if params in expected] == expected
     assert all(params == {**start, "log": pytest.approx(10)} for params in as_they_are)
