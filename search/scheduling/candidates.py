@@ -78,7 +78,7 @@ class Candidates:
     ) -> tuple[Array, Array]:
         """Add points near the best ones, ever closer, and at the ends of their ranges.
 
-        The best value is often at an end, where random points never are: many numbers switch
+        The best value is often at an end, where random points hardly ever are: many numbers switch
         something off at 0, and many ranges end before the best value.
 
         Args:

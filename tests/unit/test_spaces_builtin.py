@@ -98,6 +98,7 @@ def test_trials_from_before_a_parameter_was_added_are_the_networks_they_were(spa
     # A new parameter has to be in `later`: without it, older studies could not be read.
     assert params.keys() == first | space.later.keys()
     assert space.contains({**params, **space.later})
+    assert space.later.items() <= (space.of_documented_run() or {}).items()
     old = {name: params[name] for name in first}
     assert space.specs(old) == space.specs({**old, **space.later})
 
