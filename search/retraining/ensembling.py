@@ -81,12 +81,17 @@ def make_ensemble(
         session.renew()
         return not session.interruption.asked
 
+    def classified(count: int) -> None:
+        say(f"ensemble: classified {images} with {count} of {models}")
+
+    say = session.display.say
+    images = plural(len(data.validation.labels), "validation image")
     models = plural(len(trained), "model")
-    session.display.say(f"ensemble: selecting from {models} by {name_of(monitor)}")
+    say(f"ensemble: selecting from {models} by {name_of(monitor)}")
     candidates = [_candidate(session, *each) for each in trained]
     log = session.place.layout.logs(session.study) / "ensemble.log"
     with started(candidates, data.path, log, keep_waiting) as process:
-        probabilities = process.probabilities()
+        probabilities = process.probabilities(classified)
         if probabilities is None:
             return None
         labels = np.asarray(data.validation.labels)
@@ -99,6 +104,9 @@ def make_ensemble(
         selection = select(predictions, losses_in_turn)
         # A single member is no ensemble.
         counts = selection.counts if len(selection.members) > 1 else (0,) * len(trained)
+        if any(counts):
+            members = plural(len(selection.members), "model")
+            say(f"ensemble: testing the average of {members} on {images} and the test images")
         index = [row.run for _, row in trained].index(single.run)
         combined = process.carry_out(EnsembleOrder(index, counts, paths.model, monitor))
     if combined is None:

@@ -26,15 +26,18 @@ Probabilities = npt.NDArray[np.float64]
 
 
 def serve(channel: Connection, candidates: Sequence[Candidate], data: Path) -> None:
-    """Send the probabilities of the classes, then carry out an order from ``channel``.
+    """Send each candidate's probabilities of the classes, then carry out an order.
 
     Sends one line instead if something goes wrong.
     """
     try:
         images = Dataset.open(data)
         _run_code(candidates)
-        probabilities = _validated(candidates, images)
-        channel.send(probabilities)
+        probabilities = []
+        for candidate in candidates:
+            keras.backend.clear_session()  # one model at a time in memory
+            probabilities.append(classify(_load(candidate), images.validation))
+            channel.send(probabilities[-1])
         try:
             order = channel.recv()
         except EOFError:  # the other end has gone
@@ -62,16 +65,6 @@ def _run_code(candidates: Sequence[Candidate]) -> None:
             raise CodeChangedError(
                 f"{code} is not what the models were made with: restore it to average them"
             )
-
-
-def _validated(candidates: Sequence[Candidate], images: Dataset) -> Probabilities:
-    """Each candidate's probabilities, (candidates, validation images, classes)."""
-    shape = len(candidates), len(images.validation.labels), len(images.classes)
-    probabilities = np.empty(shape)
-    for row, candidate in enumerate(candidates):
-        keras.backend.clear_session()  # one model at a time in memory
-        probabilities[row] = classify(_load(candidate), images.validation)
-    return probabilities
 
 
 def _carried_out(

@@ -1,7 +1,7 @@
 """A process that averages trained models. Its code, which needs Keras, is in ensemble_maker.py.
 
-First it sends the probabilities that each candidate gives the classes of the validation images. It
-then waits for an order, carries it out, and ends.
+First it sends the probabilities that each candidate gives the classes of the validation images, one
+candidate after the other. It then waits for an order, carries it out, and ends.
 """
 
 import importlib
@@ -96,6 +96,7 @@ class EnsembleProcess:
     Args:
         process: The process.
         channel: The channel to it.
+        candidates: Number of candidates.
         log: File with its output.
         keep_waiting: Called each turn; waiting ends when it returns False.
     """
@@ -104,24 +105,35 @@ class EnsembleProcess:
         self,
         process: BaseProcess,
         channel: Connection,
+        candidates: int,
         log: Path,
         keep_waiting: Callable[[], bool],
     ) -> None:
         self._process = process
         self._channel = channel
+        self._candidates = candidates
         self._log = log
         self._keep_waiting = keep_waiting
 
-    def probabilities(self) -> npt.NDArray[np.float64] | None:
+    def probabilities(self, classified: Callable[[int], None]) -> npt.NDArray[np.float64] | None:
         """Probabilities of the classes, shape (candidates, validation images, classes).
 
         None if waiting ended.
 
+        Args:
+            classified: Called with the number of candidates that are done, after each.
+
         Raises:
             TrainingFailedError: A model cannot be used, or the process died.
         """
-        answer: npt.NDArray[np.float64] | None = self._receive()
-        return answer
+        found: list[npt.NDArray[np.float64]] = []
+        while len(found) < self._candidates:
+            answer = self._receive()
+            if answer is None:
+                return None
+            found.append(answer)
+            classified(len(found))
+        return np.stack(found)
 
     def carry_out(self, order: EnsembleOrder) -> Combined | None:
         """Make and measure the ensemble; None if waiting ended.
@@ -172,7 +184,7 @@ def started(
     process = processes.start(_run, theirs, tuple(candidates), data, log, name="treino ensemble")
     theirs.close()  # so that a dead process shows up as end of file
     try:
-        yield EnsembleProcess(process, ours, log, keep_waiting)
+        yield EnsembleProcess(process, ours, len(candidates), log, keep_waiting)
     finally:
         process.kill()
         process.join()

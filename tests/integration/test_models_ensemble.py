@@ -97,8 +97,8 @@ def test_the_saved_ensemble_gives_the_weighted_average_of_its_members(
     digits: Dataset, candidates: list[Candidate], tmp_path: Path
 ) -> None:
     counts, file = (2, 3, 1, 0), tmp_path / "model.keras"
-    given, done = served(candidates, digits, EnsembleOrder(1, counts, file, "val_auc"))
-    assert isinstance(given, np.ndarray)
+    *of_members, done = served(candidates, digits, EnsembleOrder(1, counts, file, "val_auc"))
+    given = [np.asarray(each) for each in of_members]
     assert isinstance(done, Combined)
 
     model = keras.saving.load_model(file, safe_mode=True)
@@ -145,7 +145,7 @@ def test_the_saved_ensemble_gives_the_weighted_average_of_its_members(
 def test_without_members_only_the_single_model_is_measured(
     digits: Dataset, candidates: list[Candidate], tmp_path: Path
 ) -> None:
-    _, done = served(candidates[:2], digits, EnsembleOrder(1, (0, 0), tmp_path / "none.keras"))
+    *_, done = served(candidates[:2], digits, EnsembleOrder(1, (0, 0), tmp_path / "none.keras"))
     assert isinstance(done, Combined)
     assert (done.ensemble, done.test) == (None, None)
     assert not (tmp_path / "none.keras").exists()
@@ -176,9 +176,11 @@ def test_networks_with_custom_layers_are_averaged_if_their_code_is_what_it_was(
         own_network.build(spec, digits.input_shape, 10).model.save(made[-1].file)
     order = EnsembleOrder(0, (1, 1), tmp_path / "model.keras")
     log = tmp_path / "ensemble.log"
+    classified: list[int] = []
     with ensemble_process.started(made, digits.path, log, lambda: True) as process:
-        given = process.probabilities()
+        given = process.probabilities(classified.append)
         assert given is not None
+        assert classified == [1, 2]
         assert given.shape == (2, len(digits.validation.labels), 10)
         done = process.carry_out(order)
     assert done is not None
@@ -188,7 +190,7 @@ def test_networks_with_custom_layers_are_averaged_if_their_code_is_what_it_was(
         ensemble_process.started(made, digits.path, log, lambda: True) as process,
         pytest.raises(TrainingFailedError, match=r"net.py:build is not what the models were made"),
     ):
-        process.probabilities()
+        process.probabilities(classified.append)
 
 
 @pytest.mark.slow("imports Keras in a process of its own")
@@ -199,9 +201,9 @@ def test_waiting_ends_when_asked_and_a_dead_process_is_told(
     build(NETWORK, digits.input_shape, 10).save(candidate.file)
     order = EnsembleOrder(0, (0,), tmp_path / "model.keras")
     with ensemble_process.started([candidate], digits.path, log, lambda: False) as process:
-        assert process.probabilities() is None
+        assert process.probabilities(print) is None
     with ensemble_process.started([candidate], digits.path, log, lambda: True) as process:
-        assert process.probabilities() is not None
+        assert process.probabilities(print) is not None
         process._process.kill()
         process._process.join()
         with pytest.raises(TrainingFailedError, match=r"died \(exit code -9\); see .*ble.log"):

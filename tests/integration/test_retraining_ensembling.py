@@ -68,6 +68,7 @@ def test_three_trials_are_trained_and_averaged_unless_told_otherwise(retrained: 
     assert out.count("already trained") == 2  # by the first command
     assert out.count(": started") == 1
     assert "ensemble: selecting from 3 models by validation loss" in out
+    assert "ensemble: classified 6 validation images with 1 of 3 models" in out
     record = record_of(retrained)
     assert len(record.candidates) == 3
     assert all(heading in out for heading in ("val_loss", "ms/image", record.single.title))
@@ -121,7 +122,7 @@ class Averaging:
         self.orders: list[EnsembleOrder] = []
         self.labels = np.zeros(0, np.int32)
 
-    def probabilities(self) -> Any:
+    def probabilities(self, _: object) -> Any:
         if self.truth is None:
             return None
         labels = self.labels
@@ -219,7 +220,7 @@ def test_ctrl_c_while_models_are_averaged_is_resumed(
 ) -> None:
     process = averaging(monkeypatch, SPLIT, (0.5, 0.4))
 
-    def interrupted() -> None:
+    def interrupted(_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(process, "probabilities", interrupted)
@@ -236,7 +237,7 @@ def test_where_averaging_fails_the_single_model_is_delivered(
     shutil.rmtree(best(own))
     process = averaging(monkeypatch, SPLIT, (0.5, 0.4))
 
-    def failed() -> None:
+    def failed(_: object) -> None:
         raise TrainingFailedError("ensemble: trial 1 retrained could not be loaded")
 
     monkeypatch.setattr(process, "probabilities", failed)
