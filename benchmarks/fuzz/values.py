@@ -37,7 +37,7 @@ def fuzz_settings(number: int, folder: Path) -> None:
     def file(content: bytes) -> None:
         (folder / FILE).write_bytes(content)
         try:
-            from_file(folder, ["search"])
+            from_file(folder, {"search": names})
         except SettingsError as error:
             check_message(error)
 

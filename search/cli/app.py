@@ -13,7 +13,7 @@ import typer
 from search.cli.claims_command import claims
 from search.cli.cluster_command import cluster
 from search.cli.export_command import export
-from search.cli.options import Commands, explained, from_file
+from search.cli.options import Commands, explained, from_file, settings_of
 from search.cli.predict_command import predict
 from search.cli.replay_command import replay
 from search.cli.search_commands import record, search
@@ -84,15 +84,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         return fault(f"cannot use the working folder: {error.strerror}", EXIT_ERROR)
     try:
-        names = [
-            info.name or str(info.callback and info.callback.__name__)
+        taken = {
+            info.name or str(info.callback and info.callback.__name__): settings_of(info.callback)
             for info in app.registered_commands
-        ]
+        }
         result = command.main(
             arguments,
             prog_name="treino",
             standalone_mode=False,
-            default_map=from_file(Path(), names),
+            default_map=from_file(Path(), taken),
         )
     except usage_error as error:
         return fault(explained(error), EXIT_USAGE)

@@ -7,7 +7,7 @@ import difflib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -97,9 +97,15 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
         run.__doc__ = command.__doc__
         run.__signature__ = inspect.Signature([*parameters, context])  # type: ignore[attr-defined]  # read by Typer
         run.__annotations__ = {p.name: p.annotation for p in (*parameters, context)}
+        run.settings = names  # type: ignore[attr-defined]  # read by settings_of()
         return run
 
     return decorate
+
+
+def settings_of(command: Callable[..., Any] | None) -> tuple[str, ...]:
+    """The settings that a command takes; empty if it has no ``with_settings``."""
+    return getattr(command, "settings", ())
 
 
 def told_sources(context: typer.Context, names: tuple[str, ...]) -> str:
@@ -143,15 +149,24 @@ def explained(error: Any) -> str:
     return f"{message} ({source})" if source else message
 
 
-def from_file(folder: Path, commands: list[str]) -> dict[str, dict[str, Any]]:
+def from_file(folder: Path, commands: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     """Defaults of each command from ``treino.toml`` in a folder; empty if there is no file.
+
+    Other options of a command may have the name of a setting; the file does not set them.
+
+    Args:
+        folder: The folder.
+        commands: The settings that each command takes.
 
     Raises:
         SettingsError: The file cannot be read, is not TOML, has an unknown setting, or has a value
             of the wrong type.
     """
     values = _checked(_content(folder / FILE))
-    return {command: dict(values) for command in commands}
+    return {
+        command: {name: value for name, value in values.items() if name in taken}
+        for command, taken in commands.items()
+    }
 
 
 def _content(file: Path) -> Mapping[str, Any]:

@@ -179,7 +179,7 @@ def test_a_setting_of_several_values(
     (tmp_path / FILE).write_text(given_as.get("toml", ""), encoding="utf-8")
     if "variable" in given_as:
         monkeypatch.setenv("TREINO_ALLOW_HOST", given_as["variable"])
-    found = taken(given_as.get("flags", []), from_file(tmp_path, ["take"])["take"])
+    found = taken(given_as.get("flags", []), from_file(tmp_path, {"take": NAMES})["take"])
     assert found.allow_host == names
 
 
@@ -210,7 +210,7 @@ def test_a_settings_file_as_people_write_it_is_refused_in_one_line(
 ) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(SettingsError) as caught:
-        from_file(tmp_path, ["search"])
+        from_file(tmp_path, {"search": NAMES})
     assert said in str(caught.value)
 
 
@@ -229,21 +229,39 @@ def test_a_settings_file_as_editors_save_it_is_read(
     content: bytes, value: int | None, tmp_path: Path
 ) -> None:
     (tmp_path / FILE).write_bytes(content)
-    assert taken([], from_file(tmp_path, ["take"])["take"]).trials == value
+    assert taken([], from_file(tmp_path, {"take": NAMES})["take"]).trials == value
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_the_file_sets_no_option_that_only_has_the_name_of_a_setting(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text("print('runs')")
+    (tmp_path / FILE).write_text('space = "net.py:build"\nimages = 200\n')
+    arguments = {"predict": ["model.keras", "one.png"], "export": ["model.keras", "--to", "onnx"]}
+    with pytest.raises(SystemExit):
+        main([command, *arguments[command]])
+    told = capsys.readouterr()
+    assert "model.keras" in told.err
+    assert "runs" not in told.out
 
 
 def test_without_a_file_there_are_no_defaults_and_a_folder_is_none(tmp_path: Path) -> None:
-    assert from_file(tmp_path, ["search"]) == {"search": {}}
+    assert from_file(tmp_path, {"search": NAMES}) == {"search": {}}
     (tmp_path / FILE).mkdir()
     with pytest.raises(SettingsError, match=r"treino\.toml: cannot read the file"):
-        from_file(tmp_path, ["search"])
+        from_file(tmp_path, {"search": NAMES})
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / FILE).touch(mode=0)
     with pytest.raises(SettingsError, match="Permission denied"):
-        from_file(tmp_path, ["search"])
+        from_file(tmp_path, {"search": NAMES})
 
 
 @pytest.mark.parametrize(
@@ -328,7 +346,7 @@ def test_any_settings_file_is_read_or_refused(
     raw = content if isinstance(content, bytes) else f"data = {content}".encode()
     (folder / FILE).write_bytes(raw)
     try:
-        found = from_file(folder, ["search"])["search"]
+        found = from_file(folder, {"search": NAMES})["search"]
     except SettingsError as error:
         assert str(error).startswith(f"{FILE}: ")
     else:
