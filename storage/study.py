@@ -50,6 +50,7 @@ class StudySummaryRow:
             and it was asked for.
         attributes: Its user attributes.
         started: When its first trial started, if one did.
+        last_started: When its newest trial did.
     """
 
     name: str
@@ -57,6 +58,7 @@ class StudySummaryRow:
     best_value: float | None
     attributes: Mapping[str, Any]
     started: datetime | None
+    last_started: datetime | None
 
 
 def open_or_create(
@@ -158,17 +160,17 @@ def summaries(storage: RDBStorage, *, best_values: bool = False) -> list[StudySu
         storage: The database.
         best_values: Whether to find the best value of each, which takes a query for each study.
     """
+    start = _TRIALS.c.datetime_start
     query = select(
-        _TRIALS.c.study_id, _TRIALS.c.state, func.count(), func.min(_TRIALS.c.datetime_start)
+        _TRIALS.c.study_id, _TRIALS.c.state, func.count(), func.min(start), func.max(start)
     ).group_by(_TRIALS.c.study_id, _TRIALS.c.state)
     trials: dict[int, dict[str, int]] = defaultdict(dict)
     starts: dict[int, list[datetime]] = defaultdict(list)
     with explained(storage.url):
         with storage.engine.begin() as connection:
-            for study_id, state, count, start in connection.execute(query):
+            for study_id, state, count, *ends in connection.execute(query):
                 trials[study_id][state] = count
-                if start is not None:
-                    starts[study_id].append(start.replace(tzinfo=timezone.utc))
+                starts[study_id] += [at.replace(tzinfo=timezone.utc) for at in ends if at]
         ids = {name: storage.get_study_id_from_name(name) for name in _names(storage)}
         return [
             StudySummaryRow(
@@ -177,6 +179,7 @@ def summaries(storage: RDBStorage, *, best_values: bool = False) -> list[StudySu
                 best_value=_best_value(storage, study_id) if best_values else None,
                 attributes=storage.get_study_user_attrs(study_id),
                 started=min(starts[study_id], default=None),
+                last_started=max(starts[study_id], default=None),
             )
             for name, study_id in ids.items()
         ]

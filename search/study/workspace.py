@@ -69,7 +69,7 @@ class Workspace:
         summaries = studies.summaries(self.storage)
         rows = [row for row in summaries if StudyRecipe.stored_in(row.attributes)]
         # On ties the last one: studies without a started trial are ordered only by creation.
-        newest = max(reversed(rows), key=lambda row: str(row.started or ""), default=None)
+        newest = max(reversed(rows), key=lambda row: str(row.last_started or ""), default=None)
         return None if newest is None else studies.load(self.storage, newest.name)
 
     def study(self, name: str | None) -> optuna.Study:

@@ -63,7 +63,8 @@ def everything(names: tuple[str, ...]) -> None:
     screen = console()
     screen.print(listings.table_of_images(images(names)))
     rows = [
-        StudySummaryRow(n, {"COMPLETE": 1}, 0.5, {RECIPE: recipe(n).stored()}, None) for n in names
+        StudySummaryRow(n, {"COMPLETE": 1}, 0.5, {RECIPE: recipe(n).stored()}, None, None)
+        for n in names
     ]
     screen.print(listings.table_of_studies(rows))
     found = [leaderboard.Row(n, "retrain", 0.5, 0.5, 1.0, 9, 9, 9.0, 20, (0.2, 0.7)) for n in names]

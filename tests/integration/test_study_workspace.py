@@ -70,3 +70,22 @@ class TestImagesOfAStudy:
         assert place.as_studied(replace(settings, study="new"), data) == data
         shutil.rmtree(Cache.default().root)
         assert data_of(study, silent).fingerprint == earlier
+
+
+def test_the_newest_study_is_the_one_whose_trials_started_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = load(str(image_folder(tmp_path / "birds")), image_size=8).dataset
+    space = make_space("documents", TrainingDefaults(epochs=1), 8)
+    with Workspace.open(Settings(), write=True) as place:
+        assert place.newest_study() is None
+        for name in ("first", "second", "first"):
+            settings = Settings(data="birds", image_size=8, study=name)
+            opening = Opening.of_search(settings, data, space)
+            recipe = StudyRecipe.of_search(settings, data, space)
+            study, *_ = open_study(place.storage, name, recipe, opening)
+            study.ask()
+            newest = place.newest_study()
+            assert newest is not None
+            assert newest.study_name == name
