@@ -28,7 +28,8 @@ endif
 quote = '$(subst ','\'',$(1))'
 flag = $(if $(call given,$(1)),--$(2) $(call quote,$(call given,$(1))))
 STUDY_FLAGS = $(call flag,STUDY,study)
-DATA_FLAGS = $(call flag,DATA,data) $(call flag,IMAGE_SIZE,image-size) $(call flag,SEED,seed)
+DATA_FLAGS = $(call flag,DATA,data) $(call flag,IMAGES,images) $(call flag,IMAGE_SIZE,image-size) \
+	$(call flag,SEED,seed)
 SEARCH_FLAGS = $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) $(call flag,WORKERS,workers) \
 	$(call flag,TIMEOUT,timeout) $(call flag,PRUNER,pruner) $(call flag,SAMPLER,sampler) \
 	$(call flag,PRIOR,prior) $(call flag,SPACE,space) $(CLUSTER_FLAGS)
@@ -49,7 +50,8 @@ search: $(INSTALLED) ## Run a study, or resume it
 
 .PHONY: retrain-best
 retrain-best: $(INSTALLED) ## Train the best trial in full and deliver the model
-	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(CLUSTER_FLAGS) $(call given,ARGS)
+	@$(BIN)/treino retrain-best $(STUDY_FLAGS) $(call flag,SEEDS,seeds) \
+		$(call flag,EPOCHS,epochs) $(call flag,WORKERS,workers) $(CLUSTER_FLAGS) $(call given,ARGS)
 
 .PHONY: dashboard
 dashboard: $(BIN)/installed ## Show the studies in the browser

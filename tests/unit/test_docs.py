@@ -184,6 +184,18 @@ def test_make_takes_its_variables_from_its_command_line() -> None:
     assert "dashboard --port '1'" in makes("dashboard", "PORT=1")
 
 
+@pytest.mark.parametrize(
+    "target", ["search", "retrain-best", "claims", "report", "leaderboard", "dashboard", "baseline"]
+)
+def test_make_passes_on_each_variable_that_its_command_has_an_option_for(target: str) -> None:
+    options = {flag for option in COMMANDS[target].params for flag in option.opts}
+    variables = {name: f"--{name.lower().replace('_', '-')}" for name in VARIABLES}
+    del variables["STORAGE"]  # by the environment: it may contain a password
+    made = makes(target, *(f"{name}=7" for name in variables if name != "PYTHON"))
+    for name, flag in variables.items():
+        assert (f"{flag} '7'" in made) == (flag in options), name
+
+
 def test_variables_that_a_shell_exports_do_not_steer_make() -> None:
     assert {"DATA", "SEED", "PORT", "ARGS", "RUN", "SPACE", "IMAGES"} <= set(VARIABLES)
     exported = dict.fromkeys(VARIABLES, "of-the-shell")
