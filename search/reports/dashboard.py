@@ -13,7 +13,6 @@ import secrets
 import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -124,8 +123,12 @@ def with_token(application: "WSGIApplication", token: str) -> "WSGIApplication":
             home = [("Location", environ.get("PATH_INFO") or "/"), ("Set-Cookie", cookie)]
             start_response("303 See Other", [*home, ("Content-Length", "0"), *_HEADERS])
             return []
-        kept = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(_COOKIE)
-        if kept is None or not secrets.compare_digest(kept.value.encode(), token.encode()):
+        # Other services of the host set cookies, too, and SimpleCookie fails at some of them.
+        cookies = [
+            each.strip().partition("=") for each in environ.get("HTTP_COOKIE", "").split(";")
+        ]
+        kept = next((value for name, _, value in cookies if name == _COOKIE), "")
+        if not secrets.compare_digest(kept.encode(), token.encode()):
             reason = "open the full address printed at the start, including the token"
             return _refuse(start_response, "401 Unauthorized", reason)
         return application(environ, start_response)

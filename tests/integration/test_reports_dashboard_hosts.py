@@ -91,7 +91,10 @@ def test_beyond_this_machine_only_those_with_the_token_get_in() -> None:
     cookie = headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
-    assert status("/api/studies", cookie.partition(";")[0])[0] == "200 OK"
+    ours = cookie.partition(";")[0]
+    for of_others in ("", 'theme={"a":1}; ', "a@b=1; ", "=; ;"):
+        assert status("/api/studies", of_others + ours)[0] == "200 OK"
+        assert status("/api/studies", of_others)[0] == "401 Unauthorized"
 
 
 def test_names_that_the_dashboard_answers_to() -> None:
