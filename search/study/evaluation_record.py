@@ -85,7 +85,11 @@ class EvaluationRecord(Spec):
         )
 
     def class_rows(self) -> list[tuple[str, ...]]:
-        """Name, images, precision, recall and F1 of each class as text, with a row of means."""
+        """Name, images, precision, recall and F1 of each class as text, with a row of means.
+
+        The precision of a class that was never predicted is undefined. In the mean it counts 0, as
+        the F1 of the class does.
+        """
         figures = per_class(self.confusion)
         rows = [
             (name, f"{of.images:,}", *map(_share, (of.precision, of.recall, of.f1)))
@@ -93,7 +97,7 @@ class EvaluationRecord(Spec):
         ]
         shown = [of for of in figures if of.images]
         means = (
-            _share(sum(values) / len(shown))
+            _share(sum(0 if math.isnan(v) else v for v in values) / len(shown))
             for values in zip(*((of.precision, of.recall, of.f1) for of in shown), strict=True)
         )
         return [*rows, ("mean", f"{self.images:,}", *means)]

@@ -22,6 +22,7 @@ from search.cli.app import main
 from search.reports import report
 from search.reports.advice import advice
 from search.settings import Settings
+from search.study.evaluation_record import EvaluationRecord
 from search.study.snapshot import look
 from search.study.workspace import Workspace
 from storage.lease import StudyLease
@@ -234,6 +235,19 @@ def test_the_most_confident_mistakes_come_first() -> None:
     assert [(m.image, m.truth, m.predicted) for m in found] == [(0, 1, 0), (3, 0, 1)]
     assert found[0].probability == pytest.approx(0.9)
     assert most_confident_mistakes(probabilities, np.array([0, 1, 0, 1], np.int32)) == ()
+
+
+def test_a_class_that_was_never_predicted_counts_nothing_in_the_means() -> None:
+    record = EvaluationRecord(
+        loss=1.0,
+        accuracy=7 / 12,
+        classes=("a", "b", "c"),
+        confusion=((5, 0, 0), (3, 2, 0), (1, 1, 0)),
+        mistakes=(),
+    )
+    *_, rare, means = record.class_rows()
+    assert rare == ("c", "2", "", "0.0000", "0.0000")
+    assert means == ("mean", "12", f"{(5 / 9 + 2 / 3) / 3:.4f}", "0.4667", "0.4048")
 
 
 def test_the_command_writes_it_and_says_where(
