@@ -5,9 +5,10 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 MOST_EPOCHS = 100_000  # per training
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,13 @@ def told_figures(figures: EpochFigures) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in values if value is not None)
 
 
-def best_epoch(history: Sequence[EpochFigures], monitor: str = "val_loss") -> EpochFigures | None:
-    """The epoch with the best finite monitored figure, the earliest of equals; None if none is."""
+def best_epoch(history: Sequence[E], monitor: str = "val_loss") -> E | None:
+    """The epoch with the best finite monitored figure, the earliest of equals; None if none is.
+
+    Args:
+        history: The epochs in order; the figures of each as of ``objective``.
+        monitor: Name of the monitored figure.
+    """
     finite = [figures for figures in history if math.isfinite(objective(figures, monitor))]
     return min(finite, key=lambda figures: objective(figures, monitor), default=None)
 

@@ -8,12 +8,11 @@ compares the two.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from models.history import MAXIMISED, MOST_EPOCHS, REPORTED
+from models.history import MAXIMISED, MOST_EPOCHS
 from search.errors import SettingsError
 
-# Figures that training reports and a study can select by. With a monitor that is not reported,
-# nothing would ever be pruned.
-MONITORS = (*(name for name in REPORTED if name.endswith("loss")), *MAXIMISED)
+# Figures of the validation images that a study can select by.
+MONITORS = ("val_loss", *MAXIMISED)
 CLASS_WEIGHTS = ("none", "balanced")
 SIZES = ("parameters", "operations", "latency")  # of a network, to minimise beside the monitor
 

@@ -41,7 +41,7 @@ def search(settings: Settings) -> None:
         for line in messages.closing(study, outcome, place.layout, interrupted=interrupted):
             say(line)
         if searched.audited is not None and not interrupted:
-            for line in audit.told(study, searched.audited):
+            for line in audit.told(study, searched.audited, settings.monitor):
                 say(line)
         elif (
             settings.audit and searched.audited is None and not interrupted and not outcome.trouble

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from models.history import MAXIMISED, best_epoch
 from storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -85,18 +86,24 @@ class EpochLike(Protocol):
 
 
 def draw_curves(
-    history: Sequence[EpochLike], path: Path, title: str, *, subtitle: str = ""
+    history: Sequence[EpochLike],
+    path: Path,
+    title: str,
+    *,
+    subtitle: str = "",
+    monitor: str = "val_loss",
 ) -> None:
     """Draw loss and accuracy over the epochs, side by side, as a PNG of 1000 by 400 pixels.
 
-    The epoch with the lowest ``val_loss`` is marked with its values, as are the epochs with a lower
-    learning rate than before. A value that is not finite is a gap, with a cross below it.
+    The best epoch is marked with its values, as are the epochs with a lower learning rate than
+    before. A value that is not finite is a gap, with a cross below it.
 
     Args:
         history: The epochs in order; may be empty.
         path: File of the figure.
         title: Title of the training.
         subtitle: Its result; left out if empty.
+        monitor: Name of the figure by which an epoch is the best.
 
     Raises:
         StorageError: The figure cannot be written.
@@ -106,13 +113,21 @@ def draw_curves(
     _head(figure, title, subtitle)
     figure.subplots_adjust(left=0.07, right=0.985, bottom=0.2, top=0.81, wspace=0.16)
     draw_panels(
-        figure, dict(zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True)), history
+        figure,
+        dict(zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True)),
+        history,
+        monitor=monitor,
     )
     save(figure, path)
 
 
 def draw_panels(
-    figure: "Figure", panels: Mapping[str, "Axes"], history: Sequence[EpochLike], columns: int = 9
+    figure: "Figure",
+    panels: Mapping[str, "Axes"],
+    history: Sequence[EpochLike],
+    *,
+    columns: int = 9,
+    monitor: str = "val_loss",
 ) -> None:
     """Draw ``loss`` or ``accuracy`` over the epochs, one panel each, with a common legend below.
 
@@ -121,12 +136,9 @@ def draw_panels(
         panels: The panel of each quantity.
         history: The epochs in order; may be empty.
         columns: Most legend entries per line.
+        monitor: As of ``draw_curves``.
     """
-    best = min(
-        (figures for figures in history if math.isfinite(figures.val_loss)),
-        key=lambda figures: figures.val_loss,
-        default=None,
-    )
+    best = best_epoch(history, monitor)
     drops = _drops(history)
     gaps = False
     for name, axes in panels.items():
@@ -141,7 +153,8 @@ def draw_panels(
         _line(axes, epochs, values[f"val_{name}"], _VALIDATION, crosses_at=0.02)
         if best is not None:
             _mark(axes, best.epoch, float(getattr(best, f"val_{name}")))
-    _legend(figure, columns, drops=bool(drops), best=best is not None, gaps=gaps)
+    ring = f"highest {monitor}" if monitor in MAXIMISED else "lowest validation loss"
+    _legend(figure, columns, drops=bool(drops), ring=ring if best else "", gaps=gaps)
 
 
 def draw_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path, title: str) -> None:
@@ -262,15 +275,15 @@ def _mark(axes: "Axes", epoch: int, value: float) -> None:
     axes.set_title(f"validation {shown} at epoch {epoch}", fontsize=9, loc="right", **TITLE)
 
 
-def _legend(figure: "Figure", columns: int, *, drops: bool, best: bool, gaps: bool) -> None:
+def _legend(figure: "Figure", columns: int, *, drops: bool, ring: str, gaps: bool) -> None:
     from matplotlib.lines import Line2D
 
     entries = [
         Line2D([], [], color=_TRAINING, marker="o", markersize=4, label="training"),
         Line2D([], [], color=_VALIDATION, marker="o", markersize=4, label="validation"),
     ]
-    if best:
-        entries.append(Line2D([], [], label="lowest validation loss", **_RING))
+    if ring:
+        entries.append(Line2D([], [], label=ring, **_RING))
     if drops:
         entries.append(Line2D([], [], label="learning rate lowered", **_DROP))
     if gaps:

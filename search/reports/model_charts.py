@@ -16,7 +16,8 @@ def of_model(snapshot: Snapshot) -> list[Chart]:
     for name in ("loss", "accuracy"):
         if snapshot.retraining:
             figure, axes = fitted(3.2)
-            plots.draw_panels(figure, {name: axes}, snapshot.retraining, columns=3)
+            monitor = snapshot.recipe.monitor
+            plots.draw_panels(figure, {name: axes}, snapshot.retraining, columns=3, monitor=monitor)
             tint(axes)
             caption = (
                 "Training figures are measured during the epoch, with dropout on; validation "

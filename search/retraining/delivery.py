@@ -139,7 +139,7 @@ class Delivery:
         write_atomically(paths.spec, spec)
         write_atomically(paths.history, to_csv(history))
         title = f"{order.study}, {order.title}"
-        plots.draw_curves(history, paths.curves, title)
+        plots.draw_curves(history, paths.curves, title, monitor=order.training.monitor)
         write_test_results(test, data, paths, title)
         row = ModelRow(
             study=order.study,

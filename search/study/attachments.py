@@ -44,6 +44,7 @@ class Attachments:
         title: Title of the figure.
         subtitle: Result of the trial, for the figure.
         history: Epochs of the trial; empty for no figure.
+        monitor: Name of the figure by which an epoch is the best.
     """
 
     files: RunFiles
@@ -52,6 +53,7 @@ class Attachments:
     title: str
     subtitle: str
     history: tuple[EpochFigures, ...] = field(repr=False)
+    monitor: str
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class Attachments:
         title: str,
         subtitle: str,
         history: tuple[EpochFigures, ...],
+        monitor: str,
         *,
         with_model: bool,
     ) -> "Attachments":
@@ -71,7 +74,7 @@ class Attachments:
         if with_model and files.model.exists():
             paths.append(files.model)
         copies = {path: str(uuid.uuid4()) for path in paths}
-        return cls(files, folder, copies, title, subtitle, history)
+        return cls(files, folder, copies, title, subtitle, history, monitor)
 
     def attributes(self) -> dict[str, str]:
         """The system attributes that register them, as ``optuna.artifacts`` reads them."""
@@ -89,7 +92,13 @@ class Attachments:
             StorageError: A file cannot be written.
         """
         if self.history and self.files.curves in self.copies:
-            plots.draw_curves(self.history, self.files.curves, self.title, subtitle=self.subtitle)
+            plots.draw_curves(
+                self.history,
+                self.files.curves,
+                self.title,
+                subtitle=self.subtitle,
+                monitor=self.monitor,
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path, name in self.copies.items():

@@ -333,6 +333,7 @@ class TrialRecorder:
             self._title(live.number),
             state.name.lower(),
             tuple(live.history),
+            self._monitor,
             # Only if it is among the best when it ends, which becomes rare.
             with_model=value in sorted(self._values)[: self._keep],
         )
@@ -365,6 +366,7 @@ class TrialRecorder:
                     self._title(trial.number),
                     trial.state.name.lower(),
                     tuple(history(self._records, self._study.study_name, run)),
+                    self._monitor,
                 )
             )
 

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from data.dataset import Dataset
-from models.history import EpochFigures, objective
+from models.history import EpochFigures, objective, told_objective
 from search.console.text import plural
 from search.intervals import most_of_share
 from search.protocol import Done, Failed, Job
@@ -99,8 +99,8 @@ def audit(
     return finished
 
 
-def told(study: optuna.Study, found: Sequence[Audited]) -> list[str]:
-    """The results of an audit, one line each.
+def told(study: optuna.Study, found: Sequence[Audited], monitor: str) -> list[str]:
+    """The results of an audit, one line each, as values of the study's monitored figure.
 
     The upper limit of the share is one-sided, 95 %, after Clopper and Pearson (1934).
     """
@@ -111,16 +111,18 @@ def told(study: optuna.Study, found: Sequence[Audited]) -> list[str]:
     limit = most_of_share(len(wrong), len(found))
     first = (
         f"audit: {len(wrong)} of {plural(len(found), 'pruned trial')} would have been better than "
-        f"{lowest(best):.4f}, the best trial; at most {limit:.0%} of all pruned trials (95 %)"
+        f"{told_objective(lowest(best), monitor)}, the best trial; at most {limit:.0%} of all "
+        "pruned trials (95 %)"
     )
-    return [first, *map(_line, found)]
+    return [first, *(_line(audited, monitor) for audited in found)]
 
 
-def _line(audited: Audited) -> str:
+def _line(audited: Audited, monitor: str) -> str:
+    before, after = (
+        told_objective(value, monitor, name=False) for value in (audited.before, audited.after)
+    )
     epochs = plural(audited.epochs, "epoch")
-    return (
-        f"  trial {audited.trial}: {audited.before:.4f} after {epochs}, {audited.after:.4f} in full"
-    )
+    return f"  trial {audited.trial}: {before} after {epochs}, {after} in full"
 
 
 def _run(trial: FrozenTrial) -> str:

@@ -98,7 +98,7 @@ def test_a_study_is_not_continued_with_anything_else(own: Place) -> None:
         (("--epochs", "3"), "was made with epochs 2, not 3"),
         (("--image-size", "16", "--study", "images"), "was made with data images "),
         (("--train-order", "folders"), "was made with train order together, not folders"),
-        (("--monitor", "loss"), "was made with monitor val_loss, not loss"),
+        (("--monitor", "val_auc"), "was made with monitor val_loss, not val_auc"),
     ):
         assert said in own.search(*FINISHED, "--trials", "9", *arguments, code=1)
 

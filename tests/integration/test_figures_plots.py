@@ -147,6 +147,24 @@ def test_the_best_epoch_is_ringed_where_it_is(tmp_path: Path) -> None:
     assert columns[0].max() < columns[1].min()
 
 
+def test_the_ring_is_at_the_epoch_that_is_best_by_the_monitored_figure() -> None:
+    history = [
+        epoch(1, val_loss=0.5, val_accuracy=0.7),
+        epoch(2, val_loss=0.6, val_accuracy=0.9),
+        epoch(3, val_loss=0.7, val_accuracy=0.8),
+    ]
+    for monitor, best, told in (
+        ("val_loss", 0.7, "lowest validation loss"),
+        ("val_accuracy", 0.9, "highest val_accuracy"),
+    ):
+        drawn = new_figure(5, 4, fitted=False)
+        axes = drawn.add_subplot()
+        draw_panels(drawn, {"accuracy": axes}, history, monitor=monitor)
+        assert axes.get_title(loc="right").startswith(f"validation {best:.4f} at epoch")
+        (legend,) = drawn.legends
+        assert told in [text.get_text() for text in legend.get_texts()]
+
+
 figure = st.floats(width=32)
 
 

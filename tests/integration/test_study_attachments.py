@@ -22,8 +22,9 @@ def attachments(layout: Layout, number: int, *, model: bytes = b"") -> Attachmen
     if model:
         files.model.write_bytes(model)
     history = (figures(1, 2.0), figures(2, 1.0))
+    title = f"trial {number}"
     return Attachments.of(
-        files, layout.artifacts, f"trial {number}", "complete", history, with_model=bool(model)
+        files, layout.artifacts, title, "complete", history, "val_loss", with_model=bool(model)
     )
 
 

@@ -35,15 +35,15 @@ def test_the_sample_is_of_fit_pruned_trials_and_the_same_each_time() -> None:
 @pytest.mark.parametrize(
     ("after", "said"),
     [
-        ((0.9, 0.8, 0.7), "0 of 3 pruned trials would have been better than 0.5000"),
-        ((0.9, 0.4, 0.7), "1 of 3 pruned trials would have been better than 0.5000"),
-        ((0.1,), "1 of 1 pruned trial would have been better than 0.5000"),
+        ((0.9, 0.8, 0.7), "0 of 3 pruned trials would have been better than val_loss 0.5000"),
+        ((0.9, 0.4, 0.7), "1 of 3 pruned trials would have been better than val_loss 0.5000"),
+        ((0.1,), "1 of 1 pruned trial would have been better than val_loss 0.5000"),
     ],
 )
 def test_what_is_said(after: tuple[float, ...], said: str) -> None:
     study = optuna.create_study()
     study.add_trial(create_trial(value=0.5, intermediate_values={1: 0.5}))
-    lines = told(study, [Audited(n, 2, 1.0, loss) for n, loss in enumerate(after)])
+    lines = told(study, [Audited(n, 2, 1.0, loss) for n, loss in enumerate(after)], "val_loss")
     assert lines[0].startswith(f"audit: {said}")
     assert len(lines) == 1 + len(after)
     # Clopper and Pearson: 1 - 0.05^(1/3) for none of three.
@@ -52,8 +52,16 @@ def test_what_is_said(after: tuple[float, ...], said: str) -> None:
     assert bound in lines[0].replace("%", " %", 1)
 
 
+def test_values_are_those_of_the_monitored_figure() -> None:
+    study = optuna.create_study()
+    study.add_trial(create_trial(value=0.1, intermediate_values={1: 0.1}))
+    first, second = told(study, [Audited(3, 2, 0.4, 0.25)], "val_accuracy")
+    assert "better than val_accuracy 0.9000, the best trial" in first
+    assert second == "  trial 3: 0.6000 after 2 epochs, 0.7500 in full"
+
+
 def test_a_search_that_pruned_nothing_has_nothing_to_audit() -> None:
-    assert told(optuna.create_study(), []) == ["audit: no pruned trials to train"]
+    assert told(optuna.create_study(), [], "val_loss") == ["audit: no pruned trials to train"]
 
 
 @pytest.mark.slow("a search of two trials, one of them trained on")

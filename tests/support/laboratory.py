@@ -187,7 +187,7 @@ def bowl(job: Job) -> Sequence[EpochFigures]:
     return [figures(e, level + abs(e - 3) / 10) for e in range(1, job.training.epochs + 1)]
 
 
-def blank_picture(_history: object, path: Path, _title: str, *, subtitle: str = "") -> None:
+def blank_picture(_history: object, path: Path, _title: str, **_: str) -> None:
     """Stands in for ``search.figures.plots.draw_curves``."""
     path.write_bytes(b"no picture")
 
