@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from models.documented import DOCUMENTED
-from models.history import MAXIMISED, OF_PREDICTIONS
+from models.history import MAXIMISED, OF_PREDICTIONS, EpochFigures, best_epoch
 from search.console.terminal import printable
 from search.intervals import of_share
 from search.study.attributes import LATENCY
@@ -20,6 +20,7 @@ from search.study.fold_record import KIND as FOLD
 from search.study.fold_record import Folded, folded_trials
 from search.study.recipe import recipe_of
 from search.study.study_front import StudyFront, front_of
+from search.study.trials import history, run_name
 from storage.files import Layout
 from storage.tables import ModelRow, Records
 
@@ -89,7 +90,9 @@ def rows(
         images = recipe.images
         first = recipe.monitor if recipe.monitor in OF_PREDICTIONS else first
         front = front_of(study)
-        trials = sorted(_trials(study, recipe.monitor, front), key=lambda row: _rank(row, first))
+        trials = sorted(
+            _trials(study, records, recipe.monitor, front), key=lambda row: _rank(row, first)
+        )
         found += trials[:most_trials]
         latencies = front.sizes if front is not None and front.size == "latency" else {}
         models = [
@@ -146,17 +149,22 @@ def to_csv(found: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _trials(study: optuna.Study, monitor: str, front: StudyFront | None) -> list[Row]:
-    wanted = (TrialState.COMPLETE, TrialState.PRUNED)
+def _trials(
+    study: optuna.Study, records: Records, monitor: str, front: StudyFront | None
+) -> list[Row]:
+    wanted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     found = []
     for trial in study.get_trials(deepcopy=False, states=wanted):
+        if trial.state is TrialState.RUNNING:
+            epochs = history(records, study.study_name, run_name(trial.number))
+            found += _unfinished(trial, epochs, monitor, front)
+            continue
         attributes = trial.user_attrs
         reported = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
         pruned = ", pruned" if trial.state is TrialState.PRUNED else ""
-        mark = front.mark(trial.number) if front is not None else ""
         found.append(
             Row(
-                name=f"trial {trial.number}{pruned}{mark and f', {mark}'}",
+                name=f"trial {trial.number}{pruned}{_mark(front, trial.number)}",
                 kind="trial",
                 val_accuracy=attributes.get("val_accuracy"),
                 # Reported is what the study minimises; with another one, val_loss is stored.
@@ -171,6 +179,35 @@ def _trials(study: optuna.Study, monitor: str, front: StudyFront | None) -> list
             )
         )
     return found
+
+
+def _unfinished(
+    trial: FrozenTrial, epochs: Sequence[EpochFigures], monitor: str, front: StudyFront | None
+) -> list[Row]:
+    """The row of a trial that has not ended, by its epochs so far; none before the first.
+
+    A trial's attributes are stored at its end.
+    """
+    best = best_epoch(epochs, monitor)
+    if best is None:
+        return []
+    return [
+        Row(
+            name=f"trial {trial.number}, unfinished{_mark(front, trial.number)}",
+            kind="trial",
+            val_accuracy=best.val_accuracy,
+            val_loss=best.val_loss,
+            **{name: getattr(best, name) for name in OF_PREDICTIONS if name == monitor},
+            epochs=len(epochs),
+            seconds=round(sum(figures.seconds for figures in epochs), 1),
+            latency_ms=trial.user_attrs.get(LATENCY),
+        )
+    ]
+
+
+def _mark(front: StudyFront | None, number: int) -> str:
+    mark = "" if front is None else front.mark(number)
+    return f", {mark}" if mark else ""
 
 
 def _of_folds(of: Folded) -> Row:

@@ -62,11 +62,23 @@ def test_the_note_and_the_leaderboard_have_it(place: Workspace) -> None:
     assert note is not None
     assert f"**Front**, smallest first: trial {front.trials[0].number}, val_loss " in note
     names = [row.name for row in leaderboard.rows(study, place.records, place.layout)]
-    ended = [t.number for t in front.trials if t.number < 10]
-    for number in ended:
+    on = [t.number for t in front.trials]
+    for number in on:
         (name,) = [n for n in names if n.startswith((f"trial {number},", f"trial {number} "))]
         assert name.endswith(f", {front.mark(number)}")
-    assert sum(name.endswith((", front", ", knee")) for name in names) == len(ended)
+    assert sum(name.endswith((", front", ", knee")) for name in names) == len(on)
+
+
+def test_a_trial_that_has_not_ended_is_on_the_leaderboard_with_its_best_epoch(
+    place: Workspace,
+) -> None:
+    study = place.study("two")
+    rows = leaderboard.rows(study, place.records, place.layout)
+    (row,) = [row for row in rows if row.name.startswith("trial 11, unfinished")]
+    epochs = place.records.epochs("two", "trial-00011")
+    best = min(epochs, key=lambda epoch: epoch.val_loss)
+    assert (row.val_loss, row.val_accuracy) == (best.val_loss, best.val_accuracy)
+    assert row.epochs == len(epochs)
 
 
 def test_the_report_shows_it(snapshot: Snapshot) -> None:
