@@ -48,7 +48,11 @@ def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
     for heading in ("study", "trials", "best", "data", "epochs", "started"):
         table.add_column(heading, overflow="fold")
     for row in found:
-        trials = ", ".join(f"{count} {state.lower()}" for state, count in row.trials.items())
+        # Optuna calls paused trials RUNNING, too.
+        trials = ", ".join(
+            f"{count} {'unfinished' if state == 'RUNNING' else state.lower()}"
+            for state, count in row.trials.items()
+        )
         started = row.started.astimezone().strftime("%Y-%m-%d %H:%M") if row.started else ""
         recipe = StudyRecipe.stored_in(row.attributes)
         best = ""

@@ -7,7 +7,7 @@ import optuna
 import pytest
 
 from search.errors import TreinoError
-from search.reports import charts, dashboard_notes, leaderboard
+from search.reports import charts, dashboard_notes, leaderboard, listings
 from search.reports.contents import Charts, report_of
 from search.reports.html import render
 from search.settings import Settings
@@ -100,6 +100,8 @@ def test_the_report_shows_it(snapshot: Snapshot) -> None:
 
 def test_the_list_of_studies_has_its_lowest_loss(place: Workspace) -> None:
     (row,) = summaries(place.storage, best_values=True)
+    (told,) = listings.table_of_studies([row]).columns[1].cells
+    assert "1 unfinished" in str(told)
     trials = place.study("two").get_trials(states=(COMPLETE,))
     assert row.best_value == min(trial.values[0] for trial in trials)
 
