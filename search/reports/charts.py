@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from search.console.text import plural
 from search.figures.plots import BLUE, GREY, INK, MUTED, VERMILION
 from search.figures.svg import Chart
 from search.reports.chart_parts import (
@@ -183,12 +184,15 @@ def spent(snapshot: Snapshot) -> Chart | None:
         for state in STATES
         if (epochs := sum(len(trial.history) for trial in snapshot.of_state(state)))
     )
-    full = len(snapshot.trials) * snapshot.epochs
-    saved = f": {1 - snapshot.spent / full:.0%} saved" if snapshot.spent < full else ""
-    caption = (
-        f"{snapshot.spent:,} epochs: {shares}. All {len(snapshot.trials)} trials in full would "
-        f"have taken {full:,}{saved}."
-    )
+    caption = f"{plural(snapshot.spent, 'epoch')}: {shares}."
+    # Others may go on, or have failed: what they did not train is not saved.
+    ended = [*snapshot.of_state("complete"), *snapshot.of_state("pruned")]
+    taken, full = sum(len(trial.history) for trial in ended), len(ended) * snapshot.epochs
+    if taken < full:
+        caption += (
+            f" The {plural(len(ended), 'complete or pruned trial')} in full would have taken "
+            f"{full:,}: {1 - taken / full:.0%} saved."
+        )
     return Chart("epochs-spent", title, caption, figure)
 
 

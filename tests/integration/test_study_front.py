@@ -1,6 +1,7 @@
 """What is said and shown of a study of two objectives, and that it stays one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -148,3 +149,15 @@ def test_a_browser_shows_the_front_in_the_dashboard(place: Workspace, tmp_path: 
         assert points == sorted(tuple(trial.values) for trial in complete)
         errors = [entry for entry in chrome.get_log("browser") if entry["level"] == "SEVERE"]
         assert errors == []
+
+
+def test_epochs_that_are_still_to_come_are_not_saved(snapshot: Snapshot) -> None:
+    ended = [*snapshot.of_state("complete"), *snapshot.of_state("pruned")]
+    share = 1 - sum(len(trial.history) for trial in ended) / (10 * snapshot.epochs)
+    shown = charts.spent(snapshot)
+    assert shown is not None
+    in_full = f"The 10 complete or pruned trials in full would have taken {10 * snapshot.epochs}: "
+    assert f"{in_full}{share:.0%} saved." in shown.caption
+    begun = charts.spent(replace(snapshot, trials=tuple(snapshot.of_state("paused"))))
+    assert begun is not None
+    assert begun.caption.endswith("epochs: 100% paused.")
