@@ -56,18 +56,16 @@ class WorkerLoop:
         """Kill all workers if the user does not want to wait; renew the lease.
 
         Returns:
-            Slots whose workers hang, with the reason; the caller kills them.
+            Slots whose workers hang, with the reason; the caller kills them. A killed worker's last
+            messages may still arrive.
         """
         if self._session.interruption.now and not self._killed:
             self._killed = True
             for slot in self.busy:
                 self._session.backend.kill(slot, "stopped by the user")
-        hung = dict(self.watchdog.hung())
-        for slot in hung:
-            self.watchdog.ended(slot)
         self._session.renew()
         self._session.attach.turn()
-        return hung
+        return self.watchdog.hung()
 
 
 def longest(history: Sequence[EpochFigures]) -> float:

@@ -64,18 +64,23 @@ class Watchdog:
             heard.at = now
 
     def hung(self) -> dict[int, str]:
-        """The slots that are silent for too long, each with the reason."""
+        """The slots that are silent for too long, each with the reason.
+
+        Each silence is reported once; from then on a slot is silent anew. Its job has not ended: a
+        message may still arrive.
+        """
         now = self.clock()
-        found = {}
+        reasons = {}
         for slot, heard in self._heard.items():
             silence = now - heard.at
             limit = max(self._least, self._times * heard.longest)
             if heard.longest and silence > limit:
-                found[slot] = (
+                reasons[slot] = (
                     f"its worker hung: silent for {silence:.0f} s, while its longest epoch took "
                     f"{heard.longest:.1f} s"
                 )
-        return found
+                heard.at = now
+        return reasons
 
     def _hear(self, slot: int, longest: float) -> None:
         heard = self._heard[slot]

@@ -1,17 +1,28 @@
 """Trials and workers that fail: what it costs, and when the search stops."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import pytest
 from optuna.trial import TrialState
 
 from models.history import EpochFigures
-from search.protocol import EpochDone, Failed, Job, Message
+from models.spec import TrainingSpec
+from search.clock import Clock
+from search.interruption import Interruption
+from search.protocol import Done, EpochDone, Failed, Job, Message
 from search.scheduling.failures import HOPELESS
+from search.study.workspace import Workspace
+from search.tuning.job_runner import JobRunner, TrainingTask
+from search.tuning.session import Session
 from search.workers.backends.simulated import Curve, SimulatedBackend
+from search.workers.watchdog import Watchdog
 from storage.files import Layout
+from storage.tables import Records
 from tests.support.laboratory import EPOCHS, Lab, bowl, figures
+from tests.support.workers import NETWORK
 
 
 def failing(steps: Iterator[Failed | None]) -> Curve:
@@ -40,6 +51,66 @@ def test_a_worker_that_dies_costs_the_trial_nothing(lab: Lab) -> None:
     assert lab.trials[0].user_attrs["worker deaths"]["after epoch"] == 2
     assert lab.epochs == {"trial-00000": [1, 2, 3, 4]}
     assert any("resuming from its last epoch" in line for line in lab.said.lines)
+
+
+class Silent(SimulatedBackend):
+    """Its first worker says nothing after its first epoch until it is killed.
+
+    The epoch that it was at then arrives before its end. Time passes with each turn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, bowl)
+        self.now = 0.0
+        self.killed = ""
+
+    def wait(self, timeout: float) -> list[tuple[int, Message]]:
+        self.now += 5.0
+        message = self._outbox[0][1] if self._outbox else None
+        if not self.killed and isinstance(message, EpochDone) and message.figures.epoch == 2:
+            return []
+        return super().wait(timeout)
+
+    def kill(self, slot: int, reason: str) -> None:
+        self.killed = reason
+        super().kill(slot, reason)
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Silent:
+    """A backend whose turns are all the time that passes for the watchdog."""
+    backend = Silent()
+    clocked = partial(Watchdog, clock=Clock(lambda: backend.now))
+    monkeypatch.setattr("search.tuning.worker_loop.Watchdog", clocked)
+    return backend
+
+
+def test_an_epoch_that_a_killed_worker_still_reports_counts_in_a_search(
+    lab: Lab, silent: Silent
+) -> None:
+    outcome = lab.search(bowl, trials=2, backend=silent)
+    assert "its worker hung: silent for " in silent.killed
+    assert outcome.states == {"complete": 2}
+    assert lab.epochs == {f"trial-0000{n}": [1, 2, 3, 4] for n in range(2)}
+    assert lab.trials[0].user_attrs["worker deaths"] == {"after epoch": 2, "times": 1}
+
+
+def test_an_epoch_that_a_killed_worker_still_reports_counts_in_a_training(
+    lab: Lab, silent: Silent, tmp_path: Path
+) -> None:
+    storage = lab.storage(write=True)
+    place = Workspace(storage, Records(storage.engine, storage.outages), Layout(lab.var))
+    training = TrainingSpec(batch_size=4, epochs=EPOCHS)
+    job = Job("run", NETWORK, training, tmp_path, seed=1, checkpoint=tmp_path / "c.npz")
+    tasks = [TrainingTask("training", job)]
+    ends: list[tuple[list[int], Message]] = []
+    with Interruption() as interruption:
+        JobRunner(Session(place, "lab", silent, lab.said, interruption)).train(
+            lambda: tasks.pop() if tasks else None,
+            lambda _task, history, end: ends.append(([f.epoch for f in history], end)),
+        )
+    assert "its worker hung: silent for " in silent.killed
+    assert ends == [([1, 2, 3, 4], Done())]
 
 
 def test_a_trial_that_kills_its_worker_three_times_has_failed(lab: Lab) -> None:

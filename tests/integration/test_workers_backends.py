@@ -121,8 +121,7 @@ class TestContract:
         def kill(slot: int, message: Message) -> Verdict | None:
             if isinstance(message, EpochDone):
                 backend.kill(slot, "for the test")
-                return None
-            return Verdict.GO_ON
+            return Verdict.GO_ON  # a killed worker's messages are answered, too
 
         backend.start(0, killed)
         end = watch(backend, answer=kill)[-1]

@@ -15,12 +15,13 @@ class Time:
         self.watchdog = Watchdog(times, least, self.clock)
 
     def passes(self, seconds: float) -> dict[int, str]:
-        """The loop turns for so long; returns which slots hang at the end of it."""
+        """The loop turns for so long; returns which slots it finds hanging."""
+        hung = {}
         for _ in range(int(seconds)):
             self.moment += 1
-            self.watchdog.hung()
+            hung.update(self.watchdog.hung())
         self.moment += seconds - int(seconds)
-        return self.watchdog.hung()
+        return hung | self.watchdog.hung()
 
     def is_suspended(self, seconds: float) -> dict[int, str]:
         self.moment += seconds
@@ -39,9 +40,22 @@ def test_a_slot_is_hung_when_it_is_silent_many_times_its_longest_epoch() -> None
     watchdog.epoch_ended(0, seconds=1)
     assert time.passes(4) == {}
     assert set(time.passes(0.25)) == {1}  # the least time counts for short epochs
-    assert set(time.passes(15.75)) == {1}
+    time.watchdog.ended(1)
+    assert time.passes(15.75) == {}
     hung = time.passes(0.25)
     assert "silent for 20 s, while its longest epoch took 2.0 s" in hung[0]
+
+
+def test_a_silence_is_reported_once_and_its_worker_may_still_speak() -> None:
+    time = Time(times=10, least=5)
+    time.watchdog.started(0)
+    time.watchdog.epoch_ended(0, seconds=1)
+    assert set(time.passes(11)) == {0}
+    assert time.passes(9) == {}
+    assert time.watchdog.epoch_ended(0, seconds=2) == 2  # sent before it was killed
+    assert time.passes(20) == {}
+    assert set(time.passes(1)) == {0}
+    assert set(time.passes(21)) == {0}  # silent anew: the first kill has not reached it
 
 
 def test_nothing_is_said_of_a_job_before_its_first_epoch_or_after_its_end() -> None:

@@ -60,7 +60,10 @@ class Backend(ABC):
 
     @abstractmethod
     def kill(self, slot: int, reason: str) -> None:
-        """Kill the slot's job without waiting; it ends with Failed ``died``."""
+        """Kill the slot's job without waiting; it ends with Failed ``died``.
+
+        What the job sent before arrives first, and may be its end. An answer to it is ignored.
+        """
 
     @abstractmethod
     def close(self) -> None:

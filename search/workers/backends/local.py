@@ -70,7 +70,7 @@ class LocalBackend(Backend):
     def start(self, slot: int, job: Job) -> None:
         """Start a job in a free slot, in a new process if there is none or it has grown."""
         worker = self._workers.get(slot)
-        if worker is not None and (not worker.process.is_alive() or self._has_grown(worker)):
+        if worker is not None and not self._is_fit(worker):
             self._end(slot)
             worker = None
         if worker is None:
@@ -149,9 +149,12 @@ class LocalBackend(Backend):
                 how += " (by hand, or the kernel was out of memory)"
         return f"its worker process died: {how}; see {self._logs / f'worker-{slot}.log'}"
 
-    def _has_grown(self, worker: _Worker) -> bool:
+    def _is_fit(self, worker: _Worker) -> bool:
+        """Whether a process can train another job: alive, not killed just now, not grown."""
+        if worker.killed_because or not worker.process.is_alive():
+            return False
         first = worker.first_memory
-        return first is not None and _memory(worker.process) > GROWTH * first
+        return first is None or _memory(worker.process) <= GROWTH * first
 
     def _end(self, slot: int) -> None:
         worker = self._workers.pop(slot)

@@ -81,6 +81,8 @@ class SimulatedBackend(Backend):
     def answer(self, slot: int, verdict: Verdict) -> None:
         """Train the slot's next epoch, or end its job."""
         job = self._jobs[slot]
+        if self._has_ended(slot):
+            return
         if self._is_over(job):
             self._outbox.append((slot, Done()))
         elif verdict is Verdict.PAUSE:
@@ -92,13 +94,16 @@ class SimulatedBackend(Backend):
 
     def kill(self, slot: int, reason: str) -> None:
         """Kill the slot's job."""
-        self._outbox = deque(entry for entry in self._outbox if entry[0] != slot)
-        self._outbox.append((slot, Failed("died", reason)))
+        if not self._has_ended(slot):
+            self._outbox.append((slot, Failed("died", reason)))
 
     def close(self) -> None:
         """Drop all running jobs."""
         self._jobs.clear()
         self._outbox.clear()
+
+    def _has_ended(self, slot: int) -> bool:
+        return any(own == slot and isinstance(message, End) for own, message in self._outbox)
 
     def _train(self, slot: int, job: Job) -> None:
         done = self._epochs.get(job.run, 0)
