@@ -192,8 +192,9 @@ def measure(data: Dataset, rounds: int) -> Result:
             if all(map(importlib.util.find_spec, ("keras_tuner", "tensorboard"))):  # it needs both
                 tuner.append(peer("keras-tuner", data, Path(name)))
     float32, bfloat16 = _rates(MATRICES, onednn=True)
-    # Forwards and backwards are three times forwards; validation is forwards alone.
-    forwards = count_operations(RUN.model, data.input_shape, len(data.classes))
+    # A multiply-add is two operations. Forwards and backwards are three times forwards; validation
+    # is forwards alone.
+    forwards = 2 * count_operations(RUN.model, data.input_shape, len(data.classes))
     validation = len(data.validation.labels) / len(data.train.labels)
     share = median(ours) * forwards * (3 + validation) / 1e9 / float32
     return Result(

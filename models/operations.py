@@ -10,7 +10,7 @@ def multiply_adds(network: keras.Model) -> int:
     """Multiplications with an addition per image in a forward pass: convolutions and products.
 
     They are counted in TensorFlow's graph, without those inside loops, such as a recurrent
-    layer's. For the built-in networks it is half of ``models.spec.count_operations``.
+    layer's. For the built-in networks ``models.spec.count_operations`` gives the same number.
     """
     images = network.inputs[0]
     one = tf.TensorSpec((1, *images.shape[1:]), images.dtype)

@@ -80,7 +80,8 @@ class Block(Spec):
         l2: Strength of the penalty on the convolutions' kernels.
         convolutions: Number of convolutions, one after the other.
         pool_first: Whether pooling follows the first convolution directly; the rest of the block
-            then has a quarter of the pixels.
+            then has a quarter of the pixels. With one convolution and no batch normalisation the
+            network is the same, as the maximum and ReLU commute.
     """
 
     filters: int = Field(ge=1, le=4096)
@@ -304,10 +305,10 @@ def count_parameters(
 
 
 def count_operations(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> int:
-    """Floating-point operations per image in a forward pass, matrix products only.
+    """Multiply-adds per image in a forward pass, of convolutions and dense layers only.
 
-    A multiplication and its addition count as two. Training takes three times as many: forwards,
-    and backwards for the layer's inputs and for its weights.
+    Training takes three times as many: forwards, and backwards for the layer's inputs and for its
+    weights.
 
     Raises:
         SpecError: The network does not fit images of this size.
@@ -325,7 +326,7 @@ def count_operations(spec: ModelSpec, input_shape: tuple[int, int, int], classes
         products += width * spec.dense.units
         width = spec.dense.units
     products += width * classes
-    return 2 * products
+    return products
 
 
 def estimate_memory(

@@ -1,7 +1,4 @@
-"""Samplers and pruners: what to train next, and when to stop a trial.
-
-Pure, except for Optuna's pruner, which reads the study.
-"""
+"""Samplers: how the next configuration is proposed, by the names of the setting."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,17 +24,23 @@ from search.spaces.unit_cube import Params, UnitCube
 DUPLICATES = 100  # duplicates in a row, after which the space counts as used up
 
 
+OPTUNA: Mapping[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    # It avoids running trials.
+    "tpe": lambda seed: TPESampler(
+        seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True
+    ),
+}
+"""Samplers of Optuna, by the names of the setting. Each maps a seed to a sampler for one trial."""
+
+
 def make_sampler(name: str, seed: int, number: int) -> BaseSampler:
     """Create the sampler for one trial, seeded by the study's seed and the trial's number.
 
     A sampler that lives as long as the process would repeat its samples when the search resumes.
     One sampler per trial draws the same samples despite interruptions.
     """
-    own = trial_seed(seed, number)
-    if name == "random":
-        return RandomSampler(seed=own)
-    # Ten random trials before the model takes over; it avoids running trials.
-    return TPESampler(seed=own, n_startup_trials=10, multivariate=True, constant_liar=True)
+    return OPTUNA[name](trial_seed(seed, number))
 
 
 def propose(
@@ -137,15 +140,15 @@ def make_chooser(
     """Create the chooser between new and paused trials, by the name of its sampler.
 
     Args:
-        sampler: ``gp`` chooses by forecast; ``tpe`` and ``random`` propose new trials, and the
-            best third of each rung is promoted.
+        sampler: ``gp`` chooses by forecast; those of OPTUNA propose new trials, and the best third
+            of each rung is promoted.
         distributions: The space.
         epochs: Length of a full training.
         seed: Of the study.
-        study: The study, if trials do not pause: then ``tpe`` and ``random`` are Optuna's
-            unmodified samplers on the study's trials.
+        study: The study, if trials do not pause: then Optuna's samplers are unmodified, on the
+            study's trials.
         memory: Stored state of an earlier chooser of the same study.
-        steps: Rungs for ``tpe`` and ``random``; ``rungs(epochs)`` by default.
+        steps: Rungs for Optuna's samplers; ``rungs(epochs)`` by default.
         prior: The prior of ``gp``; None for no warm start.
         room: Which configurations may be proposed; None for all.
         shares: Whether the objective is 1 minus a share, such as the accuracy.
@@ -163,7 +166,7 @@ def make_chooser(
         known = {trial.key for trial in seen}
         study = optuna.create_study()
         # A third at random, as in BOHB (Falkner et al., 2018).
-        if sampler == "tpe" and np.random.default_rng((seed, number)).random() >= 1 / ETA:
+        if sampler != "random" and np.random.default_rng((seed, number)).random() >= 1 / ETA:
             study.add_trials(_deepest_rung(seen, steps, distributions))
         return propose(
             study,

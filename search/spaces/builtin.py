@@ -46,8 +46,12 @@ RATES = {"adam": 1, "sgd": 50, "muon": MUON_TO_ADAM}
 class Space(ABC):
     """A set of configurations.
 
-    It is flat: a trial has every parameter, and every parameter always has an effect, so no two
-    configurations are the same network trained the same way.
+    It is flat: a trial has every parameter, and every parameter has an effect, so no two
+    configurations are the same network trained the same way. ``pool_first`` alone has none on
+    networks of one convolution per block without batch normalisation.
+
+    Only whole numbers and choices change the size of a network, so that sizes are counted once for
+    all rates and strengths (``search.spaces.room``).
 
     Attributes:
         training: The settings that all its trainings have in common.
@@ -160,6 +164,7 @@ class Documents(Space):
 
     def specs(self, params: Params) -> tuple[ModelSpec, TrainingSpec]:
         """The network and the training that a configuration stands for."""
+        params = {**self.later, **params}
         model = ModelSpec(
             blocks=tuple(
                 Block(

@@ -179,7 +179,7 @@ def network_size(model: ModelSpec, input_shape: tuple[int, int, int], classes: i
     """
     return NetworkSize(
         count_parameters(model, input_shape, classes),
-        count_operations(model, input_shape, classes) // 2,
+        count_operations(model, input_shape, classes),
     )
 
 

@@ -219,8 +219,7 @@ class _Number(_Axis):
 
     def encode(self, u: Array) -> Array:
         if self._step and self._length:
-            steps = self._stepped(u)
-            u = self.places(np.clip(self._low + steps * self._step, self._low, self._high))
+            u = self.places(self._low + self._stepped(u) * self._step)
         return u[:, None]
 
     def level(self, u: Array) -> npt.NDArray[np.int64]:
@@ -228,7 +227,8 @@ class _Number(_Axis):
 
     def _stepped(self, u: Array) -> Array:
         assert self._step
-        return np.asarray(np.rint((self.values(u) - self._low) / self._step))
+        last = round((self._high - self._low) / self._step)  # at 1 rounding may go beyond it
+        return np.clip(np.rint((self.values(u) - self._low) / self._step), 0, last)
 
 
 class _Choice(_Axis):

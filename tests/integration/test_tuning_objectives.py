@@ -50,7 +50,7 @@ class Watch:
         assert isinstance(job.model, ModelSpec)
         self.measured.append(job.model)
         size = count_operations(job.model, (32, 32, 3), 10)
-        return round(0.5 + size / 1e7 + len(self.measured) / 100, 4)
+        return round(0.5 + size / 5e6 + len(self.measured) / 100, 4)
 
 
 def test_a_search_pauses_and_keeps_its_front_in_the_study(two: Lab) -> None:
@@ -109,7 +109,7 @@ def test_latencies_are_measured_once_for_each_network_and_kept(two: Lab) -> None
     # Rates do not count, and one network may be begun by both workers at once.
     assert len({*kept.values()}) <= len(watch.measured) <= len({*kept.values()}) + 1
     assert {*kept.values()} <= {
-        round(0.5 + count_operations(model, (32, 32, 3), 10) / 1e7 + n / 100, 4)
+        round(0.5 + count_operations(model, (32, 32, 3), 10) / 5e6 + n / 100, 4)
         for n, model in enumerate(watch.measured, 1)
     }
     for trial in study.get_trials(states=(TrialState.COMPLETE,)):

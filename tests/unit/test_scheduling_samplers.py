@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from search.scheduling.pruners import make_pruner
-from search.scheduling.samplers import make_sampler
+from search.scheduling.samplers import OPTUNA, make_sampler
 from search.scheduling.seeds import training_seed, trial_seed
 from search.settings import PRUNERS, SAMPLERS
 from search.spaces.builtin import Documents
@@ -59,7 +59,13 @@ def test_hyperband_ends_a_bad_trial() -> None:
     assert min(survived) < 9
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_is_treinos_own_or_optunas() -> None:
+    assert set(SAMPLERS) == {"gp", *OPTUNA}
+    with pytest.raises(KeyError):
+        make_sampler("cmaes", 0, 0)
+
+
+@pytest.mark.parametrize("name", OPTUNA)
 def test_a_trial_draws_the_same_whatever_process_asks(name: str) -> None:
     space = Documents(TrainingDefaults(epochs=3), 32)
 

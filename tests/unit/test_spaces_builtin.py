@@ -4,12 +4,14 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 
 from models.documented import DOCUMENTED
 from models.spec import map_sides
 from search.errors import SettingsError
 from search.scheduling.samplers import make_sampler
 from search.spaces.builtin import RATES, SPACES, Space, make_space
+from search.spaces.network_sizes import network_size
 from search.spaces.records import RangesRecord, described, differences
 from search.spaces.training_defaults import TrainingDefaults
 
@@ -101,6 +103,24 @@ def test_trials_from_before_a_parameter_was_added_are_the_networks_they_were(spa
     assert space.later.items() <= (space.of_documented_run() or {}).items()
     old = {name: params[name] for name in first}
     assert space.specs(old) == space.specs({**old, **space.later})
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**31))
+def test_rates_and_strengths_change_no_size(name: str, seed: int) -> None:
+    # Sizes are counted once for all of them.
+    space = make_space(name, TRAINING, 32)
+    params, others = ask(space, seed), ask(space, seed + 1)
+    rates = {
+        name: others[name]
+        for name, distribution in space.distributions().items()
+        if isinstance(distribution, FloatDistribution)
+    }
+    sizes = [
+        (network_size(model, (32, 32, 3), 10), training.batch_size)
+        for model, training in map(space.specs, (params, {**params, **rates}))
+    ]
+    assert sizes[0] == sizes[1]
 
 
 @pytest.mark.parametrize("side", [8, 32])

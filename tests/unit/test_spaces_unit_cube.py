@@ -53,6 +53,18 @@ def test_a_point_is_a_configuration_of_the_space_and_leads_back_to_itself(
     of_itself = coordinates.features(coordinates.of(params)[None, :])
     np.testing.assert_allclose(coordinates.features(point[None, :]), of_itself, atol=1e-9)
     assert of_itself.shape == (1, coordinates.feature_count)
+    both = np.stack([point, coordinates.of(params)])
+    assert len(np.unique(coordinates.steps(both), axis=0)) == 1
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_ends_of_the_cube_are_the_ends_of_its_ranges(name: str) -> None:
+    coordinates = UnitCube(SPACES[name])
+    ends = np.array([np.zeros(len(coordinates)), np.ones(len(coordinates))])
+    steps = coordinates.steps(
+        np.vstack([ends, *(coordinates.of(coordinates.params(e)) for e in ends)])
+    )
+    assert (steps[:2] == steps[2:]).all()
 
 
 def test_numbers_lie_in_order_and_choices_without_order_equally_far_apart() -> None:
