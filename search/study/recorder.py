@@ -101,11 +101,13 @@ class TrialRecorder:
         *,
         monitor: str,
         keep: int,
+        audits: bool = False,
         attach: Attaching | None = None,
     ) -> None:
         """Record trials of ``study``. The best ``keep`` finished trials keep their checkpoints.
 
-        ``attach`` stores the files of ended trials; by default at once.
+        With ``audits``, all do until ``tidy``. ``attach`` stores the files of ended trials; by
+        default at once.
         """
         self._study = study
         self._storage = place.storage
@@ -113,6 +115,7 @@ class TrialRecorder:
         self._layout = place.layout
         self._monitor = monitor
         self._keep = keep
+        self._keeps_ended = keep > 0 or audits
         self._attach = attach or Attaching()
         self._writes: list[Write] = []
         self._after: list[Callable[[], None]] = []
@@ -347,7 +350,7 @@ class TrialRecorder:
         self._tell(live.trial, state, values)
         self.once_saved(lambda: self._attach(attachments))
         # Remove here what ``tidy`` would remove in any case, to save disk space.
-        self.once_saved(lambda: files.remove_checkpoint(but_the_newest=self._keep > 0))
+        self.once_saved(lambda: files.remove_checkpoint(but_the_newest=self._keeps_ended))
 
     def _title(self, number: int) -> str:
         return f"{self._study.study_name}, trial {number}"

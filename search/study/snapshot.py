@@ -222,7 +222,9 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     if searching is None:
         searching = is_held(place.storage.engine, name)
     epochs = place.records.epochs_of_study(name)
-    steps = rungs(recipe.training.epochs)
+    openings = openings_of(study)
+    pausing = openings[-1].settings.get("pruner", "promote") == "promote"
+    steps = rungs(recipe.training.epochs) if pausing else ()
     models = place.records.models()
     # Of several models the delivered one, or the last one if the delivered one is unknown.
     kinds = ("retrain", "ensemble")
@@ -240,7 +242,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         moment=datetime.now(timezone.utc),
         searching=searching,
         recipe=recipe,
-        openings=openings_of(study),
+        openings=openings,
         trials=tuple(
             TrialView(
                 number=trial.number,
@@ -264,7 +266,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         baseline=baseline,
         baseline_images=None if baseline is None else test_images(place.layout, baseline),
         folds=folded_trials([model for model in models if model.study == name], recipe.monitor),
-        validation_images=_validation_images(openings_of(study)),
+        validation_images=_validation_images(openings),
         front=front_of(study),
         retraining_record=read_retraining(place.layout.best(name)) if exact else None,
     )

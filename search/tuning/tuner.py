@@ -95,7 +95,12 @@ class Tuner:
         self._clock = self._loop.watchdog.clock
         self._logs = session.place.layout.logs(study.study_name)
         self._book = TrialRecorder(
-            study, session.place, monitor=plan.monitor, keep=plan.keep, attach=session.attach
+            study,
+            session.place,
+            monitor=plan.monitor,
+            keep=plan.keep,
+            audits=plan.audit > 0,
+            attach=session.attach,
         )
         self._running: dict[int, LiveTrial] = {}
         self._trials = LiveTrials(space, data, plan, self._room, self._book)

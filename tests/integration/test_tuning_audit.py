@@ -69,7 +69,7 @@ def test_an_audit_goes_on_from_where_a_trial_was_left(tmp_path: Path) -> None:
     place = small_place(tmp_path)
     out = place.search(
         *SMALL,
-        *("--trials", "2", "--epochs", "6", "--workers", "1", "--keep", "1", "--audit", "1"),
+        *("--trials", "2", "--epochs", "6", "--workers", "1", "--keep", "0", "--audit", "1"),
     )
     assert "audit: " in out
     with opened(tmp_path / "var/treino.db", write=False) as storage:

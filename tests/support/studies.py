@@ -67,10 +67,13 @@ def begin(
     data: Dataset | None = None,
     epochs: int = 20,
     objectives: tuple[str, ...] = (),
+    pruner: str = "promote",
 ) -> tuple[optuna.Study, Space]:
     """A study without trials, as `treino search` begins one."""
     data = data or dataset()
-    settings = Settings(data=data.name, study=name, epochs=epochs, objectives=objectives)
+    settings = Settings(
+        data=data.name, study=name, epochs=epochs, objectives=objectives, pruner=pruner
+    )
     space = Documents(TrainingDefaults(epochs=epochs), 32)
     recipe = StudyRecipe.of_search(settings, data, space)
     opening = Opening.of_search(settings, data, space)
