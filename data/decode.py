@@ -119,7 +119,9 @@ def decode(content: bytes, side: int) -> npt.NDArray[np.uint8]:
     """
     kind = kind_of(content)
     if kind == HEIC and not heic_readable():
-        raise ValueError("unreadable (a HEIC image: `pip install pillow-heif` makes it readable)")
+        raise ValueError(
+            "unreadable (a HEIC image: `.venv/bin/pip install pillow-heif` makes it readable)"
+        )
     if kind not in (*READ, HEIC):
         raise ValueError(f"unreadable ({kind})")
     try:

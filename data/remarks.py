@@ -87,8 +87,8 @@ class Remarks:
                 others.append(f"{name}: {_kinds(mine)}")
         if heif:
             yield printable(
-                f"left out HEIC images ({some(heif)}): `pip install pillow-heif` makes them "
-                "readable"
+                f"left out HEIC images ({some(heif)}): `.venv/bin/pip install pillow-heif` "
+                "makes them readable"
             )
         if others:
             yield printable(f"left out files that are not {KINDS} ({some(others)})")

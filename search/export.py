@@ -68,7 +68,7 @@ def export(
     if missing := wanted.missing():
         raise ExportError(
             f"--to {name} needs {', '.join(missing)}, which {'are' if missing[1:] else 'is'} not "
-            'installed: pip install "treino[export]"'
+            "installed: in treino's folder, run .venv/bin/pip install -e '.[export]'"
         )
     if path is not None and (path.exists() or path.is_symlink()):
         raise TreinoError(f"{path} exists: remove it, or name another file with --out")

@@ -37,6 +37,12 @@ OF_SEARCH = (
     *("early_stopping", "documented", "keep", "audit", "track", "max_params", "max_operations"),
 )
 """The settings of ``treino search``. A study stores them all, and reports show them."""
+OF_RECORD = (
+    *DATA,
+    *("study", "storage", "storage_patience", "epochs", "workers", "cluster", "timeout", "space"),
+    *("train_order", "max_params", "max_operations"),
+)
+"""The settings of ``treino record``."""
 
 PREFIX = "TREINO_"
 FILE = "treino.toml"

@@ -182,7 +182,11 @@ def _check_driver(address: "URL") -> None:
         name = address.get_driver_name()
         raise StorageError(
             f"{address.get_backend_name()} needs the driver {name}, which is not installed: "
-            + ('pip install "treino[postgresql]"' if name == "psycopg" else "install it into .venv")
+            + (
+                "in treino's folder, run .venv/bin/pip install -e '.[postgresql]'"
+                if name == "psycopg"
+                else "install it into .venv"
+            )
         ) from error
 
 

@@ -12,12 +12,14 @@ lease while its holder lives. So each transaction of a holder first checks the l
 that has lost it writes nothing more.
 """
 
+import math
 import os
 import socket
 import sys
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -45,18 +47,49 @@ class LeaseHeld(StorageError):  # noqa: N818 - the name states the condition
     """Another process searches the study; the message names it and says what to do."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """What one process at a time does with a study.
+
+    Attributes:
+        told: Its name for the user, with a place for that of the study.
+        ending: What the key of its lease has after the study's name.
+        instead: What a user may do about a process that has the lease.
+    """
+
+    told: str
+    ending: str
+    instead: str = "wait for it, or stop it"
+
+
+SEARCH = Work("the search of study {!r}", "", "wait for it, stop it, or name another STUDY=")
+RETRAINING = Work("the retraining of study {!r}", "/best")
+BASELINE = Work("the training of a baseline", "/best")
+PAIRS = Work("the settling of claims of study {!r}", "/pairs")
+
+
 class StudyLease:
-    """The lease of ``study``, as a context manager that acquires and releases it.
+    """The lease of ``study`` for ``work``: a context manager that acquires and releases it.
 
     Args:
         engine: The engine of a storage opened for writing.
         study: Name of the study; it need not exist yet.
+        work: What the process is going to do.
         renew_seconds: How often `renew` writes.
     """
 
-    def __init__(self, engine: Engine, study: str, renew_seconds: float = RENEW_SECONDS) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        study: str,
+        work: Work = SEARCH,
+        *,
+        renew_seconds: float = RENEW_SECONDS,
+    ) -> None:
         self._engine = engine
-        self._study = study
+        self._study = study + work.ending
+        self._told = work.told.format(study)
+        self._instead = work.instead
         self._renew_seconds = renew_seconds
         self._holder = uuid.uuid4().hex
         self._renewed = -float("inf")
@@ -135,7 +168,7 @@ class StudyLease:
         taker = "another process, which has ended"
         if row is not None:
             taker = _named(row.pid, row.host, row.acquired)
-        raise LeaseHeld(f"study {self._study!r} was taken over by {taker}; this search must stop")
+        raise LeaseHeld(f"{self._told} was taken over by {taker}; this process must stop")
 
     def _take(self) -> None:
         with Session(self._engine) as session, session.begin():
@@ -147,12 +180,25 @@ class StudyLease:
                 row = Lease(study=self._study)
                 session.add(row)
             else:
-                _check_gone(row, now)
+                self._check_free(row, now)
             row.holder = self._holder
             row.host = f"{_host()}{_APART}{_place() or _UNKNOWN}"
             row.pid = os.getpid()
             row.process_started = _started_here()
             row.acquired = row.renewed = now
+
+    def _check_free(self, row: Lease, now: datetime) -> None:
+        """Raise LeaseHeld if the holder is alive, or may be."""
+        seconds = _seconds_to_wait(row, now)
+        if seconds is None:
+            return
+        held = f"{self._told} runs in {_named(row.pid, row.host, row.acquired)}"
+        if math.isinf(seconds):
+            raise LeaseHeld(f"{held}; {self._instead}")
+        raise LeaseHeld(
+            f"{held}, last renewed {STALE_SECONDS - seconds:.0f} s ago; {self._instead}; if it is "
+            f"gone, try again in {seconds:.0f} s"
+        )
 
 
 def _clock() -> float:
@@ -161,28 +207,19 @@ def _clock() -> float:
 
 
 def is_held(engine: Engine, study: str) -> bool:
-    """Whether a process that is or may be alive holds the lease of ``study``."""
+    """Whether a process that is or may be alive searches ``study``."""
     with explained(str(engine.url)), Session(engine) as session, session.begin():
         row = session.get(Lease, study)
-        try:
-            if row is not None:
-                _check_gone(row, _now(session))
-        except LeaseHeld:
-            return True
-    return False
+        return row is not None and _seconds_to_wait(row, _now(session)) is not None
 
 
-def _check_gone(row: Lease, now: datetime) -> None:
-    held = f"study {row.study!r} is being searched by {_named(row.pid, row.host, row.acquired)}"
+def _seconds_to_wait(row: Lease, now: datetime) -> float | None:
+    """Seconds after which the lease can be taken; infinite for a live holder, None for no wait."""
     lives = _lives(row)
     if lives:
-        raise LeaseHeld(f"{held}; wait for it, stop it, or name another STUDY=")
+        return math.inf
     silent = abs((now - row.renewed).total_seconds())
-    if lives is None and silent < STALE_SECONDS:
-        raise LeaseHeld(
-            f"{held}, last renewed {silent:.0f} s ago; name another STUDY=, stop it, or, if it is "
-            f"gone, try again in {STALE_SECONDS - silent:.0f} s"
-        )
+    return STALE_SECONDS - silent if lives is None and silent < STALE_SECONDS else None
 
 
 def _lives(row: Lease) -> bool | None:

@@ -14,7 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
-from sqlalchemy import DateTime, String, column, func, select, table
+from sqlalchemy import DateTime, String, cast, column, func, select, table
 
 from storage.engine import explained, masked
 from storage.errors import StorageError
@@ -36,6 +36,18 @@ _REPORTS = table(
     column("trial_intermediate_value_id"),
     column("trial_id"),
     column("step"),
+    column("intermediate_value"),
+    column("intermediate_value_type", String),
+)
+_LOWEST = (
+    select(_TRIALS.c.study_id, func.min(_REPORTS.c.intermediate_value))
+    .join(_REPORTS, _REPORTS.c.trial_id == _TRIALS.c.trial_id)
+    .where(
+        # PostgreSQL has enumerations here.
+        cast(_TRIALS.c.state, String) != "FAIL",
+        cast(_REPORTS.c.intermediate_value_type, String) == "FINITE",
+    )
+    .group_by(_TRIALS.c.study_id)
 )
 
 
@@ -46,8 +58,10 @@ class StudySummaryRow:
     Attributes:
         name: Its name.
         trials: Number of trials by state name; states without trials are left out.
-        best_value: The lowest value of a complete trial, of the first objective, if there is one
+        best_value: The best value of a complete trial, of the first objective, if there is one
             and it was asked for.
+        lowest_report: The lowest finite value that a trial reported and that has not failed, if
+            there is one and it was asked for.
         attributes: Its user attributes.
         started: When its first trial started, if one did.
         last_started: When its newest trial did.
@@ -56,6 +70,7 @@ class StudySummaryRow:
     name: str
     trials: Mapping[str, int]
     best_value: float | None
+    lowest_report: float | None
     attributes: Mapping[str, Any]
     started: datetime | None
     last_started: datetime | None
@@ -158,7 +173,7 @@ def summaries(storage: RDBStorage, *, best_values: bool = False) -> list[StudySu
 
     Args:
         storage: The database.
-        best_values: Whether to find the best value of each, which takes a query for each study.
+        best_values: Whether to find the best values of each, which takes a query for each study.
     """
     start = _TRIALS.c.datetime_start
     query = select(
@@ -166,17 +181,21 @@ def summaries(storage: RDBStorage, *, best_values: bool = False) -> list[StudySu
     ).group_by(_TRIALS.c.study_id, _TRIALS.c.state)
     trials: dict[int, dict[str, int]] = defaultdict(dict)
     starts: dict[int, list[datetime]] = defaultdict(list)
+    lowest: dict[int, float] = {}
     with explained(storage.url):
         with storage.engine.begin() as connection:
             for study_id, state, count, *ends in connection.execute(query):
                 trials[study_id][state] = count
                 starts[study_id] += [at.replace(tzinfo=timezone.utc) for at in ends if at]
+            if best_values:
+                lowest = {row[0]: row[1] for row in connection.execute(_LOWEST)}
         ids = {name: storage.get_study_id_from_name(name) for name in _names(storage)}
         return [
             StudySummaryRow(
                 name=name,
                 trials=trials[study_id],
                 best_value=_best_value(storage, study_id) if best_values else None,
+                lowest_report=lowest.get(study_id),
                 attributes=storage.get_study_user_attrs(study_id),
                 started=min(starts[study_id], default=None),
                 last_started=max(starts[study_id], default=None),

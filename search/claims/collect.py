@@ -26,7 +26,7 @@ from search.tuning.job_runner import JobRunner, TrainingTask
 from search.tuning.session import Session
 from search.workers.resources import Need, resources
 from storage.files import Layout, write_atomically
-from storage.lease import StudyLease
+from storage.lease import PAIRS, StudyLease
 from storage.tables import Records
 
 
@@ -211,7 +211,7 @@ def settler(
     crew = resources(cluster, workers, Need(data, smallest, largest))
     limits = Limits(epochs=epochs, memory=crew.memory)
     with (
-        StudyLease(place.storage.engine, f"{name}/pairs") as lease,
+        StudyLease(place.storage.engine, name, PAIRS) as lease,
         Session.open(place, name, crew, lease, aside=aside) as session,
     ):
         yield PairCollector(study, space, data, claims, session, limits)

@@ -1,6 +1,7 @@
 """Prints the report's claims and their verdicts to a terminal, in 80 columns."""
 
 import math
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,10 @@ def _notes(verdicts: Sequence[ClaimVerdict], view: StudyView) -> list[str]:
             "losses decided which did."
         )
     if any(verdict.missing for verdict in verdicts):
-        notes.append("next: treino claims --settle runs the missing paired trainings")
+        study = shlex.quote(view.name)
+        notes.append(
+            f"next: treino claims --settle --study {study} runs the missing paired trainings"
+        )
     return notes
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from search.cli.common import AsJson, Out, say_where
-from search.cli.options import with_settings
+from search.cli.options import is_typed, with_settings
 from search.console.terminal import (
     console,
     leave_if_interrupted,
@@ -20,6 +20,7 @@ from search.settings import Settings
 @with_settings("study", "storage", "storage_patience", "workers", "cluster", "settle_epochs")
 def claims(
     settings: Settings,
+    context: typer.Context,
     names: Annotated[
         list[str] | None, typer.Argument(help="Names of the claims to settle [default: all].")
     ] = None,
@@ -43,7 +44,7 @@ def claims(
             raise SettingsError(
                 f"unknown claim {name!r}; expected one of {', '.join(claims_by_name)}"
             )
-    if (names or settings.settle_epochs is not None) and not settle:
+    if (names or is_typed(context, "settle_epochs")) and not settle:
         raise SettingsError("names of claims and --budget-epochs require --settle")
     interruption = None
     failed: list[str] = []

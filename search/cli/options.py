@@ -46,7 +46,8 @@ class Commands(TyperGroup):
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add the named settings to a command as options, and call it with a Settings.
 
-    The command's first parameter receives the Settings; the others remain options of the command.
+    The command's first parameter receives the Settings; the others remain options of the command,
+    but for a ``context``, which it may have.
     Settings from the environment or the file are listed on standard error.
     """
 
@@ -74,11 +75,17 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
                     annotation=Annotated[list[str] | None if multiple else hints[name], option],
                 )
             )
-        context = inspect.Parameter(
-            "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
-        )
+        wants_context = any(parameter.name == "context" for parameter in parameters)
+        if not wants_context:
+            parameters.append(
+                inspect.Parameter(
+                    "context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context
+                )
+            )
 
         def run(context: typer.Context, **values: Any) -> None:
+            if wants_context:
+                values["context"] = context
             sources = told_sources(context, names)
             options = {name: values.pop(name) for name in names}
             for name in names:
@@ -95,8 +102,8 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 
         run.__name__ = command.__name__
         run.__doc__ = command.__doc__
-        run.__signature__ = inspect.Signature([*parameters, context])  # type: ignore[attr-defined]  # read by Typer
-        run.__annotations__ = {p.name: p.annotation for p in (*parameters, context)}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by Typer
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.settings = names  # type: ignore[attr-defined]  # read by settings_of()
         return run
 
@@ -106,6 +113,12 @@ def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., 
 def settings_of(command: Callable[..., Any] | None) -> tuple[str, ...]:
     """The settings that a command takes; empty if it has no ``with_settings``."""
     return getattr(command, "settings", ())
+
+
+def is_typed(context: typer.Context, name: str) -> bool:
+    """Whether a setting is given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def told_sources(context: typer.Context, names: tuple[str, ...]) -> str:

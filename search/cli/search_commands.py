@@ -14,7 +14,7 @@ from search.console.terminal import (
     say,
 )
 from search.errors import TreinoError
-from search.settings import DATA, OF_SEARCH, Settings, is_code
+from search.settings import OF_RECORD, OF_SEARCH, Settings, is_code
 
 
 @with_settings(*OF_SEARCH)
@@ -55,11 +55,7 @@ def search(settings: Settings) -> None:
         raise TreinoError(untrained)
 
 
-@with_settings(
-    *DATA,
-    *("study", "storage", "storage_patience", "epochs", "workers", "cluster", "timeout", "space"),
-    *("train_order", "max_params", "max_operations"),
-)
+@with_settings(*OF_RECORD)
 def record(
     settings: Settings,
     configurations: Annotated[int, typer.Option(help="Number of configurations.", min=1)] = 60,
@@ -87,7 +83,7 @@ def record(
     )
     with Workspace.open(settings, write=True) as place:
         searched = run.search(
-            place, settings, data, ending="-curves", observers=[dashboard_notes.DashboardNotes()]
+            place, settings, data, command="record", observers=[dashboard_notes.DashboardNotes()]
         )
         recorded = recorded_curves.of_study(searched.study, place.records)
         if recorded is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from search.reports.reproduce import baseline_command, of_study
 from search.study.snapshot import Snapshot, TrialView
 
 EDGE = 0.05  # share of a range within which a best value counts as at its end
@@ -87,7 +88,7 @@ def _of_the_best(snapshot: Snapshot) -> Iterator[Advice]:
 
 
 def _handing_over(snapshot: Snapshot) -> Iterator[Advice]:
-    retrain = f"make retrain-best STUDY={shlex.quote(snapshot.study)}"
+    retrain = of_study("retrain-best", snapshot.study)
     if snapshot.best is not None and snapshot.retrained is None:
         yield Advice("Train the best trial in full and test it on the test images:", retrain)
     elif (
@@ -107,13 +108,12 @@ def _handing_over(snapshot: Snapshot) -> Iterator[Advice]:
         condition = shlex.quote(f"{snapshot.front.size} <= {knee.size}")
         yield Advice(
             f"Or train the knee of the front, trial {knee.number} ({knee.text}):",
-            f"treino retrain-best --study {shlex.quote(snapshot.study)} --where {condition}",
+            f"{retrain} --where {condition}",
         )
     if snapshot.cifar10 and snapshot.baseline is None:
-        data = snapshot.openings[-1].data
         yield Advice(
             "Train the documents' run 10 on the same images, for a fair comparison:",
-            f"make baseline RUN=run-10 DATA={shlex.quote(data)}",
+            baseline_command(snapshot.recipe, snapshot.openings[-1]),
         )
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from models.documented import BEST_TEST_ACCURACY
 from models.history import told_objective
 from search.claims.verdicts import ClaimVerdict
+from search.console.text import plural
 from search.figures.svg import Chart
 from search.intervals import of_share, told_if_wide, told_share
 from search.reports import space_charts
 from search.reports.advice import Advice, advice
-from search.reports.reproduce import retrain_command, search_command
+from search.reports.reproduce import baseline_command, of_study, retrain_command, search_command
 from search.retraining import ensemble_summary
 from search.spaces.records import described
 from search.study.provenance import VERSIONED
@@ -81,6 +82,7 @@ class Report:
         ensemble: The ensemble beside the best single model.
         classes: Precision, recall and F1 of each class on the test images, as text.
         verdicts: Verdicts on the claims.
+        settling: The command that trains what they lack.
         ranked: The trials, best first.
         commands: Commands that repeat the study.
         mixed: What earlier searches used other versions of.
@@ -100,6 +102,7 @@ class Report:
     ensemble: EnsembleTable
     classes: Sequence[Sequence[str]]
     verdicts: Sequence[ClaimVerdict]
+    settling: str
     ranked: Sequence[TrialView]
     commands: Sequence[str]
     mixed: Sequence[str]
@@ -124,6 +127,7 @@ def report_of(snapshot: Snapshot, verdicts: Sequence[ClaimVerdict], charts: Char
         ensemble=_ensemble(snapshot),
         classes=[] if snapshot.tested is None else snapshot.tested.class_rows(),
         verdicts=verdicts,
+        settling=of_study("claims --settle", snapshot.study),
         ranked=sorted(snapshot.trials, key=lambda t: (t.value, STATES.index(t.state))),
         commands=_commands(snapshot),
         mixed=_mixed(snapshot),
@@ -213,19 +217,23 @@ def _beside(snapshot: Snapshot) -> Iterator[str]:
         told = told_if_wide(snapshot.best.best.val_accuracy, snapshot.validation_images)
         if told:
             yield (
-                f"The validation images are few: {told}. treino retrain-best --folds 5 trains the "
-                "best trials on several splits."
+                f"The validation images are few: {told}. "
+                f"{of_study('retrain-best --folds 5', snapshot.study)} trains the best trials on "
+                "several splits."
             )
     if not snapshot.cifar10:
         data = snapshot.recipe.images.name
         yield (f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them.")
     if baseline is None:
-        yield "The documents' run 10 is not trained on these images yet: run make baseline."
+        command = baseline_command(snapshot.recipe, snapshot.openings[-1])
+        yield f"The documents' run 10 is not trained on these images yet; {command} trains it."
     elif model is not None:
         by = model.test_accuracy - baseline.test_accuracy
+        shorter = snapshot.baseline_epochs
+        of_them = "" if shorter is None else f" for at most {plural(shorter, 'epoch')}"
         yield (
             f"The retrained model's test accuracy differs by {by:+.4f} from that of run 10, "
-            "trained here on the same images."
+            f"trained here on the same images{of_them}."
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -10,6 +10,9 @@ from data.dataset import Dataset
 from models.history import told_objective
 from search.console.terminal import printable
 from storage.study import StudySummaryRow
+
+if TYPE_CHECKING:
+    from search.study.recipe import StudyRecipe
 
 SPLITS = ("training", "validation", "test")
 
@@ -56,8 +59,8 @@ def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
         started = row.started.astimezone().strftime("%Y-%m-%d %H:%M") if row.started else ""
         recipe = StudyRecipe.stored_in(row.attributes)
         best = ""
-        if row.best_value is not None:
-            best = told_objective(row.best_value, recipe.monitor if recipe else "val_loss")
+        if (value := _best_value(row, recipe)) is not None:
+            best = told_objective(value, recipe.monitor if recipe else "val_loss")
         data, epochs = (
             (printable(str(recipe.images)), str(recipe.training.epochs)) if recipe else ("", "")
         )
@@ -73,9 +76,15 @@ def studies_as_json(rows: Sequence[StudySummaryRow]) -> list[dict[str, Any]]:
     for row in rows:
         recipe = StudyRecipe.stored_in(row.attributes)
         content = {field.name: getattr(row, field.name) for field in fields(row)}
-        del content["attributes"]
+        del content["attributes"], content["lowest_report"]
+        content["best_value"] = _best_value(row, recipe)
         listed.append({**content, "recipe": recipe and recipe.stored()})
     return listed
+
+
+def _best_value(row: StudySummaryRow, recipe: "StudyRecipe | None") -> float | None:
+    """The lowest loss at any epoch, as elsewhere; of others' studies what Optuna says."""
+    return row.best_value if recipe is None else row.lowest_report
 
 
 def _splits(data: Dataset) -> dict[str, Any]:

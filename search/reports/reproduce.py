@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from search.settings import Settings
+from search.settings import OF_RECORD, Settings
 from search.study.opening import Opening
 from search.study.recipe import StudyRecipe
 from search.study.retraining_record import RetrainingRecord
@@ -17,7 +17,7 @@ _DEFAULTS = {field.name: field.default for field in fields(Settings)}
 
 
 def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
-    """The command of a search, as far as its study stores it.
+    """The command that searched or recorded, as far as the study stores it.
 
     It has all that makes trials comparable, and other settings that are not the default.
 
@@ -38,7 +38,29 @@ def search_command(study: str, recipe: StudyRecipe, opening: Opening) -> str:
     }
     free = {**opening.settings, "skip_bad_images": opening.skip_bad_images}
     changed = {name: value for name, value in free.items() if value != _DEFAULTS.get(name)}
-    return _over_lines(["treino search", *_options({**fixed, **changed})])
+    values = {**fixed, **changed}
+    if opening.command == "record":
+        values = {name: value for name, value in values.items() if name in OF_RECORD}
+        values["configurations"] = opening.settings["trials"]
+    return _over_lines([f"treino {opening.command}", *_options(values)])
+
+
+def baseline_command(recipe: StudyRecipe, opening: Opening) -> str:
+    """The command that trains the documents' run 10 on the images of a study."""
+    images = {
+        "data": opening.data,
+        "image_size": recipe.images.side,
+        "skip_bad_images": opening.skip_bad_images,
+        "images": opening.image_limit,
+        "seed": recipe.seed,
+    }
+    needed = {name: value for name, value in images.items() if value != _DEFAULTS[name]}
+    return " ".join(["treino baseline run-10", *_options(needed)])
+
+
+def of_study(command: str, study: str) -> str:
+    """A command of treino's on a study, such as ``claims --settle``."""
+    return f"treino {command} --study {shlex.quote(study)}"
 
 
 def retrain_command(model: ModelRow, record: RetrainingRecord | None) -> str:

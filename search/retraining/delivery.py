@@ -14,6 +14,7 @@ from search.figures import plots
 from search.interruption import Interruption
 from search.protocol import Done, Failed, Job, TestFigures
 from search.study.evaluation_record import EvaluationRecord, draw_mistakes
+from search.study.names import BASELINES
 from search.study.provenance import document
 from search.study.training_order import TrainingOrder
 from search.study.workspace import Workspace
@@ -21,7 +22,7 @@ from search.tuning.job_runner import JobRunner, TrainingTask
 from search.tuning.session import Session
 from search.workers.resources import Resources
 from storage.files import RunFiles, write_atomically
-from storage.lease import StudyLease
+from storage.lease import BASELINE, RETRAINING, StudyLease
 from storage.tables import ModelRow
 
 
@@ -192,8 +193,9 @@ def workshop(
         LeaseHeld: Another process runs such trainings now.
     """
     place.layout.make(study)
+    work = BASELINE if study == BASELINES else RETRAINING
     with (
-        StudyLease(place.storage.engine, f"{study}/best") as lease,
+        StudyLease(place.storage.engine, study, work) as lease,
         Session.open(place, study, workers, lease, aside=aside) as session,
     ):
         yield Delivery(session), session.interruption

@@ -186,7 +186,8 @@ class SearchState(SearchKnowledge):
         self._jobs[slot] = RunningJob(number, self._goal(number), had)
         if self._slots[slot]:
             self._processors[number] = self._slots[slot]
-        text = f"after epoch {had}: continued, {reason}" if reason else ""
+        begins = f"after epoch {had}: continued" if had else "started"
+        text = f"{begins}, {reason}" if reason else ""
         instructions.append(do.StartJob(slot, number, text))
 
     def _choose(self, instructions: list[Instruction]) -> NextTraining | None:

@@ -5,7 +5,7 @@ They may differ from one search to the next. No search is refused for that.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from optuna import Study
 from optuna.storages import RDBStorage
@@ -34,6 +34,8 @@ _ELSEWHERE = {
 HOW_SEARCHED = tuple(name for name in OF_SEARCH if name not in _ELSEWHERE)
 """Settings that may change when a study is resumed, and where the space was read."""
 
+Command = Literal["search", "record"]
+
 # Paths may have undecodable bytes, which Python writes as lone surrogates and pydantic refuses.
 PathText = InstanceOf[str]
 
@@ -50,6 +52,7 @@ class Opening(Spec):
         code: The user's function that builds the networks; empty if there is none.
         settings: The other settings, by name, without passwords.
         versions: Versions of Python, of packages and of treino.
+        command: The command that opened it.
     """
 
     data: PathText
@@ -60,9 +63,14 @@ class Opening(Spec):
     code: PathText = ""
     settings: dict[str, Any]
     versions: dict[str, str]
+    command: Command = "search"
+
+    later_fields = ("command",)
 
     @classmethod
-    def of_search(cls, settings: Settings, data: Dataset, space: Space) -> "Opening":
+    def of_search(
+        cls, settings: Settings, data: Dataset, space: Space, command: Command = "search"
+    ) -> "Opening":
         """The opening of a study by a search."""
         source = settings.data
         if source not in ("auto", *NAMES):  # absolute, to be found from other folders, too
@@ -76,6 +84,7 @@ class Opening(Spec):
             code=space.code if isinstance(space, OwnNetworks) else "",
             settings={name: _stored(getattr(settings, name)) for name in HOW_SEARCHED},
             versions=versions(),
+            command=command,
         )
 
     @classmethod

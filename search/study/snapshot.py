@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from data.dataset import DataError, Dataset
+from models.documented import DOCUMENTED
 from models.history import objective, objective_name, told_objective
 from search.scheduling.prior import judged_in
 from search.scheduling.rungs import rungs
@@ -124,10 +125,12 @@ class Snapshot:
         order: Trial number and epoch of every epoch, in the order they were trained.
         documented: The documents' run 10 as a configuration of the space, if it contains run 10.
         retrained: The model that was delivered last, if any.
+        retrained_file: Where that model is; empty if there is none.
         retraining: Epochs of that model.
         tested: Test results of that model, if stored.
         ensemble: The ensemble beside the best single model, if that model was one of the two.
-        baseline: The documents' run 10 trained here on the same images, if any.
+        baseline: The documents' run 10 trained here on the same images, if any: of several the one
+            with the most epochs.
         baseline_images: Number of images the baseline was tested on, if stored.
         folds: Trials trained on several splits of the images, best mean first.
         retraining_record: How the delivered model was retrained, if stored.
@@ -154,6 +157,7 @@ class Snapshot:
     retraining_record: RetrainingRecord | None = None
     validation_images: int | None = None
     front: StudyFront | None = None
+    retrained_file: str = ""
 
     @property
     def objective(self) -> str:
@@ -174,6 +178,12 @@ class Snapshot:
     def cifar10(self) -> bool:
         """Whether the documents' figures are comparable with the study's."""
         return self.recipe.images.of_cifar10
+
+    @property
+    def baseline_epochs(self) -> int | None:
+        """The maximum number of epochs of the baseline, if it is less than the documents'."""
+        epochs = math.inf if self.baseline is None else _most_epochs(self.baseline)
+        return int(epochs) if epochs < DOCUMENTED["run-10"].training.epochs else None
 
     @property
     def retrained_trials(self) -> tuple[int, ...]:
@@ -236,7 +246,8 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     retrained = next(iter([*exact, *delivered, *retrains]), None)
     baselines = [m for m in models if m.study == BASELINES and m.run.startswith("run-10-")]
     images = recipe.images.fingerprint
-    baseline = next((m for m in reversed(baselines) if m.fingerprint == images), None)
+    of_these = [model for model in reversed(baselines) if model.fingerprint == images]
+    baseline = max(of_these, key=_most_epochs, default=None)
     return Snapshot(
         study=name,
         moment=datetime.now(timezone.utc),
@@ -268,6 +279,7 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
         folds=folded_trials([model for model in models if model.study == name], recipe.monitor),
         validation_images=_validation_images(openings),
         front=front_of(study),
+        retrained_file=_file_of(place, retrained, delivered=retrained in delivered),
         retraining_record=read_retraining(place.layout.best(name)) if exact else None,
     )
 
@@ -283,12 +295,23 @@ def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> Show
     return "running" if searching and seen(trial, steps).state == "running" else "paused"
 
 
+def _most_epochs(model: ModelRow) -> int:
+    """The maximum number of epochs of a trained model; early stopping may have ended it before."""
+    return int(json.loads(model.spec)["training"]["epochs"])
+
+
 def _spec(place: Workspace, study: str) -> str | None:
     """The spec of the delivered model; None if there is none."""
     try:
         return place.layout.best(study).spec.read_text(encoding="utf-8")
     except (OSError, StorageError, ValueError):
         return None
+
+
+def _file_of(place: Workspace, model: ModelRow | None, *, delivered: bool) -> str:
+    if model is None:
+        return ""
+    return str(place.layout.best(model.study).model) if delivered else model.path
 
 
 def _validation_images(openings: Sequence[Opening]) -> int | None:

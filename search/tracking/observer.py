@@ -42,8 +42,8 @@ class Tracking(Observer):
         for name, _ in self._wanted:
             if importlib.util.find_spec(_PACKAGES[name]) is None:
                 raise TreinoError(
-                    f"--track {name} needs a package that is not installed: "
-                    f'pip install "treino[{name}]"'
+                    f"--track {name} needs a package that is not installed: in treino's folder, "
+                    f"run .venv/bin/pip install -e '.[{name}]'"
                 )
         self._storage = storage
         self._followers: list[_Follower] = []

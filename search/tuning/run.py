@@ -21,7 +21,7 @@ from search.spaces.hypermodel import OwnNetworks
 from search.spaces.room import NetworkLimits, Room
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.attributes import ORIGIN
-from search.study.opening import Opening, open_study
+from search.study.opening import Command, Opening, open_study
 from search.study.recipe import StudyRecipe
 from search.study.recorded_curves import of_other_studies
 from search.study.workspace import Workspace, provisional_name
@@ -53,7 +53,7 @@ def search(
     settings: Settings,
     data: Dataset,
     *,
-    ending: str = "",
+    command: Command = "search",
     observers: Sequence[Observer] = (),
 ) -> Searched:
     """Run the study of the settings, or resume it.
@@ -62,7 +62,7 @@ def search(
         place: Database, tables and files.
         settings: Settings of the search.
         data: The images.
-        ending: Suffix of the study's name, if the user did not name the study.
+        command: The command that searches. It decides the study's name, if the user did not.
         observers: Objects to notify of the search's progress.
 
     Raises:
@@ -71,6 +71,7 @@ def search(
         StorageError: The study has other data, space or epochs; or the database fails.
         TreinoError: No worker has enough memory for any network of the space.
     """
+    ending = "-curves" if command == "record" else ""
     plain = provisional_name(settings, ending)
     space, remarks = space_of_settings(settings, data, place.layout.logs(plain))
     data = place.as_studied(settings, data)
@@ -86,7 +87,7 @@ def search(
     room = Room(space, data.input_shape, len(data.classes), NetworkLimits(*most))
     room.check()
     with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
-        opening = Opening.of_search(settings, data, space)
+        opening = Opening.of_search(settings, data, space, command)
         study, new = open_study(place.storage, name, recipe, opening)
         studies = {}
         if by_forecast and settings.prior == "auto":

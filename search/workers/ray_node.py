@@ -203,8 +203,8 @@ def _check_takes_jobs() -> None:
 
     if get_dashboard_dependency_error() is not None:
         raise TreinoError(
-            "--jobs requires more of Ray: pip install 'treino[cluster-jobs]' in treino's .venv, or "
-            "use make"
+            "--jobs requires more of Ray: use make, or, in treino's folder, run .venv/bin/pip "
+            "install -e '.[cluster-jobs]'"
         )
 
 

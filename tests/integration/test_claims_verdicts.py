@@ -297,3 +297,11 @@ def test_what_makes_no_sense_is_refused(
     tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     assert said in Place(tmp_path).run("claims", *arguments, code=2)
+
+
+def test_a_budget_in_the_file_waits_for_settle(tmp_path: Path) -> None:
+    (tmp_path / "treino.toml").write_text("settle_epochs = 5\n", encoding="utf-8")
+    _, err = Place(tmp_path).start("claims").communicate(timeout=60)
+    assert err.splitlines()[0] == "settings from treino.toml: settle_epochs=5"
+    assert "make search" in err  # there is no study yet
+    assert "--settle" not in err

@@ -250,7 +250,7 @@ def test_a_tuner_is_alone_until_it_is_interrupted_or_its_study_taken_over(fresh:
     # Once the second epoch is told, the first one is saved.
     told = f"trial {paused.number}: epoch {len(known) + 2}/1000"
     said = fresh.search(*arguments, code=1, once=told, then=take_over)
-    taken = r"treino: study 'images' was taken over by .* on elsewhere .*\n"
+    taken = r"treino: the search of study 'images' was taken over by .* on elsewhere .*\n"
     assert re.fullmatch(taken, said), said
     trials, workers = left
     assert fresh.trials == trials

@@ -63,7 +63,7 @@ def everything(names: tuple[str, ...]) -> None:
     screen = console()
     screen.print(listings.table_of_images(images(names)))
     rows = [
-        StudySummaryRow(n, {"COMPLETE": 1}, 0.5, {RECIPE: recipe(n).stored()}, None, None)
+        StudySummaryRow(n, {"COMPLETE": 1}, 0.5, 0.5, {RECIPE: recipe(n).stored()}, None, None)
         for n in names
     ]
     screen.print(listings.table_of_studies(rows))

@@ -189,7 +189,7 @@ def test_other_images_than_the_documents_are_called_so(strange: Path) -> None:
     said = words(strange)
     assert f"The images are {MARKUP}, not CIFAR-10" in said
     assert "0.8439" not in said
-    assert "make baseline" in said
+    assert "treino baseline run-10 --data" in said
 
 
 def test_names_and_reasons_are_no_markup(strange: Path) -> None:
@@ -204,11 +204,21 @@ def test_advice_rests_on_the_study(place: Workspace) -> None:
     study, space = studies.begin(place, "a b")
     studies.add(place, study, space, [COMPLETE] * 12)
     said = {piece.text: piece.command for piece in advice(look(place, study))}
-    assert "make retrain-best STUDY='a b'" in said.values()
-    assert "make baseline RUN=run-10 DATA=cifar10" in said.values()
+    assert "treino retrain-best --study 'a b'" in said.values()
+    assert "treino baseline run-10 --data cifar10" in said.values()
     studies.hand_over(place, study, space)
     said = {piece.text: piece.command for piece in advice(look(place, study))}
     assert any(text.startswith("The delivered model is from trial 0") for text in said)
+    assert look(place, study).retrained_file == "var/a b/best/model.keras"
+
+
+def test_the_baseline_with_the_most_epochs_stands_beside_the_model(place: Workspace) -> None:
+    study, _ = studies.begin(place, "s")
+    studies.baseline(place)
+    assert look(place, study).baseline_epochs is None
+    whole = look(place, study).baseline
+    studies.baseline(place, epochs=5)  # later, and shorter
+    assert look(place, study).baseline == whole
 
 
 def test_the_page_goes_where_it_is_told(

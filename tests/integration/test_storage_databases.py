@@ -253,15 +253,18 @@ class TestStudies:
         for value in (0.5, 0.25, 0.75):
             study.tell(study.ask(), value)
         study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
-        study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
-        study.ask()
+        failed, running = study.ask(), study.ask()
+        failed.report(0.01, 1)
+        study.tell(failed, state=optuna.trial.TrialState.FAIL)
+        for epoch, value in enumerate((math.inf, 0.2, 0.3, math.nan), 1):
+            running.report(value, epoch)
         study.enqueue_trial({"x": 1})
         optuna.create_study(storage=storage, study_name="theirs", directions=["minimize"] * 2)
 
         ours, theirs = summaries(storage, best_values=True)
         assert ours.name == "z first"
         assert ours.trials == {"COMPLETE": 3, "PRUNED": 1, "FAIL": 1, "RUNNING": 1, "WAITING": 1}
-        assert ours.best_value == 0.25
+        assert (ours.best_value, ours.lowest_report) == (0.25, 0.2)
         assert ours.attributes == ATTRIBUTES
         assert ours.started is not None
         assert before <= ours.started <= datetime.now(timezone.utc)

@@ -117,7 +117,7 @@ class TestLease:
         study = open_or_create(elsewhere, "cifar", ATTRIBUTES)[0]
         trial = study.ask()
         records = Records(elsewhere.engine)
-        with pytest.raises(LeaseHeld, match="this search must stop"):  # noqa: PT012, SIM117
+        with pytest.raises(LeaseHeld, match="this process must stop"):  # noqa: PT012, SIM117
             with StudyLease(elsewhere.engine, "cifar"):
                 records.record_epoch("cifar", "trial-1", FIGURES)
                 self.change(storage, holder="another", host="elsewhere")

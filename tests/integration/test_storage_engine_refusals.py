@@ -139,7 +139,7 @@ def test_a_server_that_is_not_there(*, write: bool) -> None:
 
 def test_a_missing_driver_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert 'pip install "treino[postgresql]"' in refusal("postgresql://h/d", write=True)
+    assert ".venv/bin/pip install -e '.[postgresql]'" in refusal("postgresql://h/d", write=True)
 
 
 def test_a_database_whose_driver_is_missing_is_one_line() -> None:

@@ -50,7 +50,9 @@ def opened(holder: subprocess.Popen[str], path: Path) -> Iterator[RDBStorage]:
 
 def test_a_live_holder_keeps_it(holder: subprocess.Popen[str], opened: RDBStorage) -> None:
     for _ in range(2):
-        with pytest.raises(LeaseHeld, match=f"is being searched by process {holder.pid} on "):
+        with pytest.raises(
+            LeaseHeld, match=f"the search of study 'cifar' runs in process {holder.pid} on "
+        ):
             StudyLease(opened.engine, "cifar").acquire()
     holder.communicate()
     with StudyLease(opened.engine, "cifar"):

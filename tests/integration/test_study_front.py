@@ -14,7 +14,7 @@ from search.reports.html import render
 from search.settings import Settings
 from search.study.snapshot import Snapshot, look
 from search.study.study_front import front_of
-from search.study.trials import lowest
+from search.study.trials import best_trial, lowest
 from search.study.workspace import Workspace
 from storage.study import summaries
 from tests.support.dashboards import Made, browser, serving
@@ -101,10 +101,14 @@ def test_the_report_shows_it(snapshot: Snapshot) -> None:
 
 def test_the_list_of_studies_has_its_lowest_loss(place: Workspace) -> None:
     (row,) = summaries(place.storage, best_values=True)
-    (told,) = listings.table_of_studies([row]).columns[1].cells
+    columns = listings.table_of_studies([row]).columns
+    (told,), (best,) = columns[1].cells, columns[2].cells
     assert "1 unfinished" in str(told)
-    trials = place.study("two").get_trials(states=(COMPLETE,))
-    assert row.best_value == min(trial.values[0] for trial in trials)
+    best_of_all = best_trial(place.study("two"))
+    assert best_of_all is not None
+    value = lowest(best_of_all)
+    assert str(best) == f"val_loss {value:.4f}"
+    assert listings.studies_as_json([row])[0]["best_value"] == value
 
 
 @pytest.mark.parametrize("objectives", [(), ("val_loss", "operations")])

@@ -201,5 +201,5 @@ def test_a_search_sends_what_it_finds_and_outlives_a_tracker_that_fails(
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(TreinoError, match=r'--track mlflow needs .*: pip install "treino\[mlflow'):
+    with pytest.raises(TreinoError, match=r"--track mlflow needs .* install -e '.\[mlflow"):
         Tracking(["mlflow=http://user:secret@box"], "var/treino.db")

@@ -127,7 +127,7 @@ def test_what_a_prior_makes_a_search_do_outlives_an_interruption(lab: Lab) -> No
     search: dict[str, Any] = {"trials": None, "budget": 40, "sampler": "gp", "pruner": "promote"}
     lab.search(bowl, **search)
     decisions = [d for trial in lab.trials for d in trial.user_attrs.get("decisions", [])]
-    assert any("continued, expected to do well: recorded curves" in each for each in decisions)
+    assert any("started, expected to do well: recorded curves" in each for each in decisions)
     for after in (3, 11, 30):
         again = replace(lab, var=lab.var.with_name(f"interrupted-{after}"))
         backend = SimulatedBackend(1, interrupting(after))

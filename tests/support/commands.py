@@ -114,7 +114,7 @@ class Place:
 
     def copy(self, folder: Path) -> "Place":
         """The same, for one test to go on with; the decoded images stay where they are."""
-        return Place(shutil.copytree(self.folder, folder))
+        return Place(shutil.copytree(self.folder, folder, copy_function=_copied))
 
     def search(self, *arguments: str, **run: Any) -> str:
         return self.run("search", "--data", "images", *arguments, **run)
@@ -126,6 +126,16 @@ class Place:
             return optuna.load_study(study_name="images", storage=storage).get_trials()
         finally:
             storage.engine.dispose()
+
+
+def _copied(source: str, target: str) -> str:
+    """Copy a file, but for one of SQLite's that a reader in another process has just removed."""
+    try:
+        return shutil.copy2(source, target)
+    except FileNotFoundError:
+        if not source.endswith((".db-shm", ".db-wal")):
+            raise
+        return target
 
 
 def _not_drawn(*shown: object, **more: object) -> None:

@@ -115,9 +115,8 @@ def page(text: str) -> Parsed:
         trusted={of["source"]: 0.5},
         order=[(0, 1)],
         documented=None,
-        retrained=replace(
-            ROW, title=of["title"], path=of["path"], spec='{"training": {"epochs": 3}}'
-        ),
+        retrained=replace(ROW, title=of["title"], spec='{"training": {"epochs": 3}}'),
+        retrained_file=of["path"],
         retraining=(),
         tested=None,
         ensemble=None,

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from models.documented import DOCUMENTED
 from search.cli.app import app
 from search.cli.options import with_settings
-from search.reports.reproduce import retrain_command, search_command
-from search.settings import OF_SEARCH, Settings
+from search.reports.reproduce import baseline_command, retrain_command, search_command
+from search.settings import OF_RECORD, OF_SEARCH, Settings
 from search.spaces.builtin import make_space
 from search.spaces.training_defaults import TrainingDefaults
-from search.study.opening import Opening
+from search.study.opening import Command, Opening
 from search.study.recipe import StudyRecipe
 from search.study.retraining_record import RetrainingRecord
 from tests.support.studies import dataset, model_row
@@ -60,13 +60,25 @@ OTHERS: dict[str, Any] = {
 OF_TWO = ("stop_when_flat", "sampler", "pruner", "audit")
 
 
-def command_of(settings: Settings) -> str:
+def made_by(settings: Settings, command: Command = "search") -> tuple[StudyRecipe, Opening]:
     data = dataset()
     defaults = {name: getattr(settings, name) for name in TrainingDefaults.model_fields}
     space = make_space(settings.space, TrainingDefaults.model_validate(defaults), 32)
     recipe = StudyRecipe.of_search(settings, data, space)
+    return recipe, Opening.of_search(settings, data, space, command)
+
+
+def command_of(settings: Settings) -> str:
     assert settings.study is not None
-    return search_command(settings.study, recipe, Opening.of_search(settings, data, space))
+    return search_command(settings.study, *made_by(settings))
+
+
+def read_by_treino(text: str) -> dict[str, Any]:
+    """The options that treino's own command line makes of a displayed command."""
+    name, *options = shlex.split(text.replace("\\\n", " "))[1:]
+    command: Any = get_command(app)
+    context = command.commands[name].make_context(name, options)
+    return {"command": name, **context.params}
 
 
 def parsed(command: str) -> Settings:
@@ -116,6 +128,23 @@ def test_passwords_are_not_stored_with_a_study() -> None:
     assert "--track 'mlflow=http://me:***@host/'" in command
 
 
+def test_a_recording_is_repeated_by_a_recording() -> None:
+    settings = Settings(**{name: OTHERS[name] for name in OF_RECORD}, trials=40, keep=0)
+    text = search_command("my 'birds'", *made_by(settings, "record"))
+    read = read_by_treino(text)
+    assert (read["command"], read["configurations"]) == ("record", 40)
+    assert {name: read[name] for name in OF_RECORD} == {name: OTHERS[name] for name in OF_RECORD}
+
+
+def test_a_baseline_has_the_images_of_the_study() -> None:
+    plain = Settings(data="cifar10", study="s")
+    assert baseline_command(*made_by(plain)) == "treino baseline run-10 --data cifar10"
+    chosen = {name: OTHERS[name] for name in ("data", "skip_bad_images", "images", "seed")}
+    read = read_by_treino(baseline_command(*made_by(Settings(**chosen, study="s"))))
+    assert (read["command"], read["run"]) == ("baseline", "run-10")
+    assert {name: read[name] for name in chosen} == chosen
+
+
 RECORD = RetrainingRecord(
     epochs=7, top=4, seeds=2, ensemble=True, folds=5, where="latency <= 2.5 and units != 'a b'"
 )
@@ -132,11 +161,9 @@ def test_the_command_of_a_retraining_has_every_option() -> None:
     default = RetrainingRecord(epochs=0)
     assert all(getattr(RECORD, name) != getattr(default, name) for name in values)
     text = retrain_command(model_row("my birds", "run", "retrain", "", 0.5, dataset()), RECORD)
-    words = shlex.split(text)
-    assert words[:2] == ["treino", "retrain-best"]
-    context = found.make_context("retrain-best", words[2:])
-    read = {**context.params, "epochs": context.params["retrain_epochs"]}
-    assert read["study"] == "my birds"
+    options = read_by_treino(text)
+    read = {**options, "epochs": options["retrain_epochs"]}
+    assert (read["command"], read["study"]) == ("retrain-best", "my birds")
     assert {name: read[name] for name in values} == RECORD.model_dump()
 
 

@@ -102,7 +102,8 @@ def import_ray_for(host: str) -> None:
         import ray  # noqa: F401
     except ImportError as error:
         raise TreinoError(
-            "a cluster requires Ray: pip install 'treino[cluster]' in treino's .venv, or use make"
+            "a cluster requires Ray: use make, or, in treino's folder, run .venv/bin/pip install "
+            "-e '.[cluster]'"
         ) from error
 
 
