@@ -37,6 +37,7 @@ from search.scheduling.chooser import Chooser, NextTraining, ObservedTrial
 from search.scheduling.prior import prior_of
 from search.settings import Settings
 from search.spaces.builtin import Documents
+from search.spaces.room import NetworkLimits, Room
 from search.spaces.training_defaults import TrainingDefaults
 from search.study.attachments import AttachingAside
 from search.study.opening import Opening, open_study
@@ -181,9 +182,10 @@ def measure(url: str, slots: int, trials: int, var: Path) -> Result:
         plan = Plan(trials=trials, seed=SEED, prior=prior)
         display = PlainDisplay(Console(file=io.StringIO()))
         session = Session(place, "scale", backend, display, interruption, lease.renew, attach)
+        room = Room(space, data.input_shape, len(data.classes), NetworkLimits())
         before = _memory()
         begun, busy = time.perf_counter(), time.process_time()
-        outcome = tuner.Tuner(study, space, data, plan, session).run()
+        outcome = tuner.Tuner(study, space, data, plan, session, room=room).run()
         seconds, busy = time.perf_counter() - begun, time.process_time() - busy
     drawing = time.perf_counter() - begun - seconds
     content = [

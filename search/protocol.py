@@ -30,7 +30,6 @@ class Job:
         data: Folder of the decoded images (``data.dataset.Dataset.open``).
         seed: The training's seed.
         checkpoint: File of its state; the training resumes from it if it exists.
-        monitor: The figure to minimise.
         trial: Number of the trial it is or comes from.
         hand_over: File for the model to deliver, which is also tested on the test images.
         save: File for the trained model if it is only stored.
@@ -47,7 +46,6 @@ class Job:
     data: Path
     seed: int
     checkpoint: Path
-    monitor: str = "val_loss"
     trial: int = 0
     hand_over: Path | None = None
     save: Path | None = None

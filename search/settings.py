@@ -251,11 +251,6 @@ class Settings:
             raise SettingsError(f"--image-size {self.image_size}: expected 8 to 1024 pixels")
 
     @property
-    def watched(self) -> str:
-        """The figure that trainings watch: losses with a penalty or of training are not."""
-        return self.monitor if self.monitor in MAXIMISED else "val_loss"
-
-    @property
     def size(self) -> str:
         """The size that is minimised beside the monitored figure; empty if none is."""
         return "".join(self.objectives[1:])

@@ -80,7 +80,7 @@ def audit(
     pending = list(trials.values())
 
     def supply() -> TrainingTask | None:
-        return _task(study, pending.pop(0), space, data, layout, monitor, seed) if pending else None
+        return _task(study, pending.pop(0), space, data, layout, seed) if pending else None
 
     def ended(task: TrainingTask, history: list[EpochFigures], _end: Done | Failed) -> None:
         trial = trials[task.job.run]
@@ -135,7 +135,6 @@ def _task(
     space: Space,
     data: Dataset,
     layout: Layout,
-    monitor: str,
     seed: int,
 ) -> TrainingTask:
     model, training = space.specs(trial.params)
@@ -154,7 +153,6 @@ def _task(
         data=data.path,
         seed=job_seed,
         checkpoint=files.checkpoint,
-        monitor=monitor,
         trial=trial.number,
     )
     return TrainingTask(f"trial {trial.number} audited", job)

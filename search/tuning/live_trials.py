@@ -46,7 +46,7 @@ class LiveTrials:
         """Those of the trials that never trained and can be trained now."""
         return [
             trial
-            for trial in never_trained(trials, self._plan.memory)
+            for trial in never_trained(trials, self._room.limits.memory)
             if self._space.contains(trial.params) and not self._room.fault(trial.params)
         ]
 
@@ -82,7 +82,7 @@ class LiveTrials:
 
     def job(self, live: LiveTrial) -> Job:
         """The job that trains a trial, from its checkpoint on."""
-        plan, files = self._plan, self._book.paths(live)
+        plan, limits, files = self._plan, self._room.limits, self._book.paths(live)
         if live.size and plan.size == "latency":  # perhaps that of an equal network
             self._book.learned(live, NetworkSize(0, latency=live.size))
         begun = bool(live.reported)  # a started trial continues, whatever the limits are now
@@ -93,11 +93,10 @@ class LiveTrials:
             data=self._data.path,
             seed=live.seed,
             checkpoint=files.checkpoint,
-            monitor=plan.monitor,
             trial=live.number,
             save=files.model,
-            max_parameters=None if begun else plan.max_parameters,
-            max_operations=None if begun else plan.max_operations,
+            max_parameters=None if begun else limits.parameters,
+            max_operations=None if begun else limits.operations,
             size="" if live.size else plan.size,
         )
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from search.scheduling.prior import Prior
 from search.scheduling.stopping import Outlook
-from search.spaces.room import NetworkLimits
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,6 @@ class Plan:
             ``latency``; empty if none is.
         keep: Number of finished trials that keep their checkpoint, best first.
         audit: Number of pruned trials that keep their checkpoint for ``search.tuning.audit``.
-        max_parameters: Networks with more weights are not trained; None for no limit.
-        max_operations: Networks with more multiply-adds per image are not trained; None for no
-            limit.
-        memory: Bytes that one worker may use. Networks that are estimated to need more are not
-            trained. None for no limit.
     """
 
     trials: int | None
@@ -45,14 +39,6 @@ class Plan:
     size: str = ""
     keep: int = 5
     audit: int = 0
-    max_parameters: int | None = None
-    max_operations: int | None = None
-    memory: int | None = None
-
-    @property
-    def largest(self) -> NetworkLimits:
-        """Limits of the networks that are trained."""
-        return NetworkLimits(self.max_parameters, self.max_operations, self.memory)
 
 
 @dataclass(frozen=True)

@@ -112,9 +112,6 @@ def search(
             size=settings.size,
             keep=settings.keep,
             audit=settings.audit,
-            max_parameters=settings.max_params,
-            max_operations=settings.max_operations,
-            memory=room.limits.memory,
         )
         if new and name != plain:
             remarks.append(f"study {plain!r} has other images; using study {name!r}")
@@ -141,6 +138,7 @@ def search(
                 data,
                 plan,
                 session,
+                room=room,
                 observers=observers,
                 reported=reports(place.storage, name),
             )
@@ -172,7 +170,7 @@ def space_of_settings(settings: Settings, data: Dataset, logs: Path) -> tuple[Sp
         SettingsError: It is the user's own space, and is invalid.
     """
     values = {name: getattr(settings, name) for name in TrainingDefaults.model_fields}
-    training = TrainingDefaults.model_validate({**values, "monitor": settings.watched})
+    training = TrainingDefaults.model_validate(values)
     side = data.input_shape[0]
     if is_code(settings.space):
         if settings.precision != "float32":

@@ -72,10 +72,11 @@ class Tuner:
         plan: Plan,
         session: Session,
         *,
+        room: Room,
         observers: Sequence[Observer] = (),
         reported: Sequence[tuple[int, int]] = (),
     ) -> None:
-        """Prepare a search.
+        """Prepare a search among the configurations that fit ``room``.
 
         ``reported`` are trial number and epoch of all epochs in the study so far, in order of time.
         """
@@ -86,7 +87,7 @@ class Tuner:
         self._space = space
         self._data = data
         self._plan = plan
-        self._room = Room(space, data.input_shape, len(data.classes), plan.largest)
+        self._room = room
         self._session = session
         self._display = session.display
         self._observers = observers
@@ -384,7 +385,7 @@ class Tuner:
         if wanted.mark == "own":
             self._book.own_fault(live)
         elif wanted.mark:
-            self._book.unfit(live, self._plan.memory if wanted.mark == "memory" else None)
+            self._book.unfit(live, self._room.limits.memory if wanted.mark == "memory" else None)
         self._book.end(live, STATES[wanted.state], "" if wanted.state == "complete" else reason)
         self._book.save()
         self._session.renew()  # many trials may end before the next turn

@@ -16,12 +16,11 @@ from data.dataset import DataError, Dataset
 from data.fold import folded
 from models import callbacks, environment, training
 from models.checkpoint import CheckpointWriteError
-from models.history import REPORTED, EpochFigures
+from models.history import EpochFigures
 from models.latency import milliseconds
 from models.operations import multiply_adds
 from models.own_errors import CodeChangedError, OwnCodeError, OwnPrunedError, cause, told
 from models.spec import OwnSpec
-from search.errors import SettingsError
 from search.protocol import (
     Done,
     End,
@@ -62,22 +61,11 @@ class PruningCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras 
     Args:
         channel: The channel to the tuner.
         run: Name of the training.
-        monitor: The figure to minimise.
         epochs: Maximum epochs of the training.
-
-    Raises:
-        SettingsError: Training does not report a figure of that name.
     """
 
-    def __init__(
-        self, channel: Channel, *, run: str = "", monitor: str = "val_loss", epochs: int
-    ) -> None:
+    def __init__(self, channel: Channel, *, run: str = "", epochs: int) -> None:
         super().__init__()
-        if monitor not in REPORTED:  # other tools only warn, and then never prune
-            raise SettingsError(
-                f"monitor {monitor!r}: training does not report it; it reports "
-                + ", ".join(REPORTED)
-            )
         self.verdict = Verdict.GO_ON
         self._channel = channel
         self._epochs = epochs
@@ -203,7 +191,7 @@ def _train(job: Job, channel: Channel) -> End:
     data = Dataset.open(job.data)
     if job.fold is not None:
         data = folded(data, job.fold)
-    pruning = PruningCallback(channel, run=job.run, monitor=job.monitor, epochs=job.training.epochs)
+    pruning = PruningCallback(channel, run=job.run, epochs=job.training.epochs)
     latency = _latency(job, data) if job.size == "latency" else 0.0
 
     def built(network: keras.Model, own: training.OwnBuilt | None) -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from data.dataset import Dataset
+from models.spec import Block, ModelSpec
 from search import processes
 from search.protocol import (
     Done,
@@ -89,12 +90,12 @@ def test_what_breaks_a_training_is_its_end_and_not_the_workers(
             backend.start(0, broken)
             return watch(backend)[-1]
 
-        mistyped = end_of(replace(job(data, tmp_path, "typo"), monitor="val_los"))
+        deep = ModelSpec(blocks=(Block(filters=4),) * 9)
+        impossible = end_of(replace(job(data, tmp_path, "deep"), model=deep))
         worker = pid(backend)
-        assert isinstance(mistyped, Failed)
-        assert mistyped.kind == "error"
-        assert "'val_los'" in mistyped.reason
-        assert "val_loss" in mistyped.reason
+        assert isinstance(impossible, Failed)
+        assert impossible.kind == "error"
+        assert "of 9 gets a 1x1 map, too small" in impossible.reason
         gone = end_of(replace(job(data, tmp_path, "gone"), data=tmp_path / "nowhere"))
         assert isinstance(gone, Failed)
         assert gone.kind == "environment"

@@ -17,6 +17,7 @@ from search.protocol import Job
 from search.scheduling.prior import Prior
 from search.scheduling.pruners import make_pruner
 from search.spaces.builtin import Space
+from search.spaces.room import NetworkLimits, Room
 from search.study.opening import open_study
 from search.study.workspace import Workspace
 from search.tuning.plan import Outcome, Plan
@@ -142,8 +143,6 @@ class Lab:
             timeout=timeout,
             keep=keep,
             prior=self.prior,
-            memory=self.memory,
-            max_parameters=self.max_parameters,
             monitor=self.monitor,
             size=self.size,
         )
@@ -155,7 +154,9 @@ class Lab:
             ),
         ):
             session = Session(place, "lab", at_work, self.said, interruption)
-            return Tuner(study, self.space, self.data, plan, session).run()
+            limits = NetworkLimits(parameters=self.max_parameters, memory=self.memory)
+            room = Room(self.space, self.data.input_shape, len(self.data.classes), limits)
+            return Tuner(study, self.space, self.data, plan, session, room=room).run()
 
     @property
     def study(self) -> optuna.Study:
