@@ -35,19 +35,19 @@ class AsyncHalving:
     memory = None
 
     def choose(
-        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+        self, trials: Sequence[ObservedTrial], *, new: bool, paused: bool = True
     ) -> NextTraining | None:
         """See Chooser."""
         if paused:
-            may = {trial.number for trial in promotable(seen, self._rungs, new=new)}
+            may = {trial.number for trial in promotable(trials, self._rungs, new=new)}
             for rung in reversed(self._rungs[:-1]):
                 there = sorted(
-                    (t for t in seen if len(t.losses) >= rung), key=lambda t: min(t.losses[:rung])
+                    (t for t in trials if len(t.losses) >= rung), key=lambda t: min(t.losses[:rung])
                 )
                 share = len(there) / ETA
                 for rank, trial in enumerate(there[: int(share) if new else math.ceil(share)], 1):
                     if trial.number in may and len(trial.losses) == rung:
                         why = f"rank {rank} of {len(there)} after epoch {rung}"
                         return NextTraining(trial.number, trial.params, why)
-        params = self._propose(seen, self._rungs) if new else None
+        params = self._propose(trials, self._rungs) if new else None
         return None if params is None else NextTraining(None, params, "")

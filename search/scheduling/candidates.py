@@ -102,11 +102,11 @@ class Candidates:
         order = np.argsort(-values, kind="stable")
         return points[order], values[order]
 
-    def first_new(self, points: Array, known: AbstractSet[Key], reason: str) -> NextTraining | None:
+    def first_new(self, points: Array, tried: AbstractSet[Key], reason: str) -> NextTraining | None:
         """The first of the points whose configuration is no trial yet; None if all are."""
         for point in points:
             params = self.cube.params(point)
-            if frozenset(params.items()) not in known:
+            if frozenset(params.items()) not in tried:
                 return NextTraining(None, params, reason)
         return None
 

@@ -70,12 +70,12 @@ class Chooser(Protocol):
         """State that a later chooser needs to make the same decisions; None if none."""
 
     def choose(
-        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+        self, trials: Sequence[ObservedTrial], *, new: bool, paused: bool = True
     ) -> NextTraining | None:
         """Return the next training of a free worker; None for nothing.
 
         Args:
-            seen: All trials that have started.
+            trials: All trials that have started.
             new: Whether a new trial may start. If not, the search is near its end, and paused
                 trials continue only until a third of each rung is promoted.
             paused: Whether paused trials may resume.

@@ -97,8 +97,8 @@ class Curves(Spec):
     def ranges(self) -> dict[str, BaseDistribution]:
         """The parameters with their ranges."""
         return {
-            name: json_to_distribution(json.dumps(given))
-            for name, given in self.distributions.items()
+            name: json_to_distribution(json.dumps(range_))
+            for name, range_ in self.distributions.items()
         }
 
     def table(self) -> Array:

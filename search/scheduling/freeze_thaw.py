@@ -118,48 +118,48 @@ class FreezeThaw:
         }
 
     def choose(
-        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+        self, trials: Sequence[ObservedTrial], *, new: bool, paused: bool = True
     ) -> NextTraining | None:
         """See Chooser."""
         # Trials at late rungs with low losses first: they matter most.
-        seen = sorted(seen, key=lambda trial: (-reached(trial, self._rungs), trial.best))
-        may = promotable(seen, self._rungs, new=new) if paused else []
-        spent = sum(len(trial.losses) for trial in seen)
+        trials = sorted(trials, key=lambda trial: (-reached(trial, self._rungs), trial.best))
+        may = promotable(trials, self._rungs, new=new) if paused else []
+        spent = sum(len(trial.losses) for trial in trials)
         # Random numbers that depend on the trials alone.
-        random = np.random.default_rng((self._seed, len(seen), spent))
-        known = {trial.key for trial in seen}
-        begun = sum(bool(trial.losses) for trial in seen)
+        random = np.random.default_rng((self._seed, len(trials), spent))
+        tried = {trial.key for trial in trials}
+        begun = sum(bool(trial.losses) for trial in trials)
         full = spent / self._rungs[-1]
-        if new and (len(seen) < self._prior.startup or begun < len(self._rungs)):
-            return self._start(seen, known)
+        if new and (len(trials) < self._prior.startup or begun < len(self._rungs)):
+            return self._start(trials, tried)
         if not may and not new:
             return None
         if begun < 2:
             return NextTraining(may[0].number, may[0].params, "") if may else None
         self._surrogate.forgetting = float(np.clip(full, 1, FORGETTING)) ** 2
-        scale = self._learn(seen)
+        scale = self._learn(trials)
         if new and len(self._prior):
-            followed = self._follow(seen, may, known, spent)
+            followed = self._follow(trials, may, tried, spent)
             if followed is not None:
                 return followed
-        late = new and self._sizes is None and self._full.are_enough(seen)
-        chance = np.random.default_rng((self._seed, len(seen), spent, 3))
+        late = new and self._sizes is None and self._full.are_enough(trials)
+        chance = np.random.default_rng((self._seed, len(trials), spent, 3))
         if late and chance.random() < FULL_SHARE:
-            chosen = self._full.choose(seen, may, known, chance)
+            chosen = self._full.choose(trials, may, tried, chance)
             if chosen is not None:
                 return chosen
-        target = self._target(seen, scale)
+        target = self._target(trials, scale)
         may = may[:WEIGHED]
         fresh = self._candidates.points([])
         if new:
-            fresh = self._fresh(seen, target.leaders(), random, late=late)
+            fresh = self._fresh(trials, target.leaders(), random, late=late)
         points = np.vstack([self._candidates.points(may), fresh])
         mean, deviation = self._surrogate.predict(self._in_full(may, points))
         if random.random() < UCB_FRACTION:
             order = target.by_bound(mean - UCB_KAPPA * deviation, points)
         else:
             gain = target.log_gain(mean, deviation, points, random)
-            running = sum(trial.state == "running" for trial in seen)
+            running = sum(trial.state == "running" for trial in trials)
             bonus = 1 + full / PAUSED_BONUS_TRAININGS + running / PAUSED_BONUS_WORKERS
             gain[: len(may)] += math.log(bonus)
             order = np.argsort(-gain, kind="stable")
@@ -167,16 +167,16 @@ class FreezeThaw:
             why = target.prospect(float(mean[best]), float(deviation[best]), points[best])
             if best < len(may):
                 return NextTraining(may[best].number, may[best].params, why)
-            choice = self._candidates.first_new(points[best : best + 1], known, why)
+            choice = self._candidates.first_new(points[best : best + 1], tried, why)
             if choice is not None:
                 return choice
         return None
 
-    def _target(self, seen: Sequence[ObservedTrial], scale: LossScale) -> Target:
+    def _target(self, trials: Sequence[ObservedTrial], scale: LossScale) -> Target:
         sizes = self._size_range()
         if sizes is None:
-            return LowestLoss(seen, scale)
-        return LargestFront(seen, sizes.of(self._candidates.points(seen)), sizes, scale)
+            return LowestLoss(trials, scale)
+        return LargestFront(trials, sizes.of(self._candidates.points(trials)), sizes, scale)
 
     def _size_range(self) -> SizeRange | None:
         """What is known of sizes now; None if only the loss is minimised."""
@@ -189,7 +189,7 @@ class FreezeThaw:
 
     def _fresh(
         self,
-        seen: Sequence[ObservedTrial],
+        trials: Sequence[ObservedTrial],
         leaders: Sequence[ObservedTrial],
         random: np.random.Generator,
         *,
@@ -197,29 +197,31 @@ class FreezeThaw:
     ) -> Array:
         """New points (n, parameters) to choose from."""
         points = self._candidates.draw(leaders, random)
-        apart = self._candidates.apart(points, seen) if late else points
+        apart = self._candidates.apart(points, trials) if late else points
         return apart if len(apart) else points
 
-    def _start(self, seen: Sequence[ObservedTrial], known: AbstractSet[Key]) -> NextTraining | None:
+    def _start(
+        self, trials: Sequence[ObservedTrial], tried: AbstractSet[Key]
+    ) -> NextTraining | None:
         """A trial before the model decides: at random, or one that the recorded curves favour.
 
         With a prior some of the first are random, to tell whether the prior is right.
         """
-        count = len(seen)
+        count = len(trials)
         if len(self._prior) and (count % 2 == 0 or count >= self._prior.startup):
-            return self._favourite(seen, known)
-        return self._random(count, known)
+            return self._favourite(trials, tried)
+        return self._random(count, tried)
 
-    def _random(self, count: int, known: AbstractSet[Key]) -> NextTraining | None:
+    def _random(self, count: int, tried: AbstractSet[Key]) -> NextTraining | None:
         # Seeded by the number of trials alone: worker speed must not change the proposals.
         chance = np.random.default_rng((self._seed, count))
-        return self._candidates.first_new(self._cube.uniform(DRAWN, chance), known, "")
+        return self._candidates.first_new(self._cube.uniform(DRAWN, chance), tried, "")
 
     def _follow(
         self,
-        seen: Sequence[ObservedTrial],
+        trials: Sequence[ObservedTrial],
         paused: Sequence[ObservedTrial],
-        known: AbstractSet[Key],
+        tried: AbstractSet[Key],
         spent: int,
     ) -> NextTraining | None:
         """What the recorded curves would train next; None if the study's own model decides.
@@ -227,18 +229,18 @@ class FreezeThaw:
         Among good configurations the first epochs say little about the last. So favourites train
         to their end, as often as the recorded curves are trusted.
         """
-        count = len(seen)
+        count = len(trials)
         chance = np.random.default_rng((self._seed, count, spent, 1))
         if chance.random() >= self._trust.sum() ** SHARPNESS:
-            return self._random(count, known) if count < STARTUP else None
+            return self._random(count, tried) if count < STARTUP else None
         able = [trial for trial in paused if trial.best < math.inf]
         best = self._favourites.best_of(able, self._trust, self._size_range())
         if best is None:
-            return self._favourite(seen, known)
+            return self._favourite(trials, tried)
         return NextTraining(best.number, best.params, self._reason)
 
     def _favourite(
-        self, seen: Sequence[ObservedTrial], known: AbstractSet[Key]
+        self, trials: Sequence[ObservedTrial], tried: AbstractSet[Key]
     ) -> NextTraining | None:
         """A new trial of which the recorded curves expect most.
 
@@ -246,11 +248,11 @@ class FreezeThaw:
         rungs. The favourites of one epoch are much alike, and many workers start many of them.
         """
         progress = 1.0
-        if any(trial.state == "running" for trial in seen):
-            chance = np.random.default_rng((self._seed, len(seen), 4))
+        if any(trial.state == "running" for trial in trials):
+            chance = np.random.default_rng((self._seed, len(trials), 4))
             progress = math.log(chance.choice((1, *self._rungs))) / self._length
-        points = self._favourites.ranked(seen, self._trust, progress, self._size_range())
-        return self._candidates.first_new(points, known, self._reason)
+        points = self._favourites.ranked(trials, self._trust, progress, self._size_range())
+        return self._candidates.first_new(points, tried, self._reason)
 
     @property
     def _reason(self) -> str:
@@ -261,25 +263,25 @@ class FreezeThaw:
         owners = [trial.number for trial in trials] + [-1] * (len(points) - len(trials))
         return self._placed(points, np.ones(len(points)), owners)
 
-    def _learn(self, seen: Sequence[ObservedTrial]) -> LossScale:
+    def _learn(self, trials: Sequence[ObservedTrial]) -> LossScale:
         """Condition the model on the trials; return the scale of the losses."""
-        trials, epochs, losses = [], [], []
-        looked_at = [_looked_at(trial, self._rungs) for trial in seen]
+        observed, epochs, losses = [], [], []
+        looked_at = [_looked_at(trial, self._rungs) for trial in trials]
         for row in _worth_knowing([len(at) for at in looked_at]):
             for epoch in looked_at[row]:
-                trials.append(seen[row])
+                observed.append(trials[row])
                 epochs.append(epoch)
-                losses.append(min(seen[row].losses[:epoch]))
+                losses.append(min(trials[row].losses[:epoch]))
         scale = LossScale.of(np.array(losses), self._resolution)
-        points = self._at(trials, epochs)
+        points = self._at(observed, epochs)
         values = scale.to_model(np.array(losses))
         total = sum(map(len, looked_at))
         if total >= REFIT * self._fitted:
-            self._trust = self._judged(trials, epochs, points, values)
+            self._trust = self._judged(observed, epochs, points, values)
             self._surrogate.fit(points, values)
             self._fitted = total
         self._surrogate.condition(points, values)
-        running = [trial for trial in seen if trial.state == "running"]
+        running = [trial for trial in trials if trial.state == "running"]
         if running:
             ahead = [next_rung(self._rungs, len(trial.losses)) for trial in running]
             self._surrogate.believe(self._at(running, ahead))

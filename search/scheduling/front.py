@@ -29,11 +29,11 @@ def on_front(losses: Sequence[float], sizes: Sequence[float]) -> list[int]:
     rows = [
         n for n, pair in enumerate(zip(losses, sizes, strict=True)) if all(map(math.isfinite, pair))
     ]
-    found: list[int] = []
+    front: list[int] = []
     for row in sorted(rows, key=lambda n: (sizes[n], losses[n])):
-        if not found or losses[row] < losses[found[-1]]:
-            found.append(row)
-    return found
+        if not front or losses[row] < losses[front[-1]]:
+            front.append(row)
+    return front
 
 
 def knee(losses: Sequence[float], sizes: Sequence[float]) -> int | None:

@@ -50,31 +50,31 @@ class FullTrainings:
         """The scales of the model, and the number of losses that they were fitted to."""
         return {"scales": [float(scale) for scale in self._process.scales], "losses": self._fitted}
 
-    def are_enough(self, seen: Sequence[ObservedTrial]) -> bool:
+    def are_enough(self, trials: Sequence[ObservedTrial]) -> bool:
         """Whether there are enough full trainings for the model."""
-        return len(self._of(seen)) >= LEAST
+        return len(self._of(trials)) >= LEAST
 
     def choose(
         self,
-        seen: Sequence[ObservedTrial],
+        trials: Sequence[ObservedTrial],
         paused: Sequence[ObservedTrial],
-        known: AbstractSet[Key],
+        tried: AbstractSet[Key],
         random: np.random.Generator,
     ) -> NextTraining | None:
         """A new configuration, or a paused trial of one about as good; None if there is none new.
 
         Args:
-            seen: All trials that have started.
+            trials: All trials that have started.
             paused: Those that may be resumed.
-            known: The configurations of all trials.
+            tried: The configurations of all trials.
             random: Draws the candidates.
         """
-        full = self._of(seen)
+        full = self._of(trials)
         losses = np.array([trial.best for trial in full])
         scale = LossScale.of(losses, self._resolution)
         values = scale.to_model(losses)
         self._learn(full, values)
-        running = [trial for trial in seen if trial.state == "running"]
+        running = [trial for trial in trials if trial.state == "running"]
         if running:
             self._process.believe(self._trained(running))
         goal = float(values.min()) - margin(random)
@@ -88,7 +88,7 @@ class FullTrainings:
             return prospect(scale, float(values.min()), float(mean[0]), float(deviation[0]))
 
         start = self._candidates.draw(best_of(full), random)
-        points, gains = self._candidates.climb(start, gain, seen, random)
+        points, gains = self._candidates.climb(start, gain, trials, random)
         if not len(points):
             return None
         able = [trial for trial in paused if trial.best < math.inf]
@@ -98,10 +98,10 @@ class FullTrainings:
             best = int(expected.argmax())
             if expected[best] >= gains[0] + math.log(AS_GOOD):
                 return NextTraining(able[best].number, able[best].params, why(theirs[best]))
-        return self._candidates.first_new(points, known, why(points[0]))
+        return self._candidates.first_new(points, tried, why(points[0]))
 
-    def _of(self, seen: Sequence[ObservedTrial]) -> list[ObservedTrial]:
-        return [trial for trial in seen if len(trial.losses) >= self._epochs]
+    def _of(self, trials: Sequence[ObservedTrial]) -> list[ObservedTrial]:
+        return [trial for trial in trials if len(trial.losses) >= self._epochs]
 
     def _learn(self, full: Sequence[ObservedTrial], values: Array) -> None:
         """Condition the model on trials and their values (trials,)."""

@@ -103,7 +103,7 @@ class CurveProcess:
     def fit(self, points: Points, losses: Array) -> None:
         """Fit the scales to losses (n,) with mean about 0 and spread about 1."""
         low, high = self._centre - 4 * self._spread, self._centre + 4 * self._spread
-        found = minimize(
+        fitted = minimize(
             self._improbability,
             self.scales,
             args=(points, losses),
@@ -112,7 +112,7 @@ class CurveProcess:
             bounds=list(zip(low, high, strict=True)),
             options={"maxiter": STEPS},
         )
-        self.scales = found.x
+        self.scales = fitted.x
 
     def condition(self, points: Points, losses: Array) -> None:
         """Condition on losses (n,); with (n, kinds), on each kind separately."""

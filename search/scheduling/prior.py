@@ -54,9 +54,9 @@ class Source:
     ) -> None:
         images = curves.data.rpartition(" ")[0] or curves.data  # without their fingerprint
         where = f"of study {study!r}" if study else f"on {images}"
-        known = shared(distributions, curves.ranges)
+        names = shared(distributions, curves.ranges)
         self._here = UnitCube(distributions)
-        self._there = UnitCube({name: curves.ranges[name] for name in known})
+        self._there = UnitCube({name: curves.ranges[name] for name in names})
         self._epochs = curves.epochs
         kept = slice(None, None, math.ceil(len(curves.configurations) / MOST_CURVES))
         self.configurations = [curve.params for curve in curves.configurations[kept]]
@@ -89,10 +89,10 @@ class Source:
     def agreement(self, other: "Source") -> float:
         """How well it ranks the configurations of another source, 0 (as chance does) to 1."""
         both = zip(other.configurations, other.lowest, strict=True)
-        known = [(params, loss) for params, loss in both if self._there.holds(params)]
-        if len(known) < LEAST:
+        placed = [(params, loss) for params, loss in both if self._there.holds(params)]
+        if len(placed) < LEAST:
             return 0.0
-        configurations, lowest = zip(*known, strict=True)
+        configurations, lowest = zip(*placed, strict=True)
         scores = self._scores(self._points(configurations))[:, -1:]
         return float(agreement(scores, np.array(lowest))[0])
 
@@ -174,8 +174,8 @@ def prior_of(
         return Prior([*theirs, *(Source(each, distributions) for each in shipped(distributions))])
     curves = _read(located(name))
     if not fits(curves, distributions):
-        known = shared(distributions, curves.ranges)
-        missing = [each for each in distributions if each not in known]
+        names = shared(distributions, curves.ranges)
+        missing = [each for each in distributions if each not in names]
         raise SettingsError(
             f"--prior {name}: expected at least half of the parameters of this space, with their "
             f"choices; these are missing or differ: {', '.join(missing)}"

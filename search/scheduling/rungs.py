@@ -16,15 +16,15 @@ def rungs(epochs: int) -> tuple[int, ...]:
     Each is a third of the next one, down to the second epoch: the first epoch is misleading
     (measured on LCBench: docs/decisions/0007-pause-and-promote.md).
     """
-    found = [epochs]
-    while round(epochs / ETA ** len(found)) > 1:
-        found.append(round(epochs / ETA ** len(found)))
-    return tuple(reversed(found))
+    steps = [epochs]
+    while round(epochs / ETA ** len(steps)) > 1:
+        steps.append(round(epochs / ETA ** len(steps)))
+    return tuple(reversed(steps))
 
 
-def standing(seen: Sequence[ObservedTrial], trial: ObservedTrial, rung: int) -> tuple[int, int]:
+def standing(trials: Sequence[ObservedTrial], trial: ObservedTrial, rung: int) -> tuple[int, int]:
     """Rank of a trial's loss at a rung, from 1, and how many trials reached that rung."""
-    there = [min(other.losses[:rung]) for other in seen if len(other.losses) >= rung]
+    there = [min(other.losses[:rung]) for other in trials if len(other.losses) >= rung]
     return 1 + sum(loss < min(trial.losses[:rung]) for loss in there), len(there)
 
 
@@ -33,21 +33,21 @@ def next_rung(steps: Sequence[int], epochs: int) -> int:
     return next((rung for rung in steps if rung > epochs), steps[-1])
 
 
-def epochs_to_come(seen: Sequence[ObservedTrial], trials: int, steps: Sequence[int]) -> int:
+def epochs_to_come(trials: Sequence[ObservedTrial], planned: int, steps: Sequence[int]) -> int:
     """Epochs that a search still needs if a third of each rung is promoted from now on.
 
     Trials that already went beyond a rung count as promoted there, even if they are more.
 
     Args:
-        seen: All trials that have started.
-        trials: Total number of trials of the search, at least ``len(seen)``.
+        trials: All trials that have started.
+        planned: Total number of trials of the search, at least ``len(trials)``.
         steps: The rungs, the last epoch included.
     """
-    total, before, entrants = 0, 0, trials
+    total, before, entrants = 0, 0, planned
     for rung in steps:
         inside = [
             trial
-            for trial in seen
+            for trial in trials
             if len(trial.losses) > before or (len(trial.losses) == before and _goes_on(trial))
         ]
         entrants = max(entrants, len(inside))
@@ -64,11 +64,11 @@ def _goes_on(trial: ObservedTrial) -> bool:
     return trial.state == "running" or not trial.losses
 
 
-def why_left(seen: Sequence[ObservedTrial], trial: ObservedTrial, steps: Sequence[int]) -> str:
+def why_left(trials: Sequence[ObservedTrial], trial: ObservedTrial, steps: Sequence[int]) -> str:
     """Why a paused trial was not resumed before the search ended."""
     rung = reached(trial, steps)
-    rank, count = standing(seen, trial, rung)
-    further = [min(t.losses[:rung]) for t in seen if len(t.losses) > rung]
+    rank, count = standing(trials, trial, rung)
+    further = [min(t.losses[:rung]) for t in trials if len(t.losses) > rung]
     beaten = f"; {len(further)} continued, with up to {max(further):.4f}" if further else ""
     return (
         f"not promoted beyond epoch {rung} of {steps[-1]}: {trial.best:.4f}, rank {rank} of "
@@ -77,19 +77,19 @@ def why_left(seen: Sequence[ObservedTrial], trial: ObservedTrial, steps: Sequenc
 
 
 def promotable(
-    seen: Sequence[ObservedTrial], steps: Sequence[int], *, new: bool
+    trials: Sequence[ObservedTrial], steps: Sequence[int], *, new: bool
 ) -> list[ObservedTrial]:
     """Paused trials that may be resumed.
 
     All of them while new trials may start. After that, a third of each rung continues, rounded
     up, including those that continued before.
     """
-    paused = [trial for trial in seen if trial.state == "paused"]
+    paused = [trial for trial in trials if trial.state == "paused"]
     if new:
         return paused
     room = {}
     for rung in steps:
-        there = [trial for trial in seen if len(trial.losses) >= rung]
+        there = [trial for trial in trials if len(trial.losses) >= rung]
         on = sum(len(trial.losses) > rung or trial.state == "running" for trial in there)
         room[rung] = math.ceil(len(there) / ETA) - on
     return [t for t in paused if room.get(reached(t, steps), 1) > 0]

@@ -47,7 +47,7 @@ def propose(
     study: optuna.Study,
     sampler: BaseSampler,
     distributions: Mapping[str, BaseDistribution],
-    known: Callable[[Params], bool],
+    tried: Callable[[Params], bool],
     room: Room | None = None,
     seed: int = 0,
 ) -> Params | None:
@@ -61,7 +61,7 @@ def propose(
         study: The study, without enqueued trials.
         sampler: The sampler.
         distributions: The space.
-        known: Whether a configuration was already trained.
+        tried: Whether a configuration was already trained.
         room: Which configurations may be proposed; None for all.
         seed: Of the trial, to draw at random where the sampler proposes none that fits.
 
@@ -79,13 +79,13 @@ def propose(
         if room is not None and not room.fits(cube.of(trial.params)[None])[0]:
             copy.tell(trial, state=TrialState.FAIL)  # samplers learn nothing from it
             missed += 1
-        elif not known(trial.params):
+        elif not tried(trial.params):
             return trial.params
     if not missed:
         return None
     # Few configurations fit: draw among those.
     drawn = map(cube.params, cube.uniform(DUPLICATES, np.random.default_rng((seed, missed))))
-    return next((params for params in drawn if not known(params)), None)
+    return next((params for params in drawn if not tried(params)), None)
 
 
 class OptunaSampling:
@@ -106,19 +106,19 @@ class OptunaSampling:
         self._distributions, self._seed, self._room = distributions, seed, room
 
     def choose(
-        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+        self, trials: Sequence[ObservedTrial], *, new: bool, paused: bool = True
     ) -> NextTraining | None:
         """See Chooser."""
         if not new:
             return None
-        known = {trial.key for trial in seen}
+        tried = {trial.key for trial in trials}
         params = propose(
             self._study,
-            make_sampler(self._sampler, self._seed, len(seen)),
+            make_sampler(self._sampler, self._seed, len(trials)),
             self._distributions,
-            lambda p: frozenset(p.items()) in known,
+            lambda p: frozenset(p.items()) in tried,
             self._room,
-            trial_seed(self._seed, len(seen)),
+            trial_seed(self._seed, len(trials)),
         )
         return None if params is None else NextTraining(None, params, "")
 
@@ -161,18 +161,18 @@ def make_chooser(
     if study is not None:
         return OptunaSampling(study, sampler, distributions, seed, room)
 
-    def new(seen: Sequence[ObservedTrial], steps: Sequence[int]) -> Params | None:
-        number = len(seen)
-        known = {trial.key for trial in seen}
+    def new(trials: Sequence[ObservedTrial], steps: Sequence[int]) -> Params | None:
+        number = len(trials)
+        tried = {trial.key for trial in trials}
         study = optuna.create_study()
         # A third at random, as in BOHB (Falkner et al., 2018).
         if sampler != "random" and np.random.default_rng((seed, number)).random() >= 1 / ETA:
-            study.add_trials(_deepest_rung(seen, steps, distributions))
+            study.add_trials(_deepest_rung(trials, steps, distributions))
         return propose(
             study,
             make_sampler(sampler, seed, number),
             distributions,
-            lambda p: frozenset(p.items()) in known,
+            lambda p: frozenset(p.items()) in tried,
             room,
             trial_seed(seed, number),
         )
@@ -181,13 +181,13 @@ def make_chooser(
 
 
 def _deepest_rung(
-    seen: Sequence[ObservedTrial],
+    trials: Sequence[ObservedTrial],
     steps: Sequence[int],
     distributions: Mapping[str, BaseDistribution],
 ) -> list[FrozenTrial]:
     """Trials at the deepest rung that STARTUP of them reached, with losses up to that rung."""
     for rung in reversed(steps):
-        there = [trial for trial in seen if len(trial.losses) >= rung]
+        there = [trial for trial in trials if len(trial.losses) >= rung]
         if len(there) >= STARTUP:
             return [
                 optuna.trial.create_trial(

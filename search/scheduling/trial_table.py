@@ -92,8 +92,8 @@ class TrialTable:
         """Learn nothing from a trial that failed through no fault of its configuration."""
         self._put(replace(self._trials[number], losses=(), state="over"))
         order, self._order, self.lowest = self._order, [], []
-        for known in order:
-            self.recall(*known)
+        for report in order:
+            self.recall(*report)
 
     def _put(self, trial: ObservedTrial) -> ObservedTrial:
         before = self._trials.get(trial.number)

@@ -220,10 +220,10 @@ class Extended(Space):
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Every parameter with its range: the documents', batch normalisation in three ways."""
-        known = Documents(self.training, self.image_side).distributions()
-        del known["batch_norm"]
+        theirs = Documents(self.training, self.image_side).distributions()
+        del theirs["batch_norm"]
         return {
-            **known,
+            **theirs,
             "norm": CategoricalDistribution(("after", "before", "none")),  # relative to the ReLU
             "convolutions": IntDistribution(1, 2),  # per block
             "first_filters": CategoricalDistribution((32, 48, 64, 96, 128)),
@@ -275,14 +275,14 @@ class Extended(Space):
 
     def of_documented_run(self) -> dict[str, Any] | None:
         """The documents' run 10 as a configuration; None if the images are too small for it."""
-        known = Documents(self.training, self.image_side).of_documented_run()
-        if known is None:
+        params = Documents(self.training, self.image_side).of_documented_run()
+        if params is None:
             return None
         run = DOCUMENTED["run-10"]
         block, training = run.model.blocks[0], run.training
-        known["norm"] = "after" if known.pop("batch_norm") else "none"
+        params["norm"] = "after" if params.pop("batch_norm") else "none"
         return {
-            **known,
+            **params,
             "convolutions": block.convolutions,
             "first_filters": block.filters,
             "pool_first": block.pool_first,

@@ -71,14 +71,14 @@ class OwnRanges(Space):
         base = bases[name]
         before = base.distributions()
         own = {}
-        for parameter, given in ranges.items():
+        for parameter, written in ranges.items():
             if parameter not in before:
-                known = ", ".join(before)
+                names = ", ".join(before)
                 raise SettingsError(
-                    f"--space {file}: unknown parameter {parameter!r}; expected one of {known}"
+                    f"--space {file}: unknown parameter {parameter!r}; expected one of {names}"
                 )
             try:
-                own[parameter] = changed_range(before[parameter], given)
+                own[parameter] = changed_range(before[parameter], written)
             except ValueError as error:
                 raise SettingsError(f"--space {file}: {parameter}: {error}") from error
         _check(base, own, str(file))
@@ -133,29 +133,29 @@ def _ends(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
-def changed_range(before: BaseDistribution, given: Any) -> BaseDistribution:
-    """The range ``before``, changed as ``given`` says.
+def changed_range(before: BaseDistribution, written: Any) -> BaseDistribution:
+    """The range ``before``, changed as ``written`` says.
 
     Args:
         before: The range to change.
-        given: A list of choices, a table with low, high or both, or one value.
+        written: A list of choices, a table with low, high or both, or one value.
 
     Raises:
-        ValueError: ``given`` is not valid for it.
+        ValueError: ``written`` is not valid for it.
     """
     if isinstance(before, CategoricalDistribution):
-        choices = given if isinstance(given, list) else [given]
+        choices = written if isinstance(written, list) else [written]
         kinds = {type(choice) for choice in before.choices}
         if not choices or any(type(choice) not in kinds for choice in choices):
             shown = " or ".join(sorted(kind.__name__ for kind in kinds))
-            raise ValueError(f"expected a list of choices ({shown}), not {given!r:.80}")
+            raise ValueError(f"expected a list of choices ({shown}), not {written!r:.80}")
         return CategoricalDistribution(tuple(dict.fromkeys(choices)))
     assert isinstance(before, IntDistribution | FloatDistribution)
     ends = {"low": before.low, "high": before.high}
-    if not isinstance(given, dict):
-        given = dict.fromkeys(ends, given)
+    if not isinstance(written, dict):
+        written = dict.fromkeys(ends, written)
     whole = isinstance(before, IntDistribution)
-    for end, value in given.items():
+    for end, value in written.items():
         if end not in ends:
             raise ValueError(f"expected low and high, not {end!r}")
         if type(value) is not int and (whole or type(value) is not float):

@@ -62,7 +62,7 @@ class OwnNetworks(Space):
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Every parameter with its range."""
-        return {name: _distribution(asked) for name, asked in self.ranges.items()}
+        return {name: _distribution(range_) for name, range_ in self.ranges.items()}
 
     def record(self) -> CodeRecord:
         """What a study stores of the space, independent of the file's location."""
@@ -81,16 +81,16 @@ class OwnNetworks(Space):
         """The function's defaults, if it gives any; elsewhere the first value of a range."""
         if not self.defaults:
             return []
-        first = {name: asked.ends()[0] for name, asked in self.ranges.items()}
+        first = {name: range_.ends()[0] for name, range_ in self.ranges.items()}
         return [("defaults of the function", {**first, **self.defaults})]
 
     def _of(self, params: Params) -> TrainingSpec:
         return self.training.spec(**{name: params[name] for name in OF_TRAINING if name in params})
 
 
-def _distribution(asked: Range) -> BaseDistribution:
-    if isinstance(asked, Choice):
-        return CategoricalDistribution(asked.choices)
-    if isinstance(asked, Real):
-        return FloatDistribution(asked.low, asked.high, log=asked.log, step=asked.step)
-    return IntDistribution(asked.low, asked.high, log=asked.log, step=asked.step)
+def _distribution(range_: Range) -> BaseDistribution:
+    if isinstance(range_, Choice):
+        return CategoricalDistribution(range_.choices)
+    if isinstance(range_, Real):
+        return FloatDistribution(range_.low, range_.high, log=range_.log, step=range_.step)
+    return IntDistribution(range_.low, range_.high, log=range_.log, step=range_.step)

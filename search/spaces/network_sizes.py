@@ -79,10 +79,10 @@ class NetworkSizes:
         if latency:
             (steps,) = self._keys(point[None])
             latency = self._latencies.setdefault((steps, weights, operations), latency)
-        known = NetworkSize(weights, operations, latency)
+        whole = NetworkSize(weights, operations, latency)
         if not self.are_counted:
-            self._built[point.tobytes()] = point, known
-        return known
+            self._built[point.tobytes()] = point, whole
+        return whole
 
     def known(self, params: Params) -> NetworkSize:
         """The size of the network of a configuration; 0 where it is not known."""
@@ -96,8 +96,10 @@ class NetworkSizes:
             points: Of the unit cube.
             name: ``parameters``, ``operations`` or ``latency``.
         """
-        found = [math.inf if size is None else getattr(size, name) for size in self._all(points)]
-        sizes = np.array(found, dtype=np.float64)
+        sizes = np.array(
+            [math.inf if size is None else getattr(size, name) for size in self._all(points)],
+            dtype=np.float64,
+        )
         unknown = sizes == 0
         if unknown.any():
             sizes[unknown] = np.exp(self.estimated(points[unknown], name).logs)
@@ -129,10 +131,10 @@ class NetworkSizes:
             values = [latency for _, latency in measured]
         else:
             built = [(of[0], getattr(of[1], name)) for _, of in sorted(self._built.items())]
-            known = [(point, value) for point, value in built if value]
-            points = np.array([point for point, _ in known]).reshape(-1, len(self._cube))
+            pairs = [(point, value) for point, value in built if value]
+            points = np.array([point for point, _ in pairs]).reshape(-1, len(self._cube))
             places = self._cube.features(points)
-            values = [value for _, value in known]
+            values = [value for _, value in pairs]
         return places, np.log(np.array(values, dtype=np.float64))
 
     def _all(self, points: Array) -> list[NetworkSize | None]:

@@ -115,13 +115,13 @@ def _find(
     gc.freeze()
 
     try:
-        found = tried(code, input_shape, classes, data)
+        result = tried(code, input_shape, classes, data)
     except (OwnCodeError, CodeChangedError, ValueError) as error:
         channel.send(str(error))
     else:
-        ranges = RANGES.dump_json(dict(found.ranges))
+        ranges = RANGES.dump_json(dict(result.ranges))
         channel.send(
-            (found.code, found.digest, ranges, found.defaults, found.scales, found.remarks)
+            (result.code, result.digest, ranges, result.defaults, result.scales, result.remarks)
         )
 
 
@@ -172,7 +172,7 @@ def tried(
                 keras_settings_kept(),
                 own.called(trial, input_shape, classes, images) as model,
             ):
-                ends = {n: asked.ends() for n, asked in trial.ranges.items()}
+                ends = {n: range_.ends() for n, range_ in trial.ranges.items()}
                 values = {(n, value) for n, value in trial.params.items() if value in ends[n]}
                 if built and values <= checked:  # called only to find more parameters
                     built += 1

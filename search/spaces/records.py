@@ -50,7 +50,7 @@ class RangesRecord(Spec):
     @property
     def range_texts(self) -> dict[str, str]:
         """The range of each parameter as text, to show."""
-        return {name: _shown(given["attributes"]) for name, given in self.ranges.items()}
+        return {name: _shown(range_["attributes"]) for name, range_ in self.ranges.items()}
 
 
 class CodeRecord(Spec):
@@ -75,7 +75,7 @@ class CodeRecord(Spec):
     @property
     def range_texts(self) -> dict[str, str]:
         """The range of each parameter as text, to show."""
-        return {name: _shown(given.model_dump()) for name, given in self.ranges.items()}
+        return {name: _shown(range_.model_dump()) for name, range_ in self.ranges.items()}
 
 
 SpaceRecord: TypeAlias = Annotated[RangesRecord | CodeRecord, Field(discriminator="kind")]
@@ -98,11 +98,11 @@ def differences(before: SpaceRecord, now: SpaceRecord) -> Iterator[tuple[str, st
             yield name, texts.get(name, "(none)"), others.get(name, "(none)")
 
 
-def _shown(given: Mapping[str, Any]) -> str:
+def _shown(range_: Mapping[str, Any]) -> str:
     """A range as text; different ranges have different texts."""
-    if "choices" in given:
-        return ", ".join(json.dumps(choice) for choice in given["choices"])
-    ends = f"{given['low']} to {given['high']}"
-    step = given["step"]
-    every = step is None or (step == 1 and isinstance(given["low"], int))
-    return f"{ends}{', log' if given['log'] else ''}{'' if every else f', step {step}'}"
+    if "choices" in range_:
+        return ", ".join(json.dumps(choice) for choice in range_["choices"])
+    ends = f"{range_['low']} to {range_['high']}"
+    step = range_["step"]
+    every = step is None or (step == 1 and isinstance(range_["low"], int))
+    return f"{ends}{', log' if range_['log'] else ''}{'' if every else f', step {step}'}"

@@ -83,11 +83,11 @@ class UnitCube:
             (n, parameters) in the order of the other one.
         """
         mine = {axis.name: (axis, points[:, n]) for n, axis in enumerate(self._axes)}
-        found = []
+        coordinates = []
         for there in other._axes:  # noqa: SLF001 - it is of this class
             here, u = mine[there.name]
-            found.append(here.moved(u, there))
-        return np.stack(found, axis=1)
+            coordinates.append(here.moved(u, there))
+        return np.stack(coordinates, axis=1)
 
     def uniform(self, count: int, random: np.random.Generator) -> Array:
         """Uniformly random points of the cube, (count, parameters), that fit.
@@ -112,10 +112,10 @@ class UnitCube:
         (n, parameters), two for each number at most.
         """
         numbers = [n for n, axis in enumerate(self._axes) if isinstance(axis, _Number)]
-        found = np.tile(point, (2 * len(numbers), 1))
+        points = np.tile(point, (2 * len(numbers), 1))
         for row, number in enumerate(numbers):
-            found[2 * row : 2 * row + 2, number] = 0, 1
-        return found if self._fits is None else found[self._fits(found)]
+            points[2 * row : 2 * row + 2, number] = 0, 1
+        return points if self._fits is None else points[self._fits(points)]
 
     def _fitting(self, count: int, draw: Callable[[], Array]) -> Array:
         """The first ``count`` points that fit, of ``draw`` called as often as it takes."""

@@ -78,12 +78,12 @@ class Attachments:
 
     def attributes(self) -> dict[str, str]:
         """The system attributes that register them, as ``optuna.artifacts`` reads them."""
-        found = {}
+        attributes = {}
         for path, name in self.copies.items():
             kind, encoding = mimetypes.guess_type(path.name)
             meta = ArtifactMeta(name, path.name, kind or "application/octet-stream", encoding)
-            found[f"{_PREFIX}{name}"] = json.dumps(asdict(meta))
-        return found
+            attributes[f"{_PREFIX}{name}"] = json.dumps(asdict(meta))
+        return attributes
 
     def store(self) -> None:
         """Draw the figure and copy the files; a file that is no more is left out.
@@ -114,14 +114,14 @@ class Attachments:
 
 def missing(trial: FrozenTrial, files: RunFiles, folder: Path) -> dict[Path, str]:
     """Registered files of a trial that are not stored, as ``copies`` of `Attachments`."""
-    known = {path.name: path for path in (files.spec, files.curves, files.model)}
-    found = {}
+    by_name = {path.name: path for path in (files.spec, files.curves, files.model)}
+    names = {}
     for key, value in trial.system_attrs.items():
         if key.startswith(_PREFIX) and (meta := json.loads(value)):  # null: deleted by the user
-            path, name = known.get(meta["filename"]), meta["artifact_id"]
+            path, name = by_name.get(meta["filename"]), meta["artifact_id"]
             if path is not None and not (folder / name).exists():
-                found[path] = name
-    return found
+                names[path] = name
+    return names
 
 
 class Attaching:

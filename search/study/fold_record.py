@@ -62,12 +62,12 @@ def folded_trials(rows: Sequence[ModelRow], monitor: str) -> list[Folded]:
             spec = json.loads(row.spec)
             key = row.trial, spec["fold"]["count"], spec["training"]["epochs"]
             groups.setdefault(key, []).append(row)
-    found = []
+    trials = []
     for (trial, folds, epochs), of in groups.items():
         watched = None
         if monitor in OF_PREDICTIONS:
             watched = Spread.of([getattr(row, monitor) for row in of])
-        found.append(
+        trials.append(
             Folded(
                 trial=trial,
                 folds=folds,
@@ -82,4 +82,4 @@ def folded_trials(rows: Sequence[ModelRow], monitor: str) -> list[Folded]:
                 seconds=sum(row.seconds for row in of),
             )
         )
-    return sorted(found, key=lambda each: each.objective.mean)
+    return sorted(trials, key=lambda each: each.objective.mean)

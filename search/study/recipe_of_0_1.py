@@ -77,11 +77,11 @@ def _space(
     ranges = {
         parameter: changed_range(
             builtin[parameter],
-            dict(zip(("low", "high"), given, strict=True))
+            dict(zip(("low", "high"), ends, strict=True))
             if hasattr(builtin[parameter], "low")
-            else given,
+            else ends,
         )
-        for parameter, given in content.items()
+        for parameter, ends in content.items()
     }
     return RangesRecord.of(name, ranges).model_dump(mode="json")
 

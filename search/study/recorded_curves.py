@@ -81,17 +81,17 @@ def of_other_studies(
     chosen = stored if isinstance(stored, dict) else {}
     if stored is None and not study.get_trials(deepcopy=False):
         chosen = dict.fromkeys(_others(study, storage))
-    found = {}
+    curves_of = {}
     for name, numbers in chosen.items():
         curves = _curves_of(name, storage, records, numbers)
         if curves is not None and is_enough(curves, space.distributions()):
-            found[name] = curves
-        if len(found) == MOST_STUDIES:
+            curves_of[name] = curves
+        if len(curves_of) == MOST_STUDIES:
             break
     if stored is None and chosen:
-        numbers_of = {name: [c.trial for c in found[name].configurations] for name in found}
+        numbers_of = {name: [c.trial for c in curves_of[name].configurations] for name in curves_of}
         study.set_user_attr(PRIOR_STUDIES, numbers_of)
-    return found
+    return curves_of
 
 
 def _others(study: optuna.Study, storage: RDBStorage) -> list[str]:

@@ -28,7 +28,7 @@ from search.study.opening import Opening, openings_of
 from search.study.recipe import StudyRecipe, recipe_of
 from search.study.retraining_record import RetrainingRecord, read_retraining
 from search.study.study_front import StudyFront, front_of
-from search.study.trials import counted, run_name, seen
+from search.study.trials import counted, observed, run_name
 from search.study.workspace import Workspace, space_of
 from storage import study as studies
 from storage.errors import StorageError
@@ -292,7 +292,7 @@ def _state(trial: FrozenTrial, steps: Sequence[int], *, searching: bool) -> Show
     if trial.state is TrialState.FAIL:
         return "failed"
     # Without a search no trial runs. During a search, a trial at a rung is paused.
-    return "running" if searching and seen(trial, steps).state == "running" else "paused"
+    return "running" if searching and observed(trial, steps).state == "running" else "paused"
 
 
 def _most_epochs(model: ModelRow) -> int:

@@ -91,8 +91,8 @@ def front_of(study: optuna.Study) -> StudyFront | None:
     for trial in counted(study.get_trials(deepcopy=False)):
         if not math.isfinite(lowest(trial)):
             continue
-        known = trained_size(trial, space, recipe.images)
-        if size := known and getattr(known, recipe.size):
+        network = trained_size(trial, space, recipe.images)
+        if size := network and getattr(network, recipe.size):
             trials.append(trial)
             sizes[trial.number] = size
     losses = [lowest(trial) for trial in trials]

@@ -39,15 +39,15 @@ def figures_of_trials(
     for trial in trials:
         if not math.isfinite(lowest(trial)):
             continue
-        known = figures[trial.number] = dict(trial.params)
+        of_trial = figures[trial.number] = dict(trial.params)
         if size := trained_size(trial, space, recipe.images):
-            known["parameters"] = size.parameters
+            of_trial["parameters"] = size.parameters
             measured = {"operations": size.operations, "latency": size.latency}
-            known |= {name: value for name, value in measured.items() if value}
+            of_trial |= {name: value for name, value in measured.items() if value}
         best = best_epoch(history(records, study.study_name, run_name(trial.number)), monitor)
         if best is not None:
             names = {"val_loss", "val_accuracy", *({monitor} & {*MAXIMISED})}
-            known |= {name: getattr(best, name) for name in names}
+            of_trial |= {name: getattr(best, name) for name in names}
     return figures
 
 

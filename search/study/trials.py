@@ -103,7 +103,7 @@ def lowest(trial: FrozenTrial) -> float:
     return min(filter(math.isfinite, trial.intermediate_values.values()), default=math.inf)
 
 
-def seen(trial: FrozenTrial, steps: Sequence[int] = ()) -> ObservedTrial:
+def observed(trial: FrozenTrial, steps: Sequence[int] = ()) -> ObservedTrial:
     """The part of a trial that decisions are based on; ``steps`` are the rungs it can pause at."""
     losses = tuple(loss for _, loss in sorted(trial.intermediate_values.items()))
     if trial.state is TrialState.FAIL:  # not the configuration's fault, so nothing to learn

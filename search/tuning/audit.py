@@ -99,22 +99,22 @@ def audit(
     return finished
 
 
-def told(study: optuna.Study, found: Sequence[Audited], monitor: str) -> list[str]:
+def told(study: optuna.Study, audits: Sequence[Audited], monitor: str) -> list[str]:
     """The results of an audit, one line each, as values of the study's monitored figure.
 
     The upper limit of the share is one-sided, 95 %, after Clopper and Pearson (1934).
     """
     best = best_trial(study)
-    if best is None or not found:
+    if best is None or not audits:
         return ["audit: no pruned trials to train"]
-    wrong = [audited for audited in found if audited.after < lowest(best)]
-    limit = most_of_share(len(wrong), len(found))
+    wrong = [audited for audited in audits if audited.after < lowest(best)]
+    limit = most_of_share(len(wrong), len(audits))
     first = (
-        f"audit: {len(wrong)} of {plural(len(found), 'pruned trial')} would have been better than "
+        f"audit: {len(wrong)} of {plural(len(audits), 'pruned trial')} would have been better than "
         f"{told_objective(lowest(best), monitor)}, the best trial; at most {limit:.0%} of all "
         "pruned trials (95 %)"
     )
-    return [first, *(_line(audited, monitor) for audited in found)]
+    return [first, *(_line(audited, monitor) for audited in audits)]
 
 
 def _line(audited: Audited, monitor: str) -> str:

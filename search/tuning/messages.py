@@ -191,9 +191,9 @@ def overall(state: SearchState, plan: Plan, room: Room, workers: str = "") -> Ov
             f"best: {told_objective(leader.best, plan.monitor, name=False)}, trial {leader.number}"
         )
     if best and plan.size:
-        known = [trial for trial in state.trials if trial.losses]
-        sizes = [getattr(room.sizes.known(trial.params), plan.size) for trial in known]
-        best += f"; front: {len(on_front([trial.best for trial in known], sizes))}"
+        trained = [trial for trial in state.trials if trial.losses]
+        sizes = [getattr(room.sizes.known(trial.params), plan.size) for trial in trained]
+        best += f"; front: {len(on_front([trial.best for trial in trained], sizes))}"
     outlook = state.outlook()
     next_hour = "" if outlook is None else f"{outlook.now:.4f} to about {outlook.then:.4f}"
     trusted = judged_in(state.memory)

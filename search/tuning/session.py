@@ -62,16 +62,16 @@ class Session:
         """
         outages = place.storage.outages
         with (
-            nullcontext(interruption) if interruption else Interruption() as asked,
+            nullcontext(interruption) if interruption else Interruption() as interrupted,
             workers.open(study, place.layout.logs(study)) as backend,
             make_display(aside=aside) as display,
             outages.endured(
                 place.storage.engine,
                 place.patience,
                 say=display.say,
-                stopped=lambda: asked.now,
+                stopped=lambda: interrupted.now,
             ),
-            AttachingAside(lambda: asked.now) as attach,
+            AttachingAside(lambda: interrupted.now) as attach,
         ):
             renew = partial(outages.endure, lease.renew)
-            yield cls(place, study, backend, display, asked, renew, attach)
+            yield cls(place, study, backend, display, interrupted, renew, attach)

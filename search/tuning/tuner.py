@@ -40,8 +40,8 @@ from search.study.attributes import DEATHS, PROCESSORS, PRUNED, RETRY_OF
 from search.study.recorder import LiveTrial, TrialRecorder
 from search.study.trials import (
     counted,
+    observed,
     sample_of_pruned,
-    seen,
     states,
 )
 from search.tuning import messages
@@ -198,7 +198,7 @@ class Tuner:
         deaths = {t.number: t.user_attrs[DEATHS] for t in trials if DEATHS in t.user_attrs}
         unfinished = [trial for trial in trials if trial.state is TrialState.RUNNING]
         stored = Stored(
-            trials=[self._trials.whole(seen(trial, limits.rungs)) for trial in trials],
+            trials=[self._trials.whole(observed(trial, limits.rungs)) for trial in trials],
             enqueued=self._book.waiting,
             pruned=[trial.number for trial in unfinished if PRUNED in trial.user_attrs],
             deaths={n: (death["after epoch"], death["times"]) for n, death in deaths.items()},
