@@ -19,7 +19,7 @@ from models.pipeline import Images, TrainingBatches
 
 
 class DivergedError(ModelError):
-    """val_loss became NaN or infinite; the message names the epoch."""
+    """A figure to minimise or maximise became NaN or infinite; the message says which."""
 
 
 class Predictions:

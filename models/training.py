@@ -135,8 +135,10 @@ def fit(
     Raises:
         SpecError: The network does not fit the images.
         OwnPrunedError: The user's code prunes the trial.
+        OwnCodeError: The user's code fails, or builds what cannot be trained here.
         CheckpointError: The checkpoint belongs to another network.
-        DivergedError: An epoch's val_loss is not finite.
+        CheckpointWriteError: The checkpoint cannot be written.
+        DivergedError: An epoch's val_loss is not finite, or the monitored figure at no epoch.
     """
     keras.utils.set_random_seed(seed)
     shape, classes = data.train.images.shape[1:], len(data.classes)

@@ -208,10 +208,10 @@ def settler(
     name = study.study_name
     place.layout.make(name)
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
-    crew = resources(cluster, workers, Need(data, smallest, largest))
-    limits = Limits(epochs=epochs, memory=crew.memory)
+    wanted = resources(cluster, workers, Need(data, smallest, largest))
+    limits = Limits(epochs=epochs, memory=wanted.memory)
     with (
         StudyLease(place.storage.engine, name, PAIRS) as lease,
-        Session.open(place, name, crew, lease, aside=aside) as session,
+        Session.open(place, name, wanted, lease, aside=aside) as session,
     ):
         yield PairCollector(study, space, data, claims, session, limits)

@@ -50,7 +50,7 @@ def audit(
     space: Space,
     data: Dataset,
     *,
-    crew: JobRunner,
+    runner: JobRunner,
     layout: Layout,
     monitor: str,
     count: int,
@@ -61,7 +61,7 @@ def audit(
         study: The study, after its search. The caller holds its lease.
         space: Search space of the study.
         data: Images of the study.
-        crew: Runs the trainings.
+        runner: Runs the trainings.
         layout: Paths of the files.
         monitor: The figure that the study minimises.
         count: Maximum number of trials to audit.
@@ -89,7 +89,7 @@ def audit(
         epochs = len(trial.intermediate_values)
         finished.append(Audited(trial.number, epochs, lowest(trial), after))
 
-    crew.train(supply, ended)
+    runner.train(supply, ended)
     finished.sort(key=lambda audited: audited.trial)
     study.set_user_attr(ATTRIBUTE, [asdict(audited) for audited in finished])
     if len(finished) == len(drawn):

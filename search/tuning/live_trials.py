@@ -25,14 +25,14 @@ class LiveTrials:
     """Opens trials, writes their specs, makes their jobs, and learns their networks' sizes."""
 
     def __init__(
-        self, space: Space, data: Dataset, plan: Plan, room: Room, book: TrialRecorder
+        self, space: Space, data: Dataset, plan: Plan, room: Room, recorder: TrialRecorder
     ) -> None:
-        """Open trials of a study that ``book`` records."""
+        """Open trials of a study that ``recorder`` records."""
         self._space = space
         self._data = data
         self._plan = plan
         self._room = room
-        self._book = book
+        self._recorder = recorder
         self._begun: dict[int, optuna.Trial] = {}  # by number, until they are opened
 
     def adopt(self, trials: Sequence[FrozenTrial]) -> None:
@@ -54,7 +54,7 @@ class LiveTrials:
         """A trial with its whole configuration, even if a tuner died while drawing it."""
         if trial.state != "running" or trial.params.keys() == self._space.distributions().keys():
             return trial
-        return replace(trial, params=self._space.suggest(self._book.handle(trial.number)))
+        return replace(trial, params=self._space.suggest(self._recorder.handle(trial.number)))
 
     def begun(self, trial: optuna.Trial) -> Params:
         """Keep the handle on a trial that has begun; return its configuration."""
@@ -63,7 +63,7 @@ class LiveTrials:
 
     def handle(self, number: int) -> optuna.Trial:
         """The handle on an unfinished trial."""
-        return self._begun.pop(number, None) or self._book.handle(number)
+        return self._begun.pop(number, None) or self._recorder.handle(number)
 
     def open(self, number: int) -> LiveTrial:
         """The trial with its network and training; also writes its spec."""
@@ -75,16 +75,16 @@ class LiveTrials:
         live = LiveTrial(
             trial, params, model, training, seed, parameters, self._minimised_size(params)
         )
-        spec = self._book.paths(live).spec
+        spec = self._recorder.paths(live).spec
         if not spec.exists():  # else it may have what only a worker knows of an own network
             write_atomically(spec, document(model, training, seed, self._data))
         return live
 
     def job(self, live: LiveTrial) -> Job:
         """The job that trains a trial, from its checkpoint on."""
-        plan, limits, files = self._plan, self._room.limits, self._book.paths(live)
+        plan, limits, files = self._plan, self._room.limits, self._recorder.paths(live)
         if live.size and plan.size == "latency":  # perhaps that of an equal network
-            self._book.learned(live, NetworkSize(0, latency=live.size))
+            self._recorder.learned(live, NetworkSize(0, latency=live.size))
         begun = bool(live.reported)  # a started trial continues, whatever the limits are now
         return Job(
             run=live.run,
@@ -106,13 +106,13 @@ class LiveTrials:
         self.learn(live, NetworkSize(live.parameters, message.operations, message.latency))
         if message.own:
             spec = document(live.model, live.training, live.seed, self._data, message.own)
-            write_atomically(self._book.paths(live).spec, spec)
-        self._book.set_by_user(live, message.attributes)
+            write_atomically(self._recorder.paths(live).spec, spec)
+        self._recorder.set_by_user(live, message.attributes)
 
     def learn(self, live: LiveTrial, size: NetworkSize) -> None:
         """Take note of what is known of a network's size only once it is built."""
         if size.latency or (isinstance(live.model, OwnSpec) and size.parameters):
-            self._book.learned(live, self._room.sizes.learn(live.params, size))
+            self._recorder.learned(live, self._room.sizes.learn(live.params, size))
             live.size = self._minimised_size(live.params)
 
     def _minimised_size(self, params: Params) -> float:

@@ -16,7 +16,7 @@ class Observer:
         """Called when the study is open, before a trial trains. ``say`` displays a line."""
 
     def epoch_ended(self) -> None:
-        """Called after each epoch, once it is stored and its worker has its verdict."""
+        """Called after each epoch, before the tuner stores it at the end of its turn."""
 
     def trial_ended(self, study: optuna.Study) -> None:
         """Called when a trial has ended, in any state."""

@@ -151,7 +151,7 @@ def search(
                     study,
                     space,
                     data,
-                    crew=JobRunner(session),
+                    runner=JobRunner(session),
                     layout=place.layout,
                     monitor=settings.monitor,
                     count=settings.audit,

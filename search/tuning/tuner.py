@@ -95,7 +95,7 @@ class Tuner:
         self._loop = WorkerLoop(session)
         self._clock = self._loop.watchdog.clock
         self._logs = session.place.layout.logs(study.study_name)
-        self._book = TrialRecorder(
+        self._recorder = TrialRecorder(
             study,
             session.place,
             monitor=plan.monitor,
@@ -104,7 +104,7 @@ class Tuner:
             attach=session.attach,
         )
         self._running: dict[int, LiveTrial] = {}
-        self._trials = LiveTrials(space, data, plan, self._room, self._book)
+        self._trials = LiveTrials(space, data, plan, self._room, self._recorder)
         self._start = self._clock()
         self._shown = -math.inf  # when the progress was last shown
 
@@ -112,17 +112,17 @@ class Tuner:
         """Search until the plan is complete, time is up or the user interrupts."""
         self._adopt()
         self._tell(events.Tick(self._now()))
-        self._book.save()
+        self._recorder.save()
         while self._running or self._state.awaits_slot:
             for slot, message in self._loop.hear():
                 self._hear(slot, message)
-                if self._book.unsaved >= AT_ONCE:
-                    self._book.save()
+                if self._recorder.unsaved >= AT_ONCE:
+                    self._recorder.save()
             self._compare_slots()
             for slot, reason in self._loop.look_after().items():
                 self._tell(events.WorkerHung(self._now(), slot, reason))
             self._tell(events.Tick(self._now()))
-            self._book.save()
+            self._recorder.save()
             if not self._running or self._now() - self._shown >= SHOWN_EVERY:
                 workers = self._session.backend.summary
                 self._display.overall(
@@ -130,8 +130,8 @@ class Tuner:
                 )
                 self._shown = self._now()
         self._carry_out(self._state.end())
-        self._book.save()
-        self._book.tidy(self._to_audit())
+        self._recorder.save()
+        self._recorder.tidy(self._to_audit())
         return self._outcome()
 
     def _outcome(self) -> Outcome:
@@ -171,7 +171,7 @@ class Tuner:
     def _adopt(self) -> None:
         """Build the search state from the study."""
         plan = self._plan
-        trials = self._book.adopt()
+        trials = self._recorder.adopt()
         self._trials.adopt(trials)
         pausing = plan.pruner == "promote"
         chooser = make_chooser(
@@ -180,7 +180,7 @@ class Tuner:
             self._space.epochs,
             plan.seed,
             study=None if pausing else self._study,
-            memory=self._book.memory,
+            memory=self._recorder.memory,
             prior=plan.prior,
             room=self._room,
             shares=plan.monitor in MAXIMISED,
@@ -199,7 +199,7 @@ class Tuner:
         unfinished = [trial for trial in trials if trial.state is TrialState.RUNNING]
         stored = Stored(
             trials=[self._trials.whole(observed(trial, limits.rungs)) for trial in trials],
-            enqueued=self._book.waiting,
+            enqueued=self._recorder.waiting,
             pruned=[trial.number for trial in unfinished if PRUNED in trial.user_attrs],
             deaths={n: (death["after epoch"], death["times"]) for n, death in deaths.items()},
             reported=self._reported,
@@ -219,7 +219,7 @@ class Tuner:
         retried = 0
         for trial in self._trials.retriable(trials):
             if self._state.may_retry:
-                self._state.retry(trial.number, enqueued=self._book.retry(trial))
+                self._state.retry(trial.number, enqueued=self._recorder.retry(trial))
                 retried += 1
         if retried:
             self._display.say(f"retrying {plural(retried, 'trial')} that never trained")
@@ -235,9 +235,9 @@ class Tuner:
             case EpochDone():
                 seconds = self._loop.watchdog.epoch_ended(slot, message.figures.seconds)
                 figures = replace(message.figures, seconds=seconds)
-                self._book.note(live, figures)
+                self._recorder.note(live, figures)
                 self._display.job_at(slot, figures)
-                loss, last = self._book.judged(figures), message.last
+                loss, last = self._recorder.judged(figures), message.last
                 prune = self._would_prune(live, last=last)
                 self._tell(events.EpochEnded(now, slot, figures.epoch, loss, seconds, last, prune))
                 for observer in self._observers:
@@ -260,10 +260,10 @@ class Tuner:
         self._trials.resumed(live, message)
         self._loop.watchdog.resumed(slot, longest(message.history))
         for figures in message.history:
-            self._book.note(live, figures)
+            self._recorder.note(live, figures)
         if message.history:
             self._display.job_at(slot, message.history[-1])
-        losses = tuple(self._book.judged(figures) for figures in message.history)
+        losses = tuple(self._recorder.judged(figures) for figures in message.history)
         seconds = message.history[-1].seconds if message.history else 0.0
         prune = self._would_prune(live, last=message.last)
         self._tell(events.JobResumed(self._now(), slot, losses, seconds, message.last, prune))
@@ -272,7 +272,7 @@ class Tuner:
         """Whether the study's pruner, which reads the study, would end a trial now."""
         if last or self._plan.pruner == "promote":
             return False
-        self._book.save()
+        self._recorder.save()
         return live.trial.should_prune()
 
     def _end_of_job(self, slot: int, live: LiveTrial, message: Message) -> Event:
@@ -283,7 +283,7 @@ class Tuner:
             case Stopped():
                 return events.JobStopped(now, slot)
             case Failed():
-                self._book.set_by_user(live, message.attributes)
+                self._recorder.set_by_user(live, message.attributes)
                 if message.size is not None:
                     live.parameters = message.size.parameters
                     self._trials.learn(live, message.size)
@@ -312,42 +312,42 @@ class Tuner:
 
     def _do(self, wanted: Instruction) -> Sequence[Instruction]:
         """Execute an instruction, and return the instructions that follow from it."""
-        book = self._book
+        recorder = self._recorder
         match wanted:
             case instructions.BeginTrial():
                 return self._has_begun(
-                    wanted.slot, book.begin(wanted.params, self._space.distributions())
+                    wanted.slot, recorder.begin(wanted.params, self._space.distributions())
                 )
             case instructions.BeginEnqueued():
-                return self._has_begun(wanted.slot, book.take_waiting())
+                return self._has_begun(wanted.slot, recorder.take_waiting())
             case instructions.StartJob():
                 self._start_job(wanted)
                 return self._ask(events.Tick(self._now()))
             case instructions.Answer():
                 answer = partial(self._session.backend.answer, wanted.slot, wanted.verdict)
-                book.once_saved(answer)
+                recorder.once_saved(answer)
             case instructions.KillWorker():
                 self._session.backend.kill(wanted.slot, wanted.reason)
             case instructions.NoteDecision():
-                book.decided(self._live_of(wanted.number), wanted.text)
+                recorder.decided(self._live_of(wanted.number), wanted.text)
             case instructions.NotePruned():
-                book.decide_pruned(self._live_of(wanted.number), self._plan.pruner)
+                recorder.decide_pruned(self._live_of(wanted.number), self._plan.pruner)
             case instructions.NoteDeath():
-                book.note_death(self._live_of(wanted.number), wanted.epoch, wanted.times)
+                recorder.note_death(self._live_of(wanted.number), wanted.epoch, wanted.times)
             case instructions.NoteMemory():
-                book.memory = wanted.memory
+                recorder.memory = wanted.memory
             case instructions.RefuseDuplicate():
-                book.refuse_duplicate(self._trials.handle(wanted.number), wanted.first)
+                recorder.refuse_duplicate(self._trials.handle(wanted.number), wanted.first)
                 return self._ask(events.Tick(self._now()))
             case instructions.RefuseUnfit():
-                book.refuse_unfit(self._trials.handle(wanted.number), wanted.reason)
+                recorder.refuse_unfit(self._trials.handle(wanted.number), wanted.reason)
                 self._display.say(f"trial {wanted.number}: not trained: {wanted.reason}")
                 self._session.renew()  # many trials may be refused before the next turn
                 return self._ask(events.Tick(self._now()))
             case instructions.ReleaseSlot():
                 live = self._running.pop(wanted.slot)
                 if wanted.paused:
-                    book.paths(live).remove_checkpoint(but_the_newest=True)
+                    recorder.paths(live).remove_checkpoint(but_the_newest=True)
                 self._display.job_ended(wanted.slot, f"trial {live.number}: {wanted.line}")
             case instructions.FinishTrial():
                 self._finish(wanted)
@@ -365,29 +365,31 @@ class Tuner:
     def _start_job(self, wanted: instructions.StartJob) -> None:
         live = self._trials.open(wanted.number)
         if wanted.decision:
-            self._book.decided(live, wanted.decision)
+            self._recorder.decided(live, wanted.decision)
         if processor := self._session.backend.processor(wanted.slot):
-            self._book.note_processor(live, processor)
+            self._recorder.note_processor(live, processor)
         self._running[wanted.slot] = live
         self._display.job_started(wanted.slot, f"trial {live.number}", live.training.epochs)
         job = self._trials.job(live)
-        self._book.once_saved(partial(self._loop.start, wanted.slot, job))
+        self._recorder.once_saved(partial(self._loop.start, wanted.slot, job))
 
     def _finish(self, wanted: instructions.FinishTrial) -> None:
         """End a trial in the study, and report it."""
         if wanted.slot is None:
             live = self._trials.open(wanted.number)
-            self._book.recall(live)
+            self._recorder.recall(live)
         else:
             live = self._running[wanted.slot]
         # A trial that the pruner stopped has its reason in the attribute.
         reason = wanted.reason or str(live.attributes.get(PRUNED, ""))
         if wanted.mark == "own":
-            self._book.own_fault(live)
+            self._recorder.own_fault(live)
         elif wanted.mark:
-            self._book.unfit(live, self._room.limits.memory if wanted.mark == "memory" else None)
-        self._book.end(live, STATES[wanted.state], "" if wanted.state == "complete" else reason)
-        self._book.save()
+            self._recorder.unfit(
+                live, self._room.limits.memory if wanted.mark == "memory" else None
+            )
+        self._recorder.end(live, STATES[wanted.state], "" if wanted.state == "complete" else reason)
+        self._recorder.save()
         self._session.renew()  # many trials may end before the next turn
         for observer in self._observers:
             observer.trial_ended(self._study)
