@@ -16,6 +16,7 @@ from pydantic import (
     model_serializer,
 )
 
+from models.choices import ClassWeights, Monitor, Precision, TrainOrder
 from models.errors import ModelError
 from models.history import MOST_EPOCHS
 
@@ -208,11 +209,11 @@ class TrainingSpec(Spec):
     epochs: int = Field(default=100, ge=1, le=MOST_EPOCHS)
     early_stopping: EarlyStopping | None = None
     reduce_lr: ReduceLROnPlateau | None = None
-    train_order: Literal["together", "folders"] = "together"
+    train_order: TrainOrder = "together"
     augment: bool = False
-    precision: Literal["float32", "bfloat16"] = "float32"
-    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1", "val_auc"] = "val_loss"
-    class_weights: Literal["none", "balanced"] = "none"
+    precision: Precision = "float32"
+    monitor: Monitor = "val_loss"
+    class_weights: ClassWeights = "none"
 
     later_fields = ("monitor", "class_weights")
 

@@ -6,14 +6,13 @@ compares the two.
 """
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
-from models.history import MAXIMISED, MOST_EPOCHS
+from models.choices import ClassWeights, Monitor, Precision, TrainOrder
+from models.history import MOST_EPOCHS
 from search.errors import SettingsError
 
-# Figures of the validation images that a study can select by.
-MONITORS = ("val_loss", *MAXIMISED)
-CLASS_WEIGHTS = ("none", "balanced")
+MONITORS: tuple[str, ...] = get_args(Monitor)
 SIZES = ("parameters", "operations", "latency")  # of a network, to minimise beside the monitor
 
 SAMPLERS = ("gp", "tpe", "random")
@@ -21,7 +20,6 @@ PRUNERS = ("promote", "median", "hyperband", "halving", "none")
 PATIENCE = 600.0  # seconds
 TRIALS = 30  # default of a search without another limit
 SPACES = ("documents", "extended")
-PRECISIONS = ("float32", "bfloat16")
 
 MOST = 2**63 - 1  # the largest integer that every database accepts
 LONGEST = 1e9  # seconds, 30 years; clocks and queues accept up to about ten times that
@@ -230,9 +228,9 @@ class Settings:
         self._one_of("monitor", MONITORS)
         self._check_trackers()
         self._check_objectives()
-        self._one_of("class_weights", CLASS_WEIGHTS)
-        self._one_of("train_order", ("together", "folders"))
-        self._one_of("precision", PRECISIONS)
+        self._one_of("class_weights", get_args(ClassWeights))
+        self._one_of("train_order", get_args(TrainOrder))
+        self._one_of("precision", get_args(Precision))
         if self.timeout is not None and not 0 < self.timeout <= LONGEST:
             raise SettingsError(
                 f"--timeout {self.timeout}: expected more than 0 seconds and at most "

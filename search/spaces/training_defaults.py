@@ -1,9 +1,10 @@
 """What all trainings of a space have in common."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
+from models.choices import ClassWeights, Monitor, Precision, TrainOrder
 from models.spec import EarlyStopping, ReduceLROnPlateau, Spec, TrainingSpec
 
 
@@ -21,12 +22,12 @@ class TrainingDefaults(Spec):
     """
 
     epochs: int = Field(ge=1)
-    train_order: Literal["together", "folders"] = "together"
+    train_order: TrainOrder = "together"
     augment: bool = False
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     early_stopping: bool = True
-    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1", "val_auc"] = "val_loss"
-    class_weights: Literal["none", "balanced"] = "none"
+    monitor: Monitor = "val_loss"
+    class_weights: ClassWeights = "none"
 
     def spec(self, **values: Any) -> TrainingSpec:
         """A training with these settings and the values of its trial."""
