@@ -4,8 +4,8 @@ Every trial trains to the first rung and pauses. A free worker then either start
 promotes a paused one to its next rung, whichever is more promising. A paused trial can always be
 resumed. ``AsyncHalving`` promotes the best third of each rung, like asynchronous successive halving
 (Li et al., A System for Massively Parallel Hyperparameter Tuning, 2020).
-``search.scheduling.freeze_thaw.FreezeThaw`` uses a model of the losses. Both decide from their
-arguments alone, so an interrupted and resumed search makes the same decisions.
+``search.scheduling.freeze_thaw.FreezeThaw`` uses a model of the losses. Both decide from the
+trials, and ``FreezeThaw`` from its stored memory, so a resumed search makes the same decisions.
 """
 
 import math

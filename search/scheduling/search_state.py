@@ -25,7 +25,10 @@ class SearchState(SearchKnowledge):
     """
 
     def begin(self) -> list[Instruction]:
-        """Return the first instructions: end trials that an earlier tuner decided to prune."""
+        """Return the first instructions, for what an earlier tuner left.
+
+        They end trials that it decided to prune, and refuse duplicates that it began.
+        """
         instructions: list[Instruction] = [
             do.FinishTrial(number, "pruned") for number in sorted(self._pruned)
         ]
