@@ -12,7 +12,7 @@ from search.figures.svg import Chart
 from search.intervals import of_share, told_if_wide, told_share
 from search.reports import space_charts
 from search.reports.advice import Advice, advice
-from search.reports.reproduce import baseline_command, of_study, retrain_command, search_command
+from search.reports.reproduce import of_study, retrain_command, search_command
 from search.retraining import ensemble_summary
 from search.spaces.records import described
 from search.study.provenance import VERSIONED
@@ -93,7 +93,7 @@ class Report:
     charts: Charts
     nothing: str
     tiles: Sequence[Tile]
-    beside: Sequence[str]
+    beside: Sequence[Advice]
     parameters: Sequence[Parameter]
     advice: Sequence[Advice]
     begun: int
@@ -196,14 +196,11 @@ def _nothing(snapshot: Snapshot) -> str:
     return "No trial has finished an epoch yet."
 
 
-def _beside(snapshot: Snapshot) -> Iterator[str]:
-    """Comparisons for the figures, and what is missing for them."""
+def _beside(snapshot: Snapshot) -> Iterator[Advice]:
+    """Comparisons for the figures, and what is missing for them; ``advice`` has most commands."""
     model, baseline, tested = snapshot.retrained, snapshot.baseline, snapshot.tested
     if model is None:
-        yield (
-            "No trial is retrained and tested yet: make retrain-best trains the best trial in "
-            "full and tests it on the test images."
-        )
+        yield Advice("No trial is retrained in full and tested on the test images yet.")
     if model is not None and tested is not None:
         told = told_share(model.test_accuracy, tested.images)
         line = f"The retrained model's accuracy on the test images is {told}."
@@ -212,26 +209,27 @@ def _beside(snapshot: Snapshot) -> Iterator[str]:
             within = low <= BEST_TEST_ACCURACY <= high
             beside = _by(model.test_accuracy - BEST_TEST_ACCURACY, within=within)
             line += f" That is {beside} the documents' {BEST_TEST_ACCURACY}."
-        yield line
+        yield Advice(line)
     if snapshot.best is not None and snapshot.best.best is not None and snapshot.validation_images:
         told = told_if_wide(snapshot.best.best.val_accuracy, snapshot.validation_images)
         if told:
-            yield (
-                f"The validation images are few: {told}. "
-                f"{of_study('retrain-best --folds 5', snapshot.study)} trains the best trials on "
-                "several splits."
+            yield Advice(
+                f"The validation images are few: {told}. To compare the best trials on several "
+                "splits:",
+                of_study("retrain-best --folds 5", snapshot.study),
             )
     if not snapshot.cifar10:
         data = snapshot.recipe.images.name
-        yield (f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them.")
+        yield Advice(
+            f"The images are {data}, not CIFAR-10: the documents' figures do not apply to them."
+        )
     if baseline is None:
-        command = baseline_command(snapshot.recipe, snapshot.openings[-1])
-        yield f"The documents' run 10 is not trained on these images yet; {command} trains it."
+        yield Advice("The documents' run 10 is not trained on these images yet.")
     elif model is not None:
         by = model.test_accuracy - baseline.test_accuracy
         shorter = snapshot.baseline_epochs
         of_them = "" if shorter is None else f" for at most {plural(shorter, 'epoch')}"
-        yield (
+        yield Advice(
             f"The retrained model's test accuracy differs by {by:+.4f} from that of run 10, "
             f"trained here on the same images{of_them}."
         )

@@ -145,7 +145,7 @@ def test_a_running_study_says_that_it_is_and_when_it_was_looked_at(place: Worksp
     assert "2 paused" in said
     assert "no search is running" in said
     assert "Claims of the documents" not in said  # nothing tells of the claims
-    assert "No trial is retrained and tested yet: make retrain-best" in said
+    assert "No trial is retrained in full and tested" in said
     with StudyLease(place.storage.engine, "running"):
         said = words(report.write(place, study))
     assert "a search is running" in said
@@ -189,7 +189,7 @@ def test_other_images_than_the_documents_are_called_so(strange: Path) -> None:
     said = words(strange)
     assert f"The images are {MARKUP}, not CIFAR-10" in said
     assert "0.8439" not in said
-    assert "treino baseline run-10 --data" in said
+    assert "run 10 is not trained on these images yet" in said
 
 
 def test_names_and_reasons_are_no_markup(strange: Path) -> None:
