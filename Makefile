@@ -147,6 +147,8 @@ bench: $(BIN)/installed-bench ## Compare with peers: make bench DATA=DIR LCBENCH
 		$(call flag,IMAGES,images),echo "throughput is not measured: set DATA=DIR to measure it")
 	@$(BIN)/python -m benchmarks.replay --curves $(wildcard search/scheduling/priors/*.json) \
 		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(call given,ARGS)
+	@$(if $(call given,LCBENCH),$(BIN)/python -m benchmarks.transfer $(call flag,LCBENCH,lcbench) \
+		$(call flag,SEEDS,seeds),)
 	@$(BIN)/python -m benchmarks.hypervolume --curves $(wildcard search/scheduling/priors/*.json) \
 		$(call flag,SEEDS,seeds)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import fronts
+from benchmarks import fronts, other_tasks
 from benchmarks.peers import drafts, kerastuner
 from benchmarks.peers.bridge import Driven
 from search.errors import TreinoError
@@ -89,7 +89,7 @@ def code_of(make: Maker, measure: Measure = regrets) -> str:
         home = inspect.getmodule(func)
         parts.append(func if home is strategies else home)
         records: list[Path] = []
-        if home in (strategies, drafts, fronts):
+        if home in (strategies, drafts, fronts, other_tasks):
             parts += [strategies.Promoting, strategies.with_records, strategies.with_prior]
             parts += _reached(samplers)
             records = sorted(prior.SHIPPED.glob("*.json"))

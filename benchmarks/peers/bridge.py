@@ -5,6 +5,7 @@ protocol is that of ``benchmarks/peers/drivers/serve.py``.
 """
 
 import ast
+import inspect
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,7 @@ from optuna.distributions import distribution_to_json
 from benchmarks.fronts import SizedTask
 from search.errors import TreinoError
 from search.replay.simulation import ReplayJob, Strategy, Task
+from search.scheduling.curves import Curves
 from search.spaces.unit_cube import Params
 
 HERE = Path(__file__).parent
@@ -90,12 +92,15 @@ class Driven:
         driver: The driver's file.
         options: The driver's own options.
         knows_budget: See ``search.replay.simulation.Strategy``.
+        sources: The learning curves of other tasks, for a driver that learns from them; a partial
+            of a module's function.
     """
 
     environment: Environment
     driver: Path
     options: Mapping[str, str] = field(default_factory=dict)
     knows_budget: bool = False
+    sources: "partial[list[Curves]] | None" = None
 
     def __call__(self, task: Task, seed: int, workers: int, budget: int) -> Strategy:
         """Make the strategy; its process starts with the first request."""
@@ -110,13 +115,23 @@ class Driven:
             "budget": budget,
             "options": dict(self.options),
         }
+        if self.sources is not None:
+            start["sources"] = {
+                curves.data: [
+                    {"params": curve.params, "losses": curve.filled(curves.epochs)}
+                    for curve in curves.configurations
+                ]
+                for curves in self.sources(task)
+            }
         size = task.size if isinstance(task, SizedTask) else None
         return Bridge(command, start, knows_budget=self.knows_budget, size=size)
 
     def code(self) -> str:
         """What its figures depend on: the peer's packages, its options, the code that drives it."""
-        sources = "".join(_parsed(path) for path in (Path(__file__), SERVE, self.driver))
-        return f"{sources} {sorted(self.options.items())} {self.environment.releases()}"
+        code = "".join(_parsed(path) for path in (Path(__file__), SERVE, self.driver))
+        if self.sources is not None:
+            code += _parsed(Path(inspect.getfile(self.sources.func))) + repr(self.sources.args)
+        return f"{code} {sorted(self.options.items())} {self.environment.releases()}"
 
     def release(self) -> tuple[str, str]:
         """The peer's package and its release: the first that its requirements name."""

@@ -1,19 +1,24 @@
 """A strategy that another process serves: its searches, and how its faults are told."""
 
 import gc
+import json
 import math
 import re
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from optuna.distributions import distribution_to_json
 
 from benchmarks.peers import bridge
 from benchmarks.peers.bridge import Bridge, Driven, Environment
 from benchmarks.peers.drivers.serve import Parameter, Start
 from search.errors import TreinoError
-from search.replay.simulation import simulate
+from search.replay.simulation import Task, simulate
+from search.scheduling.curves import Curve, Curves
 from tests.support.searches import (
     EPOCHS,
     FallingCurves,
@@ -49,6 +54,40 @@ def test_a_driver_searches_in_a_process_of_its_own() -> None:
     epochs = searched(made(), seed=1, workers=3)
     assert searched(made(), seed=1, workers=3) == epochs
     assert searched(made(), seed=2, workers=3) != epochs
+
+
+def of_others(count: int, task: Task) -> list[Curves]:
+    return [recorded(f"task {n}", task, (0.003, 0.02 * (n + 1))) for n in range(count)]
+
+
+def recorded(name: str, task: Task, rates: tuple[float, ...]) -> Curves:
+    """Curves whose last configuration is the best."""
+    configurations = [
+        Curve(
+            trial=number,
+            params={"rate": rate, "size": 64, "layers": 3, "norm": True},
+            val_loss=(2.0, 1.0 - number / 10),
+            val_accuracy=(0.5, 0.5),
+        )
+        for number, rate in enumerate(rates)
+    ]
+    ranges = {n: json.loads(distribution_to_json(d)) for n, d in task.distributions.items()}
+    return Curves(
+        data=name,
+        space="of the test",
+        epochs=task.epochs,
+        seed=0,
+        versions={},
+        distributions=ranges,
+        configurations=tuple(configurations),
+    )
+
+
+def test_a_driver_learns_from_curves_of_other_tasks() -> None:
+    informed = replace(made(), sources=partial(of_others, 2))
+    epochs = searched(informed, seed=1, workers=1)
+    rates = list(dict.fromkeys(epoch.params["rate"] for epoch in epochs))
+    assert rates[:2] == [0.02, 0.04]
 
 
 def test_a_paused_configuration_resumes() -> None:

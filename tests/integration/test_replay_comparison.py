@@ -14,6 +14,7 @@ import pytest
 import threadpoolctl
 from optuna.distributions import BaseDistribution, FloatDistribution
 
+from benchmarks import other_tasks
 from search.errors import SettingsError
 from search.replay.comparison import Result, Run, compare, printed, replays
 from search.replay.lcbench import LCBenchTask
@@ -21,8 +22,7 @@ from search.replay.peers import GROUPS, PEERS, chosen
 from search.replay.simulation import ReplayJob, regrets, simulate
 from search.replay.strategies import STRATEGIES
 from search.spaces.unit_cube import Array, Params
-
-LCBENCH = Path(__file__).parents[3] / "shared" / "lcbench"
+from tests.support.searches import LCBENCH
 
 
 class Lines:
@@ -207,8 +207,23 @@ def test_names_and_groups() -> None:
         chosen("random,tpe")
 
 
-@pytest.mark.skipif(not LCBENCH.is_dir(), reason="no LCBench beside the checkout")
+@pytest.mark.skipif(LCBENCH is None, reason="no LCBench beside the checkout")
+def test_a_task_learns_from_the_others_alone() -> None:
+    assert LCBENCH is not None
+    names = ("3945", "7593", "34539")
+    task = LCBenchTask(LCBENCH, "7593")
+    others = other_tasks.of_other_tasks(LCBENCH, names, task)
+    assert [curves.data for curves in others] == ["LCBench 3945", "LCBench 34539"]
+    first, second = ([each.params for each in curves.configurations] for curves in others)
+    assert first == second  # a method that compares tasks needs the same ones
+    informed = partial(other_tasks.informed, LCBENCH, names)
+    jobs = [make(task, 0, 1, 60).work() for make in (informed, STRATEGIES["default-without-prior"])]
+    assert jobs[0] != jobs[1]  # a favourite of the others, and a random one
+
+
+@pytest.mark.skipif(LCBENCH is None, reason="no LCBench beside the checkout")
 def test_lcbench_is_a_task() -> None:
+    assert LCBENCH is not None
     task = LCBenchTask(LCBENCH, "3945")
     assert task.best < task.middle
     full, short = (PEERS[name] for name in ("random", "three-epochs-then-best"))

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from benchmarks import transfer
 from benchmarks.fronts import hypervolumes
 from benchmarks.peers import GROUPS, fronts
 from benchmarks.peers.bridge import Driven
+from search.replay.lcbench import LCBenchTask
 from search.replay.simulation import regrets
-from tests.support.searches import EPOCHS, FallingCurves, SizedCurves, lengths, searched
+from tests.support.searches import EPOCHS, LCBENCH, FallingCurves, SizedCurves, lengths, searched
 
 DRIVEN = {name: make for name, make in GROUPS["all"].items() if isinstance(make, Driven)}
 FRONTS = {name: make for name, make in fronts.STRATEGIES.items() if isinstance(make, Driven)}
@@ -34,6 +36,18 @@ def test_a_peer_finds_something_good(name: str) -> None:
     found = regrets(FallingCurves(), driven(name), seed=0, workers=1, budgets=(1, 8))
     assert found[1] < 1.0
     assert found[1] <= found[0]
+
+
+@pytest.mark.skipif(LCBENCH is None, reason="no LCBench beside the checkout")
+@pytest.mark.parametrize("name", transfer.SYNETUNE)
+def test_a_peer_learns_from_other_tasks(name: str) -> None:
+    assert LCBENCH is not None
+    made = transfer.strategies(LCBENCH, ("3945", "7593", "34539"))
+    peer = driven(name, {name: make for name, make in made.items() if isinstance(make, Driven)})
+    task = LCBenchTask(LCBENCH, "7593")
+    figures = regrets(task, peer, seed=0, workers=1, budgets=(1, 10))
+    assert figures[1] <= figures[0]
+    assert list(figures) == list(regrets(task, peer, seed=0, workers=1, budgets=(1, 10)))
 
 
 @pytest.mark.parametrize("name", ["neps-priorband", "neps-async-hyperband", "smac-multi-fidelity"])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 from optuna.distributions import (
@@ -15,6 +16,10 @@ from search.replay.simulation import Epoch, Maker, ReplayJob, simulate
 from search.spaces.unit_cube import Array, Params
 
 EPOCHS = 9
+LCBENCH = next(
+    (model.parent for model in Path(__file__).parents[3].glob("*/lcbench/model.onnx")), None
+)
+"""LCBench's surrogate, in a folder beside the checkout; None if it is not there."""
 
 
 class FallingCurves:

@@ -6,7 +6,7 @@ It runs with the interpreter of the peer's own virtual environment, so it import
 nor anything else outside the standard library. The driver imports the peer's package and has a
 function ``make(start)``, which returns a Driver.
 
-    start            {"epochs", "distributions", "seed", "workers", "budget", "options"}
+    start            {"epochs", "distributions", "seed", "workers", "budget", "options", "sources"}
     {"work": true}   answer: {"config", "params"}, or null to wait until another worker reports
     {"epoch": [config, epoch, loss]}   answer: true to continue, false to stop
     {"epoch": [config, epoch, loss, size]}   the same, for a task of two objectives
@@ -20,7 +20,7 @@ import importlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -72,6 +72,8 @@ class Start:
         workers: Number of workers.
         budget: Total epochs.
         options: The driver's own options.
+        sources: Learning curves of other tasks, by task: {"params", "losses"} each. Their numbers
+            have no steps.
     """
 
     epochs: int
@@ -80,6 +82,7 @@ class Start:
     workers: int
     budget: int
     options: dict[str, str]
+    sources: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def parameters(self) -> list[Parameter]:
         """The parameters of the search space."""
