@@ -245,18 +245,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--tuner-kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     kept = True
     for scene in SCENES:
         with tempfile.TemporaryDirectory() as folder:
             result = ordeal(
                 scene,
                 Path(folder),
-                trials=given.trials,
-                epochs=given.epochs,
-                tuner_kills=given.tuner_kills,
+                trials=arguments.trials,
+                epochs=arguments.epochs,
+                tuner_kills=arguments.tuner_kills,
                 every=(6.0, 10.0),
-                seed=given.seed,
+                seed=arguments.seed,
             )
         print(result, flush=True)
         kept &= result.kept

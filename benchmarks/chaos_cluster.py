@@ -116,14 +116,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = ordeal(
             Path(folder),
-            trials=given.trials,
-            epochs=given.epochs,
+            trials=arguments.trials,
+            epochs=arguments.epochs,
             every=(8.0, 15.0),
-            seed=given.seed,
+            seed=arguments.seed,
         )
     print(result, flush=True)
     sys.exit(0 if result.kept else 1)

@@ -58,15 +58,15 @@ def history(count: int) -> list[ObservedTrial]:
     ]
 
 
-def train(seen: list[ObservedTrial], choice: NextTraining) -> None:
+def train(trials: list[ObservedTrial], choice: NextTraining) -> None:
     """Train what was chosen up to its next rung."""
-    number = len(seen) if choice.number is None else choice.number
+    number = len(trials) if choice.number is None else choice.number
     if choice.number is None:
-        seen.append(ObservedTrial(number, choice.params, (), "paused"))
-    until = next_rung(STEPS, len(seen[number].losses))
+        trials.append(ObservedTrial(number, choice.params, (), "paused"))
+    until = next_rung(STEPS, len(trials[number].losses))
     losses = curve(COORDINATES.of(choice.params))[:until]
-    seen[number] = replace(
-        seen[number], losses=losses, state="over" if until == EPOCHS else "paused"
+    trials[number] = replace(
+        trials[number], losses=losses, state="over" if until == EPOCHS else "paused"
     )
 
 
@@ -78,17 +78,17 @@ def main() -> None:
 
 def _measure() -> None:
     for count in TRIALS:
-        seen = history(count)
+        trials = history(count)
         prior = prior_of("auto", DISTRIBUTIONS)
         chooser = make_chooser("gp", DISTRIBUTIONS, EPOCHS, 0, prior=prior)
         times = []
         for _ in range(DECISIONS):
             begun = time.perf_counter()
-            choice = chooser.choose(seen, new=True)
+            choice = chooser.choose(trials, new=True)
             times.append(time.perf_counter() - begun)
             if choice is None:
                 break
-            train(seen, choice)
+            train(trials, choice)
         first, *others = (1000 * seconds for seconds in times)
         print(
             f"a decision after {count:,} trials: {median(others):.0f} ms, the slowest "

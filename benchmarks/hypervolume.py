@@ -50,19 +50,19 @@ def chosen(names: str) -> tuple[dict[str, Maker], list[str]]:
         SettingsError: A strategy does not exist.
         TreinoError: A strategy that is named is not installed.
     """
-    found, left_out = {}, []
+    makers, left_out = {}, []
     for name in STRATEGIES if names == "all" else names.split(","):
         if name not in STRATEGIES:
             expected = ", ".join(["all", *STRATEGIES])
             raise SettingsError(f"--strategies {name!r}: expected one of {expected}")
         advice = missing(STRATEGIES[name])
         if advice is None:
-            found[name] = STRATEGIES[name]
+            makers[name] = STRATEGIES[name]
         elif names == "all":
             left_out.append(f"{name} is left out, because it is not installed: {advice}")
         else:
             raise TreinoError(f"{name} is not installed: {advice}")
-    return found, left_out
+    return makers, left_out
 
 
 def _sizes_in(text: str) -> list[str]:
@@ -83,30 +83,34 @@ def main() -> None:
     parser.add_argument("--workers", type=workers_in, default=WORKERS, help="by commas")
     parser.add_argument("--strategies", default="all", help=f"by commas; {', '.join(STRATEGIES)}")
     parser.add_argument("--budgets", type=budgets_in, default=BUDGETS, help="in full trainings")
-    given = parser.parse_args()
-    strategies, left_out = chosen(given.strategies)
+    arguments = parser.parse_args()
+    strategies, left_out = chosen(arguments.strategies)
     print(*left_out, sep="\n", end="\n" if left_out else "")
     texts = []
-    for file in given.curves:
+    for file in arguments.curves:
         recorded = curves.read(file)
         tabular.check(recorded, str(file))
-        for size in given.sizes:
-            make = partial(SizedTable, recorded, str(file), size, given.image_size, given.classes)
-            name = f"{table_name(file, *FIGURED_BY)}-{size}-{given.image_size}-{given.classes}"
+        for size in arguments.sizes:
+            make = partial(
+                SizedTable, recorded, str(file), size, arguments.image_size, arguments.classes
+            )
+            name = (
+                f"{table_name(file, *FIGURED_BY)}-{size}-{arguments.image_size}-{arguments.classes}"
+            )
             title = f"# {file}: val_loss and {size}, recorded {brief(make().recorded)}"
             print(f"{title}: ", end="", flush=True)
             runs = [
                 Run(name, 0, seed, workers)
-                for workers in given.workers
+                for workers in arguments.workers
                 for name in strategies
                 if workers == 1 or name not in ALONE
-                for seed in range(min(given.seeds, FEWER_SEEDS.get(name, given.seeds)))
+                for seed in range(min(arguments.seeds, FEWER_SEEDS.get(name, arguments.seeds)))
             ]
             means = results(
                 {name: make},
                 strategies,
                 runs,
-                given.budgets,
+                arguments.budgets,
                 file="hypervolume.jsonl",
                 measure=hypervolumes,
             )

@@ -43,7 +43,7 @@ class Ledger:
         """Keep the ``figures`` of replays, one each budget, in the file ``path``."""
         self._path = path
         self._figures = figures
-        self._found: dict[tuple[str, ...], dict[int, float]] = {}
+        self._figures_of: dict[tuple[str, ...], dict[int, float]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():
@@ -55,8 +55,8 @@ class Ledger:
 
     def get(self, row: Mapping[str, Any], budgets: Sequence[int] = BUDGETS) -> list[float] | None:
         """The figures of a replay, if it has ended with all of these budgets."""
-        found = self._found.get(self._key(row), {})
-        return [found[budget] for budget in budgets] if found.keys() >= {*budgets} else None
+        by_budget = self._figures_of.get(self._key(row), {})
+        return [by_budget[budget] for budget in budgets] if by_budget.keys() >= {*budgets} else None
 
     def add(
         self, row: Mapping[str, Any], figures: Sequence[float], budgets: Sequence[int] = BUDGETS
@@ -70,8 +70,8 @@ class Ledger:
     def _keep(
         self, row: Mapping[str, Any], budgets: Sequence[int], figures: Sequence[float]
     ) -> None:
-        found = self._found.setdefault(self._key(row), {})
-        found.update(zip(budgets, figures, strict=True))
+        by_budget = self._figures_of.setdefault(self._key(row), {})
+        by_budget.update(zip(budgets, figures, strict=True))
 
     @staticmethod
     def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -138,17 +138,17 @@ def measured(
 
     todo = []
     for run in runs:
-        known = ledger.get(row(run), budgets)
-        if known is None:
+        figures = ledger.get(row(run), budgets)
+        if figures is None:
             todo.append(run)
         else:
-            yield run, known
+            yield run, figures
     left = Counter((run.strategy, run.workers) for run in todo)
     print(f"{len(runs) - len(todo)} replays are known, {len(todo)} to go", flush=True)
-    for run, found in comparison.replays(
+    for run, measures in comparison.replays(
         list(tasks.values()), strategies, todo, budgets=budgets, processes=cores(), measure=measure
     ):
-        figures = [float(figure) for figure in found]
+        figures = [float(figure) for figure in measures]
         ledger.add(row(run), figures, budgets)
         yield run, figures
         left[run.strategy, run.workers] -= 1
@@ -181,14 +181,14 @@ def call(main: Callable[[], None]) -> None:
 @cache
 def _reached(module: ModuleType) -> tuple[ModuleType, ...]:
     """A module of search, and those that it has something from, and so on."""
-    found, left = {}, [module.__name__]
+    modules, left = {}, [module.__name__]
     while left:
         name = left.pop()
-        if name not in found:
-            found[name] = sys.modules[name]
-            homes = {str(getattr(one, "__module__", "")) for one in vars(found[name]).values()}
+        if name not in modules:
+            modules[name] = sys.modules[name]
+            homes = {str(getattr(one, "__module__", "")) for one in vars(modules[name]).values()}
             left += [home for home in homes if home.startswith("search.")]
-    return tuple(found[name] for name in sorted(found))
+    return tuple(modules[name] for name in sorted(modules))
 
 
 @cache

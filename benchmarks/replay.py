@@ -35,22 +35,22 @@ SHARES = {3: 0.7, 5: 0.6, 10: 0.6, 20: 0.6, 40: 0.6}
 RIVALS = ("three-epochs-then-best", "promote-tpe-3-9-27-52")
 
 
-def _seeds(name: str, asked: int, tasks: int) -> int:
-    return min(asked, FEWER_SEEDS.get(name, asked)) if tasks > 1 else asked
+def _seeds(name: str, most: int, tasks: int) -> int:
+    return min(most, FEWER_SEEDS.get(name, most)) if tasks > 1 else most
 
 
 def suites(
     folder: Path | None, names: Sequence[str], files: Sequence[Path]
 ) -> dict[str, dict[str, Callable[[], Task]]]:
     """What there is to replay on: the tasks by their names, in a table each of these."""
-    found: dict[str, dict[str, Callable[[], Task]]] = {}
+    tables: dict[str, dict[str, Callable[[], Task]]] = {}
     if folder is not None:
         made = tasks_of.of_lcbench(folder, names)
         title = f"LCBench, {len(names)} tasks" if len(names) > 1 else f"LCBench, task {names[0]}"
-        found[title] = dict(zip(names, made, strict=True))
+        tables[title] = dict(zip(names, made, strict=True))
     for file, make in zip(files, tasks_of.of_files(files), strict=True):
-        found[f"Curves of {file}"] = {table_name(file, tabular): make}
-    return found
+        tables[f"Curves of {file}"] = {table_name(file, tabular): make}
+    return tables
 
 
 def report(results: Sequence[Result], replays: Mapping[tuple[str, int], int]) -> str:
@@ -102,14 +102,14 @@ def _demands(table: Mapping[str, Mapping[int, Result]], budgets: Sequence[int]) 
     peers = [name for name in table if name in PACKAGED]
     for budget in budgets:
         ours = table[default][budget].regret
-        asked = {f"{name}'s {brief(r)}": r for name, r in _regrets(table, RIVALS, budget).items()}
+        limits = {f"{name}'s {brief(r)}": r for name, r in _regrets(table, RIVALS, budget).items()}
         if peers:
             regrets = _regrets(table, peers, budget)
             best = min(regrets, key=lambda name: regrets[name])
             limit = SHARES[budget] * regrets[best]
-            asked[f"{SHARES[budget]} of {best}'s {brief(regrets[best])}"] = limit
+            limits[f"{SHARES[budget]} of {best}'s {brief(regrets[best])}"] = limit
         said = ", ".join(
-            f"{'at most' if ours <= limit else 'ABOVE'} {what}" for what, limit in asked.items()
+            f"{'at most' if ours <= limit else 'ABOVE'} {what}" for what, limit in limits.items()
         )
         row = f"{budget}x, {default}" if left_out else f"{budget}x"
         lines.append(f"- {row}: {brief(ours)}, {said}")
@@ -156,22 +156,24 @@ def main() -> None:
         default=BUDGETS,
         help=f"in full trainings, by commas; {','.join(map(str, BUDGETS))}",
     )
-    given = parser.parse_args()
-    strategies, left_out = chosen(given.strategies)
+    arguments = parser.parse_args()
+    strategies, left_out = chosen(arguments.strategies)
     print(*left_out, sep="\n", end="\n" if left_out else "")
-    if given.lcbench is None and not given.curves:
+    if arguments.lcbench is None and not arguments.curves:
         parser.error("expected --lcbench or --curves")
     texts = []
-    for title, tasks in suites(given.lcbench, given.tasks.split(","), given.curves).items():
+    for title, tasks in suites(
+        arguments.lcbench, arguments.tasks.split(","), arguments.curves
+    ).items():
         print(f"{title}: ", end="", flush=True)
         runs = [
             Run(name, task, seed, workers)
-            for workers in given.workers
+            for workers in arguments.workers
             for name in strategies
-            for seed in range(_seeds(name, given.seeds, len(tasks)))
+            for seed in range(_seeds(name, arguments.seeds, len(tasks)))
             for task in range(len(tasks))
         ]
-        means = results(tasks, strategies, runs, given.budgets)
+        means = results(tasks, strategies, runs, arguments.budgets)
         tables = report(means, Counter((run.strategy, run.workers) for run in runs))
         texts.append(f"# {title}\n\n{tables}")
     text = "\n".join(texts)

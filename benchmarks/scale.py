@@ -106,12 +106,12 @@ class Timed:
         return self._chooser.memory
 
     def choose(
-        self, seen: Sequence[ObservedTrial], *, new: bool, paused: bool = True
+        self, trials: Sequence[ObservedTrial], *, new: bool, paused: bool = True
     ) -> NextTraining | None:
         """See Chooser."""
         begun = time.perf_counter()
         try:
-            return self._chooser.choose(seen, new=new, paused=paused)
+            return self._chooser.choose(trials, new=new, paused=paused)
         finally:
             self.seconds.append(time.perf_counter() - begun)
 
@@ -121,7 +121,7 @@ class Fleet(SimulatedBackend):
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots, curve)
-        self._asked: dict[int, float] = {}
+        self._sent_at: dict[int, float] = {}
         self.waits: list[float] = []
 
     def wait(self, timeout: float) -> list[tuple[int, Message]]:
@@ -130,12 +130,12 @@ class Fleet(SimulatedBackend):
         while one := super().wait(timeout):
             messages += one
         now = time.perf_counter()
-        self._asked.update((slot, now) for slot, _ in messages)
+        self._sent_at.update((slot, now) for slot, _ in messages)
         return messages
 
     def answer(self, slot: int, verdict: object) -> None:
         """Also note how long the worker waited."""
-        self.waits.append(time.perf_counter() - self._asked[slot])
+        self.waits.append(time.perf_counter() - self._sent_at[slot])
         super().answer(slot, verdict)  # type: ignore[arg-type]
 
 

@@ -48,15 +48,15 @@ SEARCHES = (
 )
 
 
-def nearest(known: Array, curves: Array, asked: Array) -> Array:
+def nearest(points: Array, curves: Array, elsewhere: Array) -> Array:
     """The curve of the nearest recorded configuration."""
-    found: Array = curves[_distances(known, asked).argmin(axis=1)]
-    return found
+    picked: Array = curves[_distances(points, elsewhere).argmin(axis=1)]
+    return picked
 
 
-def neighbours(known: Array, curves: Array, asked: Array) -> Array:
+def neighbours(points: Array, curves: Array, elsewhere: Array) -> Array:
     """The mean curve of the nearest five, weighted by the inverse of the squared distance."""
-    distances = _distances(known, asked)
+    distances = _distances(points, elsewhere)
     near = np.argsort(distances, axis=1)[:, :NEIGHBOURS]
     weights = 1 / (np.take_along_axis(distances, near, axis=1) + 1e-9)
     weights /= weights.sum(axis=1, keepdims=True)
@@ -64,10 +64,10 @@ def neighbours(known: Array, curves: Array, asked: Array) -> Array:
     return mean
 
 
-def forest_mean(known: Array, curves: Array, asked: Array) -> Array:
+def forest_mean(points: Array, curves: Array, elsewhere: Array) -> Array:
     """What a forest of extremely randomised trees predicts: a mean of recorded curves."""
-    found: Array = ExtraTreesRegressor(TREES, random_state=0).fit(known, curves).predict(asked)
-    return found
+    means: Array = ExtraTreesRegressor(TREES, random_state=0).fit(points, curves).predict(elsewhere)
+    return means
 
 
 WAYS: dict[str, Callable[[Array, Array, Array], Array]] = {
@@ -82,26 +82,26 @@ def measure(
 ) -> dict[str, tuple[float, float, float, float]]:
     """The four figures of each way on one task, with so many recorded and others asked for."""
     configurations, features, curves = _drawn(task, rows + others, seed)
-    known, asked = features[:rows], features[rows:]
+    points, elsewhere = features[:rows], features[rows:]
     recorded, truth = curves[:rows], curves[rows:]
-    answers = {name: way(known, recorded, asked) for name, way in WAYS.items()}
+    answers = {name: way(points, recorded, elsewhere) for name, way in WAYS.items()}
     for name, kind in TABLES.items():
         table = kind(_recorded(task, configurations[:rows], recorded), task.name)
         curve = table.curves()
         answers[name] = np.array([curve(params) for params in configurations[rows:]])
     good = np.quantile(recorded.min(axis=1), 0.1)
 
-    def figures(found: Array) -> tuple[float, float, float, float]:
-        lowest, true = found.min(axis=1), truth.min(axis=1)
+    def figures(answers_of: Array) -> tuple[float, float, float, float]:
+        lowest, true = answers_of.min(axis=1), truth.min(axis=1)
         return (
             float(spearmanr(lowest, true)[0]),
             float(np.log(lowest).std() / np.log(true).std()),
             float(np.mean(lowest <= good)),
-            float(spearmanr(found[:, EARLY - 1], lowest)[0])
+            float(spearmanr(answers_of[:, EARLY - 1], lowest)[0])
             - float(spearmanr(truth[:, EARLY - 1], true)[0]),
         )
 
-    return {name: figures(found) for name, found in [*answers.items(), ("truth", truth)]}
+    return {name: figures(answers_of) for name, answers_of in [*answers.items(), ("truth", truth)]}
 
 
 class Once(TabularTask):
@@ -109,17 +109,17 @@ class Once(TabularTask):
 
     def curves(self) -> Callable[[Params], Array]:
         """The most similar one's that is still there."""
-        given: dict[frozenset[tuple[str, Any]], int] = {}
+        rows_of: dict[frozenset[tuple[str, Any]], int] = {}
 
         def curve(params: Params) -> Array:
             key = frozenset(params.items())
-            if key not in given:
+            if key not in rows_of:
                 likeness = self.likeness(params)
-                if len(given) < len(self._table):
-                    likeness[list(given.values())] = -1
-                given[key] = int(likeness.argmax())
-            found: Array = self._table[given[key]]
-            return found
+                if len(rows_of) < len(self._table):
+                    likeness[list(rows_of.values())] = -1
+                rows_of[key] = int(likeness.argmax())
+            losses: Array = self._table[rows_of[key]]
+            return losses
 
         return curve
 
@@ -162,10 +162,12 @@ def main(folder: Path) -> None:
     """Measure on all tasks, and print the tables."""
     tasks = [LCBenchTask(folder, name) for name in TASKS]
     for rows, others in SIZES:
-        found = [measure(task, seed, rows, others) for task in tasks for seed in range(DRAWS)]
+        measurements = [
+            measure(task, seed, rows, others) for task in tasks for seed in range(DRAWS)
+        ]
         print(f"{f'{rows}, {others} asked':18}{'rank':>8}{'spread':>8}{'good':>8}{'early':>8}")
-        for name in found[0]:
-            means = np.mean([figures[name] for figures in found], axis=0)
+        for name in measurements[0]:
+            means = np.mean([figures[name] for figures in measurements], axis=0)
             print(f"{name:18}" + "".join(f"{mean:8.3f}" for mean in means))
     searched(folder)
 
@@ -202,8 +204,8 @@ def _recorded(task: LCBenchTask, configurations: list[dict[str, Any]], curves: A
     )
 
 
-def _distances(known: Array, asked: Array) -> Array:
-    return np.asarray(((asked[:, None] - known[None]) ** 2).sum(axis=-1))
+def _distances(points: Array, elsewhere: Array) -> Array:
+    return np.asarray(((elsewhere[:, None] - points[None]) ** 2).sum(axis=-1))
 
 
 if __name__ == "__main__":

@@ -104,9 +104,9 @@ class Cache:
         """Move a complete decoded folder to its final place."""
         place = self._folder(fingerprint)
         for _ in range(3):
-            found = self.find(fingerprint)
-            if found is not None:  # another process was faster
-                return found
+            cached = self.find(fingerprint)
+            if cached is not None:  # another process was faster
+                return cached
             # Rename an incomplete folder before removing it: removal takes time, and another
             # process may be at the same point.
             aside = place.with_name(own_name())

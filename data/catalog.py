@@ -83,9 +83,9 @@ def load(
     store.sweep()
 
     def from_folder(path: Path, why: str) -> Choice:
-        found = scan(path, seed)
+        scanned = scan(path, seed)
         dataset = load_folder(
-            found,
+            scanned,
             store,
             side=image_size,
             seed=seed,
@@ -94,7 +94,7 @@ def load(
         )
         choice = chosen(dataset, f"{dataset.source}; {why}")
         # After the cached warnings: these are about the folder as it is now.
-        warnings = (*found.warnings, *map(printable, choice.dataset.warnings))
+        warnings = (*scanned.warnings, *map(printable, choice.dataset.warnings))
         return replace(choice, dataset=replace(choice.dataset, warnings=warnings))
 
     named: dict[str, Callable[[], Dataset]] = {
@@ -110,17 +110,17 @@ def load(
             return Choice(whole, why)
         return Choice(part_of(whole, store, images=images, seed=seed), why)
 
-    def strictly(asked: str, why: str) -> Choice:
-        if asked in named:
-            return chosen(named[asked](), why)
-        path = folder / located(asked, folder)
+    def strictly(name: str, why: str) -> Choice:
+        if name in named:
+            return chosen(named[name](), why)
+        path = folder / located(name, folder)
         try:
             path.lstat()
         except PermissionError as error:
             raise DataError(f"no permission to access {path}: change its permissions") from error
         except (OSError, ValueError) as error:
             raise DataError(
-                f"no images {asked!r}: it is neither one of auto, {', '.join(NAMES)} nor a folder "
+                f"no images {name!r}: it is neither one of auto, {', '.join(NAMES)} nor a folder "
                 "that exists"
             ) from error
         return from_folder(path, why)

@@ -82,7 +82,7 @@ _room = _Room(_AT_ONCE)
 
 
 def load_folder(
-    found: Scan,
+    scanned: Scan,
     cache: Cache,
     *,
     side: int,
@@ -98,13 +98,13 @@ def load_folder(
     Raises:
         DataError: Images are unreadable and not skipped, or a file may not be read.
     """
-    key = _quick_key(found, side, seed, skip_bad)
+    key = _quick_key(scanned, side, seed, skip_bad)
     note = _Note.from_text(cache.remembered(key))
     dataset = cache.find(note.fingerprint) if note else None
     if dataset is None or note is None:
-        dataset, note = _decode(found, cache, side, skip_bad, progress)
+        dataset, note = _decode(scanned, cache, side, skip_bad, progress)
         cache.remember(key, note.text)
-    dataset = cache.renamed(dataset, found.name, found.source)
+    dataset = cache.renamed(dataset, scanned.name, scanned.source)
     return replace(dataset, warnings=note.warnings, formerly=note.formerly)
 
 
@@ -225,16 +225,16 @@ class _Note:
 
 
 def _decode(
-    found: Scan, cache: Cache, side: int, skip_bad: bool, progress: Progress
+    scanned: Scan, cache: Cache, side: int, skip_bad: bool, progress: Progress
 ) -> tuple[Dataset, _Note]:
-    total = sum(len(split.files) for split in found.splits.values())
+    total = sum(len(split.files) for split in scanned.splits.values())
     digests: dict[str, list[bytes]] = {}
     bad: dict[str, dict[int, str]] = {}
     kept: dict[str, Found] = {}
     looked: list[Looked] = []
     with cache.entry() as entry:
         done = 0
-        for name, split in found.splits.items():
+        for name, split in scanned.splits.items():
             images = entry.images(name, len(split.files), side)
             digests[name], bad[name] = [], {}
             for row, (digest, pixels, reason) in enumerate(_decode_all(split.files, images)):
@@ -251,11 +251,11 @@ def _decode(
                 continue  # continue, to list those of the other splits too
             kept[name] = _without(split, bad[name])
             labels = np.array(kept[name].labels, np.int32)
-            _check_classes_left(found, name, labels)
+            _check_classes_left(scanned, name, labels)
             keep = np.array([row not in bad[name] for row in range(len(split.files))])
             entry.finish(name, images, labels, keep)
         listed = [
-            f"{found.splits[name].files[row].path}: {reason}"
+            f"{scanned.splits[name].files[row].path}: {reason}"
             for name, reasons in bad.items()
             for row, reason in reasons.items()
         ]
@@ -264,24 +264,24 @@ def _decode(
                 f"{_some(listed)}: fix or remove {'it' if len(listed) == 1 else 'them'}, or "
                 "have bad images left out with --skip-bad-images"
             )
-        fingerprint = _fingerprint(found.classes, kept, digests, side)
+        fingerprint = _fingerprint(scanned.classes, kept, digests, side)
         # Earlier versions counted skipped images and named classes differently. Studies have
         # those fingerprints.
         before = {
             _fingerprint(classes, splits, digests, side)
-            for classes in (found.classes, former_class_names(found.classes))
-            for splits in (kept, found.splits)
+            for classes in (scanned.classes, former_class_names(scanned.classes))
+            for splits in (kept, scanned.splits)
         }
         note = _Note(
             fingerprint,
-            (*([f"left out {_some(listed)}"] if listed else ()), *repeats(looked, found.classes)),
+            (*([f"left out {_some(listed)}"] if listed else ()), *repeats(looked, scanned.classes)),
             tuple(sorted(before - {fingerprint})),
         )
         dataset = entry.commit(
             fingerprint,
-            name=found.name,
-            source=found.source,
-            classes=found.classes,
+            name=scanned.name,
+            source=scanned.source,
+            classes=scanned.classes,
             parts={name: split.parts for name, split in kept.items()},
         )
         return dataset, note
@@ -341,11 +341,11 @@ def _content(path: Path, size: int) -> bytes:
         raise ValueError(f"unreadable ({error.strerror or error})") from error
 
 
-def _check_classes_left(found: Scan, split: str, labels: npt.NDArray[np.int32]) -> None:
-    for number, name in enumerate(found.classes):
+def _check_classes_left(scanned: Scan, split: str, labels: npt.NDArray[np.int32]) -> None:
+    for number, name in enumerate(scanned.classes):
         if number not in labels:
             raise DataError(
-                f"class {name!r} in {found.root} has no readable image left for {split}: add some"
+                f"class {name!r} in {scanned.root} has no readable image left for {split}: add some"
             )
 
 
@@ -383,14 +383,14 @@ def _fingerprint(
     return whole.hexdigest()[:16]
 
 
-def _quick_key(found: Scan, side: int, seed: int, skip_bad: bool) -> str:
+def _quick_key(scanned: Scan, side: int, seed: int, skip_bad: bool) -> str:
     """A digest of names, sizes and times, made without reading 60,000 files."""
     # The readable formats decide which files are left out.
     whole = hashlib.sha256(
         f"folder {FORMAT} {side} {seed} {skip_bad} {READ} {heic_readable()}\0".encode()
     )
-    whole.update(os.fsencode(found.root.resolve()))
-    for name, split in found.splits.items():
+    whole.update(os.fsencode(scanned.root.resolve()))
+    for name, split in scanned.splits.items():
         whole.update(name.encode())
         for file in split.files:
             whole.update(

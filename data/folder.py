@@ -205,7 +205,7 @@ def _same_classes(layout: Layout, classes: Mapping[str, Sequence[Classes]]) -> N
     names = {
         split: {n: f for part in parts for n, f in part.items()} for split, parts in classes.items()
     }
-    everywhere = {label: folder for found in names.values() for label, folder in found.items()}
+    everywhere = {label: folder for of_part in names.values() for label, folder in of_part.items()}
     if len(everywhere) < 2:
         raise DataError(f"{layout.splits['train'].path} holds fewer than two class folders")
     for split, own in names.items():
@@ -228,22 +228,22 @@ def _quoted(name: str) -> str:
 
 def _read(parts: Sequence[Classes], labels: Sequence[str], remarks: Remarks) -> Found:
     """The images of the classes in each part, one part after the other."""
-    found: list[list[list[ImageFile]]] = [[] for _ in parts]
+    files_of: list[list[list[ImageFile]]] = [[] for _ in parts]
     for label in labels:
         folders = [part.get(label) for part in parts]
         name = next(as_text(folder.name) for folder in folders if folder)
-        for part, folder in zip(found, folders, strict=True):
+        for part, folder in zip(files_of, folders, strict=True):
             part.append(list(remarks.images_of(name, folder)) if folder else [])
-        if not any(part[-1] for part in found):
+        if not any(part[-1] for part in files_of):
             path = next(folder.path for folder in folders if folder)
             raise DataError(
                 f"{path} holds no images ({KINDS}){remarks.found_in(name)}: fill it or remove the "
                 "class"
             )
     return Found(
-        tuple(file for part in found for images in part for file in images),
-        tuple(n for part in found for n, images in enumerate(part) for _ in images),
-        tuple(size for part in found if (size := sum(map(len, part)))),
+        tuple(file for part in files_of for images in part for file in images),
+        tuple(n for part in files_of for n, images in enumerate(part) for _ in images),
+        tuple(size for part in files_of if (size := sum(map(len, part)))),
     )
 
 

@@ -37,9 +37,9 @@ def part_of(whole: Dataset, cache: Cache, *, images: int, seed: int) -> Dataset:
         hashlib.sha256(f"part {FORMAT} {of} {images} {seed}".encode()).hexdigest()[:16]
         for of in (whole.fingerprint, *whole.formerly)
     )
-    found = cache.find(fingerprint)
-    if found is not None:
-        return replace(_renamed(found, whole, cache), formerly=tuple(formerly))
+    cached = cache.find(fingerprint)
+    if cached is not None:
+        return replace(_renamed(cached, whole, cache), formerly=tuple(formerly))
     share = Fraction(images, total)
     parts = {}
     with cache.entry() as entry:

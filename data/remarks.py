@@ -48,9 +48,9 @@ class Remarks:
 
     def beside(self, folder: Folder, used: Iterable[Folder]) -> None:
         """Note images in a folder of splits or classes that are in none of the ``used`` folders."""
-        known = {sub.path for sub in used}
+        used_paths = {sub.path for sub in used}
         self.links_of(folder)
-        unused = [sub for sub in folder.folders.values() if sub.path not in known]
+        unused = [sub for sub in folder.folders.values() if sub.path not in used_paths]
         if names := [self._short(sub) for sub in unused if sub.shows_images()]:
             self.add(f"left out images in {some(names)}: not a folder of a split or a class")
         if count := folder.image_count:

@@ -58,14 +58,14 @@ def _leaks(groups: Sequence[Sequence[Looked]], split: str, other: str, name: str
 
 def _contradictions(groups: Sequence[Sequence[Looked]], classes: Sequence[str]) -> Iterator[str]:
     """Warnings about images that are in two classes."""
-    found = [group for group in groups if len({image.label for image in group}) > 1]
-    if not found:
+    in_two_classes = [group for group in groups if len({image.label for image in group}) > 1]
+    if not in_two_classes:
         return
-    first = found[0][0]
-    second = next(image for image in found[0] if image.label != first.label)
-    are, they = ("images are", "they show") if len(found) > 1 else ("image is", "it shows")
+    first = in_two_classes[0][0]
+    second = next(image for image in in_two_classes[0] if image.label != first.label)
+    are, they = ("images are", "they show") if len(in_two_classes) > 1 else ("image is", "it shows")
     yield (
-        f"{len(found):,} {are} in two classes, pixel for pixel ({first.path} in "
+        f"{len(in_two_classes):,} {are} in two classes, pixel for pixel ({first.path} in "
         f"{classes[first.label]!r} is {second.path} in {classes[second.label]!r}): "
         f"decide what {they}"
     )

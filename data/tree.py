@@ -114,12 +114,12 @@ class Folder:
         Raises:
             DataError: There is no permission for one of them.
         """
-        found = []
+        files = []
         with _explained(self.path):
             for entry in self._content.images:
                 status = entry.stat()
-                found.append(ImageFile(entry.path, status.st_size, status.st_mtime_ns))
-        return found
+                files.append(ImageFile(entry.path, status.st_size, status.st_mtime_ns))
+        return files
 
     def walk(self) -> Iterator["Folder"]:
         """The folder and all below it; links to folders are not followed."""
@@ -161,8 +161,8 @@ class Folder:
                     if suffix in suffixes:
                         content.images.append(entry)
                     elif entry.name.lower() not in _JUNK_FILES:
-                        known = _SUFFIX.fullmatch(suffix)
-                        content.others[suffix if known else "without a known suffix"] += 1
+                        ending = _SUFFIX.fullmatch(suffix)
+                        content.others[suffix if ending else "without a known suffix"] += 1
                 elif entry.is_symlink():
                     content.links.append(entry.name)
                 else:  # reading a pipe or device might never end

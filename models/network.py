@@ -106,26 +106,26 @@ def _features(
     spec: ModelSpec, dtype: str, normalise: Callable[..., layers.BatchNormalization]
 ) -> list[layers.Layer]:
     """The layers from raw images to the vector that the last block makes of each, in order."""
-    found = [layers.Rescaling(1 / 255, dtype=dtype, name="scale")]
+    stack = [layers.Rescaling(1 / 255, dtype=dtype, name="scale")]
     if spec.input_side is not None:
         side = spec.input_side
-        found.append(layers.Resizing(side, side, dtype=dtype, name="resize"))
+        stack.append(layers.Resizing(side, side, dtype=dtype, name="resize"))
     for number, block in enumerate(spec.blocks, 1):
         pool = layers.MaxPooling2D(POOL, dtype=dtype, name=f"pool_{number}")
         for which in range(block.convolutions):
             # The first keeps the name it has in networks with one convolution per block.
             name = f"{number}b" if which else f"{number}"
             early = pool if block.pool_first and not which else None
-            found += _convolution(block, name, dtype, normalise, early)
+            stack += _convolution(block, name, dtype, normalise, early)
         if not block.pool_first:
-            found.append(pool)
+            stack.append(pool)
         if block.dropout:
-            found.append(layers.Dropout(block.dropout, dtype=dtype, name=f"dropout_{number}"))
+            stack.append(layers.Dropout(block.dropout, dtype=dtype, name=f"dropout_{number}"))
     if spec.pooling == "average":
-        found.append(layers.GlobalAveragePooling2D(dtype=dtype, name="average"))
+        stack.append(layers.GlobalAveragePooling2D(dtype=dtype, name="average"))
     else:
-        found.append(layers.Flatten(dtype=dtype, name="flatten"))
-    return found
+        stack.append(layers.Flatten(dtype=dtype, name="flatten"))
+    return stack
 
 
 def _convolution(
@@ -137,7 +137,7 @@ def _convolution(
 ) -> list[layers.Layer]:
     """One convolution, and after it ``pool``, normalisation and ReLU, in the block's order."""
     norm_first = block.batch_norm and block.norm_first
-    found = [
+    stack = [
         layers.Conv2D(
             block.filters,
             KERNEL,
@@ -149,12 +149,12 @@ def _convolution(
         )
     ]
     if pool is not None:
-        found.append(pool)
+        stack.append(pool)
     if block.batch_norm:
-        found.append(normalise(name=f"norm_{name}"))
+        stack.append(normalise(name=f"norm_{name}"))
     if norm_first:
-        found.append(layers.ReLU(dtype=dtype, name=f"relu_{name}"))
-    return found
+        stack.append(layers.ReLU(dtype=dtype, name=f"relu_{name}"))
+    return stack
 
 
 def _through(sequence: Sequence[layers.Layer], x: keras.KerasTensor) -> keras.KerasTensor:

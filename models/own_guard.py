@@ -66,7 +66,7 @@ def check_builds(content: bytes, name: str, place: str) -> None:
         for call in called
         if isinstance(call.func, ast.Name)
         and call.func.id in functions
-        and any(isinstance(given, ast.Name) and given.id == trial for given in call.args)
+        and any(isinstance(argument, ast.Name) and argument.id == trial for argument in call.args)
         and _line_of_training(call.func.id, functions, set()) is None
     ]
     instead = (
@@ -77,18 +77,18 @@ def check_builds(content: bytes, name: str, place: str) -> None:
     raise OwnCodeError(f"{name} trains (line {line}), which treino does itself: {instead}")
 
 
-def _line_of_training(name: str, functions: dict[str, Any], seen: set[str]) -> int | None:
+def _line_of_training(name: str, functions: dict[str, Any], visited: set[str]) -> int | None:
     """The first line in a function, or in those that it calls, that trains."""
-    if name not in functions or name in seen:
+    if name not in functions or name in visited:
         return None
-    seen.add(name)
+    visited.add(name)
     for call in _calls(functions[name]):
         if isinstance(call.func, ast.Attribute):
             is_fit = call.func.attr == "fit" and any(k.arg in _OF_FIT for k in call.keywords)
             if is_fit or call.func.attr in _TRAINS:
                 return call.lineno
         elif isinstance(call.func, ast.Name):
-            line = _line_of_training(call.func.id, functions, seen)
+            line = _line_of_training(call.func.id, functions, visited)
             if line is not None:
                 return line
     return None

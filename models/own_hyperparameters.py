@@ -30,7 +30,7 @@ class HyperParameters(ABC):
         self._active: list[bool] = []  # the conditional scopes
 
     @abstractmethod
-    def _valued(self, name: str, asked: Range, default: Any) -> Value:
+    def _valued(self, name: str, range_: Range, default: Any) -> Value:
         """The value of a parameter; ``default`` is None if the user gave none."""
 
     def Int(  # noqa: N802 - KerasTuner's name, as those below
@@ -51,15 +51,15 @@ class HyperParameters(ABC):
         Raises:
             ValueError: The range is empty.
         """
-        asked: Range
+        range_: Range
         ends = (_whole(name, min_value), _whole(name, max_value))
         kind = _sampling(name, sampling)
         if kind == "linear" or step is None:
             each = 1 if step is None else _whole(name, step)
-            asked = whole(name, *ends, each, log=kind == "log")
+            range_ = whole(name, *ends, each, log=kind == "log")
         else:
-            asked = choice(name, [round(value) for value in _powers(name, *ends, step, kind)])
-        return self._asked(name, asked, default, parent_name, parent_values)
+            range_ = choice(name, [round(value) for value in _powers(name, *ends, step, kind)])
+        return self._registered(name, range_, default, parent_name, parent_values)
 
     def Float(  # noqa: N802
         self,
@@ -79,14 +79,14 @@ class HyperParameters(ABC):
         Raises:
             ValueError: The range is empty.
         """
-        asked: Range
+        range_: Range
         ends = (float(min_value), float(max_value))
         kind = _sampling(name, sampling)
         if kind == "linear" or step is None:
-            asked = real(name, *ends, step, log=kind == "log")
+            range_ = real(name, *ends, step, log=kind == "log")
         else:
-            asked = choice(name, _powers(name, *ends, step, kind))
-        return self._asked(name, asked, default, parent_name, parent_values)
+            range_ = choice(name, _powers(name, *ends, step, kind))
+        return self._registered(name, range_, default, parent_name, parent_values)
 
     def Choice(  # noqa: N802
         self,
@@ -102,10 +102,10 @@ class HyperParameters(ABC):
         Raises:
             ValueError: There are no values, or ``default`` is none of them.
         """
-        asked = choice(name, [_plain(value) for value in values])
-        if default is not None and _plain(default) not in asked.choices:
-            raise ValueError(f"{name!r}: default {default!r} is not one of {list(asked.choices)}")
-        return self._asked(name, asked, default, parent_name, parent_values)
+        range_ = choice(name, [_plain(value) for value in values])
+        if default is not None and _plain(default) not in range_.choices:
+            raise ValueError(f"{name!r}: default {default!r} is not one of {list(range_.choices)}")
+        return self._registered(name, range_, default, parent_name, parent_values)
 
     def Boolean(  # noqa: N802
         self,
@@ -115,8 +115,8 @@ class HyperParameters(ABC):
         parent_values: Any = None,
     ) -> Any:
         """True or False; None in an inactive scope."""
-        asked = Choice(choices=(False, True))
-        return self._asked(name, asked, default, parent_name, parent_values)
+        range_ = Choice(choices=(False, True))
+        return self._registered(name, range_, default, parent_name, parent_values)
 
     def Fixed(  # noqa: N802
         self,
@@ -126,7 +126,7 @@ class HyperParameters(ABC):
         parent_values: Any = None,
     ) -> Any:
         """``value``, which is not searched; None in an inactive scope."""
-        return self._asked(name, None, _plain(value), parent_name, parent_values)
+        return self._registered(name, None, _plain(value), parent_name, parent_values)
 
     def get(self, name: str) -> Any:
         """The value of a parameter that was requested before.
@@ -183,19 +183,19 @@ class HyperParameters(ABC):
         finally:
             self._active.pop()
 
-    def _asked(
-        self, name: str, asked: Range | None, default: Any, parent: str | None, values: Any
+    def _registered(
+        self, name: str, range_: Range | None, default: Any, parent: str | None, values: Any
     ) -> Any:
         """The value of a parameter; that of ``default`` where there is no range."""
         if parent is not None:
             with self.conditional_scope(parent, values):
-                return self._asked(name, asked, default, None, None)
+                return self._registered(name, range_, default, None, None)
         name = self._full(name)
         if not all(self._active):
             self._inactive.add(name)
             return None
         if name not in self.values:
-            self.values[name] = default if asked is None else self._valued(name, asked, default)
+            self.values[name] = default if range_ is None else self._valued(name, range_, default)
         return self.values[name]
 
     def _full(self, name: str) -> str:
@@ -209,8 +209,8 @@ class _Defaults(HyperParameters):
         super().__init__()
         self.values = dict(values)
 
-    def _valued(self, name: str, asked: Range, default: Any) -> Value:
-        return asked.ends()[0] if default is None else asked.nearest(default)
+    def _valued(self, name: str, range_: Range, default: Any) -> Value:
+        return range_.ends()[0] if default is None else range_.nearest(default)
 
 
 def _sampling(name: str, sampling: str | None) -> str:

@@ -62,7 +62,7 @@ def size(shape: Size) -> str:
 
 def _fits(shape: Size, input_shape: tuple[int, int, int]) -> bool:
     return len(shape) == len(input_shape) and all(
-        wanted in (None, given) for wanted, given in zip(shape, input_shape, strict=True)
+        wanted in (None, size) for wanted, size in zip(shape, input_shape, strict=True)
     )
 
 

@@ -77,9 +77,9 @@ def _recognised(loss: Any) -> OwnLoss:
         settings, loss = dict(loss.keywords), loss.func
     kind = name = None
     if isinstance(loss, keras.losses.Loss):
-        known = [k for k in _CLASSES if isinstance(loss, k) and _is_plain(type(loss), k)]
-        if known:
-            kind, name = _CLASSES[known[0]], known[0].__name__
+        classes = [k for k in _CLASSES if isinstance(loss, k) and _is_plain(type(loss), k)]
+        if classes:
+            kind, name = _CLASSES[classes[0]], classes[0].__name__
             settings = {**loss.get_config(), "reduction": loss.reduction}
     elif inspect.isfunction(loss) and loss in _FUNCTIONS:
         kind, name = _FUNCTIONS[loss], loss.__name__

@@ -143,12 +143,12 @@ def steps(low: float, high: float, step: float) -> int:
     return math.floor((high - low) / step + 1e-8)
 
 
-def shown(asked: Range) -> str:
+def shown(range_: Range) -> str:
     """A range as text, for a message."""
-    if isinstance(asked, Choice):
-        return f"choices {list(asked.choices)}"
-    step = "" if asked.step in (None, 1) else f" by {asked.step}"
-    return f"{asked.low} to {asked.high}{step}{', log' if asked.log else ''}"
+    if isinstance(range_, Choice):
+        return f"choices {list(range_.choices)}"
+    step = "" if range_.step in (None, 1) else f" by {range_.step}"
+    return f"{range_.low} to {range_.high}{step}{', log' if range_.log else ''}"
 
 
 def _check(name: str, low: float, high: float, step: float | None, *, log: bool, kind: str) -> None:

@@ -111,16 +111,16 @@ class OwnTrial(HyperParameters):
             "suggest_categorical; treino itself reports and prunes"
         )
 
-    def _valued(self, name: str, asked: Range, default: Any) -> Value:
+    def _valued(self, name: str, range_: Range, default: Any) -> Value:
         if default is not None:
-            self.defaults[name] = asked.nearest(default)
-        return self._suggest(name, asked)
+            self.defaults[name] = range_.nearest(default)
+        return self._suggest(name, range_)
 
-    def _suggest(self, name: str, asked: Range) -> Value:
-        if self._ranges.setdefault(name, asked) != asked:
-            raise ValueError(f"{name!r}: {shown(self._ranges[name])} before, {shown(asked)} now")
+    def _suggest(self, name: str, range_: Range) -> Value:
+        if self._ranges.setdefault(name, range_) != range_:
+            raise ValueError(f"{name!r}: {shown(self._ranges[name])} before, {shown(range_)} now")
         if name not in self.params:
-            self.params[name] = self._choose(name, asked, self.params)
+            self.params[name] = self._choose(name, range_, self.params)
         return self.params[name]
 
 
@@ -162,22 +162,22 @@ def explore(call: Callable[[OwnTrial], None], seed: int = 0) -> dict[str, Range]
 
         def choose(
             name: str,
-            asked: Range,
-            given: Mapping[str, Value],
+            range_: Range,
+            params: Mapping[str, Value],
             held: Mapping[str, Value] = held,
         ) -> Value:
             if name not in ranges:
-                ranges[name] = asked
-                untried[name] = asked.ends()
-                company[name] = dict(given)
-            if ranges[name] != asked:
+                ranges[name] = range_
+                untried[name] = range_.ends()
+                company[name] = dict(params)
+            if ranges[name] != range_:
                 raise ValueError(
-                    f"{name!r}: {shown(ranges[name])} in one call, {shown(asked)} in another: a "
+                    f"{name!r}: {shown(ranges[name])} in one call, {shown(range_)} in another: a "
                     "range may not depend on other parameters; give it another name there"
                 )
             if name in held:
                 return held[name]
-            return untried[name].pop(0) if untried[name] else asked.draw(source)
+            return untried[name].pop(0) if untried[name] else range_.draw(source)
 
         call(OwnTrial(choose))
         if not ranges:

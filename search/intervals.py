@@ -202,19 +202,19 @@ def of_regression(
     leverage = np.minimum((left**2).sum(axis=1), 1 - 1e-12)
     scaled = (outcomes - fitted) / (1 - leverage)
     spread = float(np.sqrt(((outcomes - fitted) ** 2).sum() / (n - rank)))
-    found: list[Estimate | None] = []
+    estimates: list[Estimate | None] = []
     for contrast in contrasts:
-        seen = right.T @ (right @ contrast)
+        projected = right.T @ (right @ contrast)
         size = float(np.linalg.norm(contrast))
         weights = contrast @ pseudo  # (n,): the effect is their product with the outcomes
         # A contrast that depends on single trials, which the model fits exactly, has no error
         # estimate.
         alone = bool((np.abs(weights) * (leverage > 1 - 1e-6)).any())
-        if size == 0 or alone or float(np.linalg.norm(seen - contrast)) > 1e-6 * size:
-            found.append(None)
+        if size == 0 or alone or float(np.linalg.norm(projected - contrast)) > 1e-6 * size:
+            estimates.append(None)
             continue
         effect = float(weights @ outcomes)
         error = float(np.sqrt(((weights * scaled) ** 2).sum()))
         half = quantile(n - rank, comparisons, LEVEL) * error
-        found.append(Estimate(effect, effect - half, effect + half, n, spread))
-    return found
+        estimates.append(Estimate(effect, effect - half, effect + half, n, spread))
+    return estimates

@@ -93,8 +93,8 @@ def image_files(named: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in named:
-        found = [file.path for file in images_below(path)] if is_path(path.is_dir) else [path]
-        if not found:
+        images = [file.path for file in images_below(path)] if is_path(path.is_dir) else [path]
+        if not images:
             raise TreinoError(f"{path} holds no images ({KINDS})")
-        files += found
+        files += images
     return files

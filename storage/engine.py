@@ -231,13 +231,13 @@ def _opened(address: "URL", options: dict[str, Any], *, write: bool) -> "Patient
 
 
 def _check_optuna(storage: "PatientStorage", name: str) -> None:
-    found = storage.get_current_version()
-    if found == storage.get_head_version():
+    version = storage.get_current_version()
+    if version == storage.get_head_version():
         return
-    if found not in storage.get_all_versions():
-        raise StorageError(f"{name} was made by a newer Optuna ({found}); update Optuna")
+    if version not in storage.get_all_versions():
+        raise StorageError(f"{name} was made by a newer Optuna ({version}); update Optuna")
     raise StorageError(
-        f"{name} was made by an older Optuna ({found}); "
+        f"{name} was made by an older Optuna ({version}); "
         f"update it: optuna storage upgrade --storage '{name}'"
     )
 
@@ -250,14 +250,14 @@ def _check_our_tables(address: "URL", options: dict[str, Any], *, write: bool) -
     engine = create_engine(address, **options)
     try:
         with engine.connect() as connection:
-            found = standing(connection)
+            state = standing(connection)
             empty = not inspect(connection).has_table("studies")
     finally:
         engine.dispose()
     name = masked(address.render_as_string(hide_password=False))
-    if found is Standing.NEWER:
+    if state is Standing.NEWER:
         raise StorageError(
             f"{name} was made by a newer treino; update treino, or use another database"
         )
-    if not write and (empty or found is Standing.ABSENT):
+    if not write and (empty or state is Standing.ABSENT):
         raise StorageError(f"{name} has no data of treino's yet; run `make search` first")

@@ -85,9 +85,9 @@ def _check_content(path: Path, *, write: bool, timeout: float) -> None:
                     "database on a local disk with --storage"
                 )
         # Reads the whole file: 0.1 s for 40 MB.
-        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise StorageError(f"{path} {_ADVICE['malformed']} ({' '.join(found.split())})")
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StorageError(f"{path} {_ADVICE['malformed']} ({' '.join(verdict.split())})")
 
 
 @contextmanager

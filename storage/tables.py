@@ -277,8 +277,8 @@ class Records:
         Raises:
             StorageError: Figures are missing or unknown, or the database failed.
         """
-        known = _MEASURED_BY_ALL <= set(figures) <= set(_EPOCH_COLUMNS)
-        if not known or (figures["epoch"] or 0) < 1:
+        complete = _MEASURED_BY_ALL <= set(figures) <= set(_EPOCH_COLUMNS)
+        if not complete or (figures["epoch"] or 0) < 1:
             raise StorageError(
                 f"an epoch of {run} has the figures {', '.join(_EPOCH_COLUMNS)}, counted from 1, "
                 f"not {dict(figures)}"
@@ -301,10 +301,10 @@ class Records:
             query = query.where(Epoch.run == run)
 
         def read(connection: Connection) -> dict[str, list[EpochRow]]:
-            found: dict[str, list[EpochRow]] = {}
+            by_run: dict[str, list[EpochRow]] = {}
             for name, *values in connection.execute(query.order_by(Epoch.run, Epoch.epoch)):
-                found.setdefault(name, []).append(EpochRow(*values))
-            return found
+                by_run.setdefault(name, []).append(EpochRow(*values))
+            return by_run
 
         return self._transact(read)
 

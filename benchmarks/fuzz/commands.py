@@ -75,7 +75,7 @@ def fuzz_commands(number: int, folder: Path) -> None:
 
 def fuzz_environment(number: int, folder: Path) -> None:
     """Variables that other programs, containers and batch systems set."""
-    known = [
+    assignments = [
         "KERAS_BACKEND",
         "KERAS_HOME",
         "TF_XLA_FLAGS",
@@ -84,7 +84,7 @@ def fuzz_environment(number: int, folder: Path) -> None:
         "HOME",
         "PATH",
     ]
-    names = st.sampled_from(known) | argument.filter(lambda text: text and "=" not in text)
+    names = st.sampled_from(assignments) | argument.filter(lambda text: text and "=" not in text)
     numbers = count()
 
     @examples(number)

@@ -88,9 +88,9 @@ def fuzz_metadata(number: int) -> None:
 def fuzz_folders(number: int, folder: Path) -> None:
     """Folders of every shape, with files and folders of any name."""
     content = _encoded("PNG")
-    known = ["train", "Training", "validation", "val", "test", "train1", "a", "b", "000_a", "0-2"]
-    known += ["c.png", "__MACOSX", "lost+found", "@eaDir", "caf\u00e9", "cafe\u0301"]
-    part = st.sampled_from([os.fsencode(each) for each in known]) | name
+    names = ["train", "Training", "validation", "val", "test", "train1", "a", "b", "000_a", "0-2"]
+    names += ["c.png", "__MACOSX", "lost+found", "@eaDir", "caf\u00e9", "cafe\u0301"]
+    part = st.sampled_from([os.fsencode(each) for each in names]) | name
     file = st.sampled_from([b"1.png", b"2.JPG", b"x.txt", b".y.png", b"Thumbs.db"]) | name
     numbers = count()
 

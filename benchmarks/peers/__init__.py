@@ -68,17 +68,17 @@ def chosen(names: str) -> tuple[dict[str, Maker], list[str]]:
         SettingsError: A strategy does not exist.
         TreinoError: A strategy that is named is not installed.
     """
-    found = peers.chosen(names, GROUPS)
+    makers = peers.chosen(names, GROUPS)
     left_out = []
-    for name, make in list(found.items()):
+    for name, make in list(makers.items()):
         advice = missing(make)
         if advice is None:
             continue
         if name in names.split(","):
             raise TreinoError(f"{name} is not installed: {advice}")
         left_out.append(f"{name} is left out, because it is not installed: {advice}")
-        del found[name]
-    return found, left_out
+        del makers[name]
+    return makers, left_out
 
 
 def missing(make: Maker) -> str | None:

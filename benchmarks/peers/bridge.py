@@ -74,13 +74,13 @@ class Environment:
             line.partition("==")[0] for line in requirements.read_text(encoding="utf-8").split()
         ]
         path = [str(each) for each in self.folder.glob("lib/python*/site-packages")]
-        found = []
+        releases = []
         for name in names:
             installed = next(iter(metadata.distributions(name=name, path=path)), None)
             if installed is None:
                 raise TreinoError(f"{self.folder} has no {name}: make --always-make {self.target}")
-            found.append((name, installed.version))
-        return found
+            releases.append((name, installed.version))
+        return releases
 
 
 @dataclass(frozen=True)

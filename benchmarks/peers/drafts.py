@@ -40,11 +40,11 @@ def _misled(task: Task, seed: int, order: Callable[[int], np.ndarray]) -> Strate
     records = []
     for record in shipped(task.distributions, without=task.images):
         ranked = sorted(record.configurations, key=lambda curve: curve.filled(record.epochs)[-1])
-        given = tuple(
+        configurations = tuple(
             curve.model_copy(update={"params": ranked[row].params})
             for curve, row in zip(ranked, order(len(ranked)), strict=True)
         )
-        records.append(record.model_copy(update={"configurations": given}))
+        records.append(record.model_copy(update={"configurations": configurations}))
     return with_records(records, task, seed)
 
 

@@ -115,10 +115,10 @@ def _hyperparameters(distributions: Mapping[str, BaseDistribution]) -> Any:
 
 
 def _add(space: Any, distribution: BaseDistribution) -> Callable[..., Any]:
-    found: Callable[..., Any] = (
+    function: Callable[..., Any] = (
         space.Int if isinstance(distribution, IntDistribution) else space.Float
     )
-    return found
+    return function
 
 
 def _value(distribution: BaseDistribution, value: Any) -> Any:

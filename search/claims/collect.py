@@ -165,8 +165,8 @@ class PairCollector:
 
     def _recorded(self) -> dict[str, int]:
         """Number of epochs of each paired training so far."""
-        found = self._records.epochs_of_study(self.study.study_name)
-        return {run: len(e) for run, e in found.items() if run.startswith(f"{pairing.KIND}-")}
+        epochs = self._records.epochs_of_study(self.study.study_name)
+        return {run: len(e) for run, e in epochs.items() if run.startswith(f"{pairing.KIND}-")}
 
     def _tell(self) -> None:
         if self.limits.epochs is not None:

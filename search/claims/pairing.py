@@ -125,9 +125,9 @@ def anchors_of(study: optuna.Study, space: Space, records: Records) -> list[Anch
     The best trial stays the one at the time of the first pair.
     """
     order = {contrasts.ORDER: space.training.train_order}
-    found = []
+    anchors = []
     if space.contains(contrasts.RUN_10):
-        found.append(Anchor("run 10", {**contrasts.RUN_10, **order}))
+        anchors.append(Anchor("run 10", {**contrasts.RUN_10, **order}))
     before = [
         row.trial
         for row in records.models(study.study_name)
@@ -138,9 +138,9 @@ def anchors_of(study: optuna.Study, space: Space, records: Records) -> list[Anch
     if number is not None:
         params = {**study.get_trials(deepcopy=False)[number].params, **order}
         documents = contrasts.RUN_10.keys() | order.keys()
-        if params.keys() == documents and params not in [anchor.params for anchor in found]:
-            found.append(Anchor(f"trial {number}", params, number))
-    return found
+        if params.keys() == documents and params not in [anchor.params for anchor in anchors]:
+            anchors.append(Anchor(f"trial {number}", params, number))
+    return anchors
 
 
 def next_work(
@@ -169,8 +169,8 @@ def next_work(
     waiting: set[str] = set()
     for number in range(ROUNDS):
         before = {s for n in range(number) for _, s in _round(anchors, seed, n)}
-        seen = replace(view, pairs=[pair for pair in view.pairs if pair.seed in before])
-        open_claims = {v.claim.name for v in judge(seen) if v.missing}
+        view_before = replace(view, pairs=[pair for pair in view.pairs if pair.seed in before])
+        open_claims = {v.claim.name for v in judge(view_before) if v.missing}
         for claim in claims:
             if claim.name not in open_claims - waiting:
                 continue

@@ -121,21 +121,28 @@ def _draw_effects(axes: "Axes", verdict: ClaimVerdict, view: StudyView) -> None:
     axes.axvline(0, color="black", linewidth=1)
     for row, effect, single in zip(rows, verdict.effects, dots, strict=True):
         axes.plot(single, [row - 0.16] * len(single), "|", color=_POINT, markersize=9, alpha=0.8)
-        found = effect.estimate
-        if found is None:
+        estimate = effect.estimate
+        if estimate is None:
             continue
-        bounded = math.isfinite(found.low)
+        bounded = math.isfinite(estimate.low)
         colour = _OPEN
-        if found.low > 0 or found.high < 0:
-            colour = _AS_CLAIMED if found.effect * claim.sign > 0 else _OTHERWISE
+        if estimate.low > 0 or estimate.high < 0:
+            colour = _AS_CLAIMED if estimate.effect * claim.sign > 0 else _OTHERWISE
         if bounded:
-            axes.plot([found.low, found.high], [row, row], color=colour, linewidth=3)
-        axes.plot([found.effect], [row], "o", color=colour, markersize=9)
-        shown = f"{found.effect:+.2g}"
-        shown += f" ({found.low:+.2g} to {found.high:+.2g})" if bounded else " (no interval yet)"
+            axes.plot([estimate.low, estimate.high], [row, row], color=colour, linewidth=3)
+        axes.plot([estimate.effect], [row], "o", color=colour, markersize=9)
+        shown = f"{estimate.effect:+.2g}"
+        shown += (
+            f" ({estimate.low:+.2g} to {estimate.high:+.2g})" if bounded else " (no interval yet)"
+        )
         label: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9}
         axes.annotate(
-            shown, (found.effect, row), (0, 8), textcoords="offset points", color=plots.INK, **label
+            shown,
+            (estimate.effect, row),
+            (0, 8),
+            textcoords="offset points",
+            color=plots.INK,
+            **label,
         )
     axes.set_yticks(rows, [_broken(effect.label) for effect in verdict.effects])
     axes.set_ylim(-0.6, len(rows) - 0.3)
@@ -173,13 +180,13 @@ def _make_room(axes: "Axes") -> None:
 
 
 def _basis(verdict: ClaimVerdict) -> str:
-    found = [effect.estimate.n for effect in verdict.effects if effect.estimate]
-    if not found:
+    counted = [effect.estimate.n for effect in verdict.effects if effect.estimate]
+    if not counted:
         return ""
     what = verdict.source if verdict.claim.arms or verdict.source == "trials" else "trainings"
-    counts = plural(max(found), what.removesuffix("s"))
-    if min(found) < max(found):
-        counts = f"{min(found)} to {counts}"
+    counts = plural(max(counted), what.removesuffix("s"))
+    if min(counted) < max(counted):
+        counts = f"{min(counted)} to {counts}"
     return f"{counts}, 95 % intervals"
 
 

@@ -50,10 +50,10 @@ def _findings(verdict: ClaimVerdict) -> list[str]:
     what = verdict.source.removesuffix("s")
     if verdict.source == "pairs" and not verdict.claim.arms:
         what = "full training"
-    found = [f"{effect.label}: {_shown(effect.estimate)}" for effect in verdict.effects]
+    effects = [f"{effect.label}: {_shown(effect.estimate)}" for effect in verdict.effects]
     basis = f"from {plural(min(n), what)} after {plural(verdict.epoch, 'epoch')}"
     head = f"{verdict.claim.unit}, {basis} ({verdict.claim.measured}):"
-    return [head, *(f"  {line}" for line in found)]
+    return [head, *(f"  {line}" for line in effects)]
 
 
 def _shown(estimate: Estimate | None) -> str:

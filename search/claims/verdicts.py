@@ -125,26 +125,26 @@ class ClaimVerdict:
 
         None if unknown.
         """
-        known = [effect.estimate for effect in self.effects]
-        if None in known and self.claim.every:
+        estimates = [effect.estimate for effect in self.effects]
+        if None in estimates and self.claim.every:
             return None
         end = 1 if self.word == "contradicted" else 0
-        ends = [(_towards(self.claim, e)[end], e) for e in known if e is not None]
+        ends = [(_towards(self.claim, e)[end], e) for e in estimates if e is not None]
         choose = min if self.claim.every else max
         return choose(ends, key=lambda pair: pair[0])[1] if ends else None
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as plain values for JSON; unknown or unbounded values are None."""
-        found = self.deciding
+        estimate = self.deciding
         return {
             "name": self.claim.name,
             "claim": self.claim.text,
             "verdict": self.word,
-            **_numbers(found),
+            **_numbers(estimate),
             "unit": self.claim.unit,
             "measured": self.claim.measured,
-            "n": found.n if found and self.source == "trials" else 0,
-            "pairs": found.n if found and self.source == "pairs" else 0,
+            "n": estimate.n if estimate and self.source == "trials" else 0,
+            "pairs": estimate.n if estimate and self.source == "pairs" else 0,
             "source": self.source or None,
             "epoch": self.epoch or None,
             "contrasts": [
@@ -175,25 +175,25 @@ def compared(view: StudyView, claim: Claim) -> list[list[float]]:
     """
     if not claim.arms:
         return [[claim.measure(training.up_to(view.epochs))] for training in plain(view)]
-    known = {(training.key, training.seed): training for training in view.pairs}
+    trainings = {(training.key, training.seed): training for training in view.pairs}
     families = {}
     for base in view.pairs:
-        found = [known.get((key(arm.of(base.params)), base.seed)) for arm in claim.arms]
-        names = tuple(training.name if training else "" for training in found)
+        of_arms = [trainings.get((key(arm.of(base.params)), base.seed)) for arm in claim.arms]
+        names = tuple(training.name if training else "" for training in of_arms)
         if sum(map(bool, names)) > 1:
             families[names] = [
-                claim.measure(t.up_to(view.epochs)) if t else math.nan for t in found
+                claim.measure(t.up_to(view.epochs)) if t else math.nan for t in of_arms
             ]
     return list(families.values())
 
 
 def plain(view: StudyView) -> list[Training]:
     """The paired trainings whose configuration is a trial's or run 10's, in the study's order."""
-    known = {trial.key for trial in view.trials} | {key(contrasts.RUN_10)}
+    tried = {trial.key for trial in view.trials} | {key(contrasts.RUN_10)}
     return [
         training
         for training in view.pairs
-        if key(without_order(training.params)) in known
+        if key(without_order(training.params)) in tried
         and training.params.get(contrasts.ORDER, view.order) == view.order
     ]
 
@@ -203,11 +203,11 @@ def differences(view: StudyView, claim: Claim) -> list[list[float]]:
     families = compared(view, claim)
     if not claim.arms:
         return [[value for (value,) in families if math.isfinite(value)]]
-    found = []
+    per_contrast = []
     for contrast in claim.contrasts:
         of_all = [(f[contrast.this] - f[contrast.that]) / contrast.steps for f in families]
-        found.append([difference for difference in of_all if math.isfinite(difference)])
-    return found
+        per_contrast.append([difference for difference in of_all if math.isfinite(difference)])
+    return per_contrast
 
 
 def common_epoch(view: StudyView) -> int:
@@ -248,21 +248,23 @@ def _judged(view: StudyView, claim: Claim) -> ClaimVerdict:
 
 
 def _from_pairs(view: StudyView, claim: Claim) -> list[Estimate | None]:
-    return [of_differences(found, len(claim.contrasts)) for found in differences(view, claim)]
+    return [of_differences(of_claim, len(claim.contrasts)) for of_claim in differences(view, claim)]
 
 
 def _from_trials(view: StudyView, claim: Claim, epoch: int) -> list[Estimate | None]:
-    found = list(outcomes(view, claim, epoch))
+    of_trials = list(outcomes(view, claim, epoch))
     if not claim.arms:
-        values = np.array([outcome for _, outcome in found])
-        return of_regression(np.ones((len(found), 1)), values, np.ones((1, 1)))
+        values = np.array([outcome for _, outcome in of_trials])
+        return of_regression(np.ones((len(of_trials), 1)), values, np.ones((1, 1)))
     # Trials of another space cannot be converted to these features.
-    found = [(t, outcome) for t, outcome in found if t.params.keys() == contrasts.RUN_10.keys()]
-    rows = [contrasts.features(trial.params) for trial, _ in found]
+    of_trials = [
+        (t, outcome) for t, outcome in of_trials if t.params.keys() == contrasts.RUN_10.keys()
+    ]
+    rows = [contrasts.features(trial.params) for trial, _ in of_trials]
     numbers = [np.array(contrasts.features(arm.of(contrasts.RUN_10))) for arm in claim.arms]
     return of_regression(
         np.reshape(np.array(rows), (len(rows), len(numbers[0]))),
-        np.array([outcome for _, outcome in found]),
+        np.array([outcome for _, outcome in of_trials]),
         np.array([(numbers[c.this] - numbers[c.that]) / c.steps for c in claim.contrasts]),
         len(claim.contrasts),
     )
@@ -271,15 +273,15 @@ def _from_trials(view: StudyView, claim: Claim, epoch: int) -> list[Estimate | N
 def _verdict(
     view: StudyView,
     claim: Claim,
-    found: Sequence[Estimate | None],
+    estimates: Sequence[Estimate | None],
     source: Literal["pairs", "trials", ""],
     epoch: int,
 ) -> ClaimVerdict:
     effects = tuple(
         Effect(contrast.label, estimate)
-        for contrast, estimate in zip(claim.contrasts, found, strict=True)
+        for contrast, estimate in zip(claim.contrasts, estimates, strict=True)
     )
-    enough = [_towards(claim, e) if e is not None else (-math.inf, math.inf) for e in found]
+    enough = [_towards(claim, e) if e is not None else (-math.inf, math.inf) for e in estimates]
     word: Word = "not enough data"
     as_claimed, not_so = (all, any) if claim.every else (any, all)
     if as_claimed(low > 0 for low, _ in enough):
@@ -305,11 +307,11 @@ def _what_is_lacking(
         lacking = FEWEST_PAIRS - have
         return lacking, f"{_count(lacking, what)} of {view.epochs} epochs for a first look"
     comparisons = len(claim.contrasts)
-    found = [e for e in paired if e is not None]
+    estimates = [e for e in paired if e is not None]
     most = max if claim.every else min
-    needed = most(pairs_needed(e.effect, e.spread, comparisons) for e in found)
+    needed = most(pairs_needed(e.effect, e.spread, comparisons) for e in estimates)
     if have >= MOST_PAIRS or needed > HOPELESS:
-        bound = max(max(abs(e.low), abs(e.high)) for e in found)
+        bound = max(max(abs(e.low), abs(e.high)) for e in estimates)
         return 0, (
             f"about {needed:,} {what}s, more than treino trains: if there is an effect, it is at "
             f"most {bound:.2g} {claim.unit}"

@@ -95,8 +95,8 @@ def save_all(
         return [[(chart, save(chart, folder)) for chart in group] for group in groups]
     pool = ProcessPoolExecutor(min(drawers, _MOST_DRAWERS), get_context("fork"), _as_drawer)
     try:
-        asked = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
-        return [[(chart, drawn.result()) for chart, drawn in group] for group in asked]
+        submitted = [[(chart, _submit(pool, chart, folder)) for chart in group] for group in groups]
+        return [[(chart, drawn.result()) for chart, drawn in group] for group in submitted]
     except BrokenProcessPool as error:
         _end_broken(pool)
         reason = "a process that drew the figures was killed, probably because memory ran out"
@@ -171,7 +171,7 @@ def _add_tips(root: ElementTree.Element, tips: Tips) -> None:
 
 def _title(element: ElementTree.Element, text: str) -> None:
     title = ElementTree.Element(f"{{{_SVG}}}title")
-    title.text = _NOT_XML.sub(lambda found: repr(found[0])[1:-1], text)
+    title.text = _NOT_XML.sub(lambda match: repr(match[0])[1:-1], text)
     element.insert(0, title)
 
 

@@ -137,17 +137,17 @@ def compare(
         for task in range(len(tasks))
         for seed in range(seeds)
     ]
-    found = {}
+    regrets_of = {}
     for run, regret in replays(tasks, strategies, runs, budgets=budgets, processes=processes):
-        found[run] = regret
+        regrets_of[run] = regret
         done()
-    return summary([(run, found[run]) for run in runs], budgets)
+    return summary([(run, regrets_of[run]) for run in runs], budgets)
 
 
-def summary(found: Iterable[tuple[Run, Array]], budgets: Sequence[int]) -> list[Result]:
+def summary(replayed: Iterable[tuple[Run, Array]], budgets: Sequence[int]) -> list[Result]:
     """A result for each strategy, number of workers and budget, from runs with their regrets."""
     groups: dict[tuple[str, int], list[Array]] = {}
-    for run, regret in found:
+    for run, regret in replayed:
         groups.setdefault((run.strategy, run.workers), []).append(regret)
     return [
         Result(

@@ -91,8 +91,8 @@ class LCBenchTask:
         numbers[:, 0] = np.tile(np.arange(1, EPOCHS + 1), count)
         numbers[:, 1:] = np.repeat(np.array(values), EPOCHS, axis=0)
         codes = np.full((count * EPOCHS, 1), self._code, dtype=np.int32)
-        (found,) = self._session.run(None, {"x_cat": codes, "x_cont": numbers})
-        return np.array(found[:, CROSS_ENTROPY], dtype=np.float64).reshape(count, EPOCHS)
+        (figures,) = self._session.run(None, {"x_cat": codes, "x_cont": numbers})
+        return np.array(figures[:, CROSS_ENTROPY], dtype=np.float64).reshape(count, EPOCHS)
 
 
 def check(folder: Path, names: Sequence[str]) -> None:
@@ -102,11 +102,11 @@ def check(folder: Path, names: Sequence[str]) -> None:
         TreinoError: A file is missing or not LCBench's, a task does not exist, or onnxruntime
             is not installed.
     """
-    known = _codes(folder)
+    codes = _codes(folder)
     for name in names:
-        if name not in known:
+        if name not in codes:
             raise TreinoError(
-                f"LCBench has no task {name!r}; it has {', '.join(sorted(known)[1:])}"
+                f"LCBench has no task {name!r}; it has {', '.join(sorted(codes)[1:])}"
             )
     _session(folder / "model.onnx")
 
@@ -122,10 +122,10 @@ def _codes(folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TreinoError(f"{path}: not LCBench's file of that name ({error})") from error
-    return found
+    return content
 
 
 @cache  # the tasks share it: it is large
@@ -145,6 +145,6 @@ def _session(path: Path) -> Any:
         raise TreinoError(f"{path}: not LCBench's surrogate ({error})") from error
 
 
-def _distribution(given: dict[str, Any]) -> BaseDistribution:
-    kind = IntDistribution if given["type"] == "uniform_int" else FloatDistribution
-    return kind(given["lower"], given["upper"], log=given["log"])
+def _distribution(range_: dict[str, Any]) -> BaseDistribution:
+    kind = IntDistribution if range_["type"] == "uniform_int" else FloatDistribution
+    return kind(range_["lower"], range_["upper"], log=range_["log"])

@@ -144,10 +144,10 @@ def chosen(names: str, groups: Mapping[str, Mapping[str, Maker]] = GROUPS) -> di
     Raises:
         SettingsError: A strategy does not exist.
     """
-    found: dict[str, Maker] = {}
+    makers: dict[str, Maker] = {}
     for name in names.split(","):
         if name not in groups and name not in groups["all"]:
             expected = ", ".join([*groups, *groups["all"]])
             raise SettingsError(f"--strategies {name!r}: expected one of {expected}")
-        found.update(groups.get(name) or {name: groups["all"][name]})
-    return found
+        makers.update(groups.get(name) or {name: groups["all"][name]})
+    return makers

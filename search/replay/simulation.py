@@ -154,8 +154,8 @@ def regrets(task: Task, make: Maker, *, seed: int, workers: int, budgets: Sequen
     else:
         longest = simulate(task, strategy, workers, max(limits))
         searches = [longest[:limit] for limit in limits]
-    found = []
+    normalised = []
     for told in searches:
         best = min(told, key=lambda epoch: epoch.loss if math.isfinite(epoch.loss) else math.inf)
-        found.append((best.worth - task.best) / (task.middle - task.best))
-    return np.array(found)
+        normalised.append((best.worth - task.best) / (task.middle - task.best))
+    return np.array(normalised)

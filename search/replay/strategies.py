@@ -39,11 +39,11 @@ class Promoting:
 
     def epoch(self, config: int, epoch: int, loss: float) -> bool:
         """Stop at rungs, where the chooser decides."""
-        seen = self.trials[config].after(loss)
+        trial = self.trials[config].after(loss)
         if epoch in self._rungs:
-            seen = seen.now("over" if epoch == self._rungs[-1] else "paused")
-        self.trials[config] = seen
-        return seen.state == "running"
+            trial = trial.now("over" if epoch == self._rungs[-1] else "paused")
+        self.trials[config] = trial
+        return trial.state == "running"
 
 
 def _promoting(

@@ -71,17 +71,17 @@ class TabularTask:
 
     def curves(self) -> Callable[[Params], Array]:
         """Curves for one search: losses (epochs,), with an unused residual of a recorded one."""
-        given: dict[frozenset[tuple[str, Any]], Array] = {}
+        curves: dict[frozenset[tuple[str, Any]], Array] = {}
         free = np.ones(len(self._table), dtype=bool)
 
         def curve(params: Params) -> Array:
             key = frozenset(params.items())
-            if key not in given:
+            if key not in curves:
                 row = int(np.where(free | ~free.any(), self.likeness(params), -1).argmax())
                 free[row] = False
                 own = self._rows.get(key) == row
-                given[key] = self._table[row] if own else self._losses(params, row)
-            return given[key]
+                curves[key] = self._table[row] if own else self._losses(params, row)
+            return curves[key]
 
         return curve
 

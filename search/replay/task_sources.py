@@ -43,11 +43,11 @@ def of_study(settings: Settings) -> Tasks:
     """
     with Workspace.open(settings, write=False) as place:
         study = place.study(settings.study)
-        found = recorded_curves.of_study(study, place.records)
+        curves_of = recorded_curves.of_study(study, place.records)
     name = f"study {study.study_name!r}"
-    if found is None:
+    if curves_of is None:
         raise TreinoError(f"{name} has no full training yet: run treino record")
-    return [_of_table(found, name)]
+    return [_of_table(curves_of, name)]
 
 
 def _of_table(table: curves.Curves, name: str) -> Callable[[], Task]:

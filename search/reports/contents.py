@@ -258,8 +258,10 @@ def _commands(snapshot: Snapshot) -> list[str]:
 
 
 def _mixed(snapshot: Snapshot) -> list[str]:
-    found = {name: {by.versions.get(name, "") for by in snapshot.openings} for name in VERSIONED}
-    return [name for name, versions in found.items() if len(versions) > 1]
+    versions_of = {
+        name: {by.versions.get(name, "") for by in snapshot.openings} for name in VERSIONED
+    }
+    return [name for name, versions in versions_of.items() if len(versions) > 1]
 
 
 def _provenance(snapshot: Snapshot) -> dict[str, str]:

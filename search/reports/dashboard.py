@@ -78,10 +78,10 @@ def application(
         host = environ.get("HTTP_HOST", "")
         name = _name(host)
         if name not in hosts:
-            known = name if _NAME.fullmatch(name) else "NAME"
+            allowed = name if _NAME.fullmatch(name) else "NAME"
             reason = (
                 f"the dashboard does not accept the host {host!r}; use the address printed at the "
-                f"start, or start it with --allow-host {known}"
+                f"start, or start it with --allow-host {allowed}"
             )
             return _refuse(start_response, "421 Misdirected Request", reason)
         if environ["REQUEST_METHOD"] not in _READING:
@@ -116,8 +116,8 @@ def with_token(application: "WSGIApplication", token: str) -> "WSGIApplication":
     """
 
     def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        given = parse_qs(environ.get("QUERY_STRING", "")).get("token", [""])[0]
-        if secrets.compare_digest(given.encode(), token.encode()):
+        sent = parse_qs(environ.get("QUERY_STRING", "")).get("token", [""])[0]
+        if secrets.compare_digest(sent.encode(), token.encode()):
             cookie = f"{_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
             # Redirect to the same page without the token, so that it leaves the address bar.
             home = [("Location", environ.get("PATH_INFO") or "/"), ("Set-Cookie", cookie)]
@@ -189,8 +189,8 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise DashboardError(f"--port {port}: expected 0 to 65535")
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        family, _, _, _, (address, *_) = found[0]
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        family, _, _, _, (address, *_) = addresses[0]
         return socket.create_server((address, port), family=family)
     except (socket.gaierror, UnicodeError) as error:
         raise DashboardError(f"--host {host}: no such address; use 127.0.0.1") from error
@@ -234,18 +234,18 @@ def _name(host: str) -> str:
     return name
 
 
-def _allowed(given: str) -> str:
+def _allowed(host: str) -> str:
     """A host name that the user allows, normalised as by `_name`; no wildcards."""
     try:
-        name = f"[{ipaddress.IPv6Address(given)}]"
+        name = f"[{ipaddress.IPv6Address(host)}]"
     except ValueError:
-        name = _name(given)
+        name = _name(host)
     if not name.isascii():  # browsers send such names in ASCII form
         with suppress(UnicodeError):
             name = name.encode("idna").decode()
     if not _NAME.fullmatch(name):
         raise DashboardError(
-            f"--allow-host {given}: expected one host's name or address, such as box.example, "
+            f"--allow-host {host}: expected one host's name or address, such as box.example, "
             "without scheme, path or *"
         )
     return name

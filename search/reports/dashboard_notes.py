@@ -86,11 +86,11 @@ def note_text(study: optuna.Study) -> str | None:
     progress = ", ".join(f"{count} {name}" for count, name in states if count)
     epochs = sum(len(trial.intermediate_values) for trial in trials)
     best = best_trial(study)
-    found = "none yet."
+    best_so_far = "none yet."
     if best is not None:
         value = lowest(best)
         epoch = min(e for e, v in best.intermediate_values.items() if v == value)
-        found = (
+        best_so_far = (
             f"trial {best.number}, {told_objective(value, recipe.monitor)} at epoch {epoch} of "
             f"{len(best.intermediate_values)}."
         )
@@ -102,7 +102,7 @@ def note_text(study: optuna.Study) -> str | None:
     command = search_command(study.study_name, recipe, openings[-1])
     fence = "`" * (1 + max([2, *map(len, re.findall("`+", command))]))
     lines = [
-        f"**Best so far:** {found}",
+        f"**Best so far:** {best_so_far}",
         "",
         *([f"**Front**, smallest first: {on_front}.", ""] if on_front else []),
         f"**Progress:** {len(trials)} trials ({progress or 'none started'}), {epochs} epochs.",
@@ -191,15 +191,15 @@ def attach_best(study: optuna.Study, layout: Layout) -> None:
     files = layout.best(study.study_name)
     wanted = (files.model, files.spec, files.history, files.curves, files.confusion, files.mistakes)
     storage, number = study._storage, study._study_id  # noqa: SLF001 - Optuna has no other way
-    known = {}
+    artifacts = {}
     for key, value in storage.get_study_system_attrs(number).items():
         if key.startswith(_ARTIFACT) and (meta := json.loads(value)):  # null: deleted by the user
-            known[meta["filename"]] = layout.artifacts / meta["artifact_id"]
+            artifacts[meta["filename"]] = layout.artifacts / meta["artifact_id"]
     try:
         layout.artifacts.mkdir(parents=True, exist_ok=True)
         store = FileSystemArtifactStore(layout.artifacts)
         for file in wanted:
-            there = known.get(file.name)
+            there = artifacts.get(file.name)
             if not file.is_file() or file.stat().st_size > LARGEST:
                 if there is not None:
                     there.unlink(missing_ok=True)

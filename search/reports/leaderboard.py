@@ -82,7 +82,7 @@ def rows(
     """
     every = records.models()
     models = [model for model in every if model.kind not in ("pair", FOLD)]
-    found: list[Row] = []
+    rows: list[Row] = []
     first = "val_accuracy"
     latencies: Mapping[int, float] = {}
     if study is not None:
@@ -93,7 +93,7 @@ def rows(
         trials = sorted(
             _trials(study, records, recipe.monitor, front), key=lambda row: _rank(row, first)
         )
-        found += trials[:most_trials]
+        rows += trials[:most_trials]
         latencies = front.sizes if front is not None and front.size == "latency" else {}
         models = [
             model
@@ -102,26 +102,26 @@ def rows(
             or (model.kind == "baseline" and model.fingerprint == images.fingerprint)
         ]
         of_study = [model for model in every if model.study == study.study_name]
-        found += map(_of_folds, folded_trials(of_study, recipe.monitor))
+        rows += map(_of_folds, folded_trials(of_study, recipe.monitor))
         if images.of_cifar10:
-            found += _reported()
-    found += [_of_model(model, layout, latencies) for model in models]
-    return sorted(found, key=lambda row: _rank(row, first))
+            rows += _reported()
+    rows += [_of_model(model, layout, latencies) for model in models]
+    return sorted(rows, key=lambda row: _rank(row, first))
 
 
-def table(found: Sequence[Row], title: str) -> Table:
+def table(rows: Sequence[Row], title: str) -> Table:
     """The leaderboard for a terminal, in 80 columns, with intervals below test accuracies."""
     drawn = Table(title=printable(title), title_justify="left", box=None, padding=(0, 0, 0, 2))
-    if any(row.test_interval for row in found):
+    if any(row.test_interval for row in rows):
         drawn.caption, drawn.caption_justify = "below each test_acc: its 95 % interval", "left"
     drawn.add_column("", overflow="fold")
-    watched = [n for n in OF_PREDICTIONS if any(getattr(row, n) is not None for row in found)]
-    timed = any(row.latency_ms is not None for row in found)
+    watched = [n for n in OF_PREDICTIONS if any(getattr(row, n) is not None for row in rows)]
+    timed = any(row.latency_ms is not None for row in rows)
     last = "ms/image" if timed else "seconds"  # there is no room for both
     figures = (*watched, "val_acc", "test_acc", "val_loss", "parameters", "epochs", last)
     for heading in figures:
         drawn.add_column(heading, justify="right", no_wrap=True)
-    for row in found:
+    for row in rows:
         drawn.add_row(
             printable(row.name),
             *(_text(getattr(row, name), ".4f") for name in watched),
@@ -137,12 +137,12 @@ def table(found: Sequence[Row], title: str) -> Table:
     return drawn
 
 
-def to_csv(found: Sequence[Row]) -> str:
+def to_csv(rows: Sequence[Row]) -> str:
     """The leaderboard as CSV text with a header: numbers in full, unknown values empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for row in found:
+    for row in rows:
         low, high = row.test_interval or (None, None)
         values = asdict(row) | {"test_interval_low": low, "test_interval_high": high}
         writer.writerow({name: values[name] for name in CSV_COLUMNS})
@@ -153,16 +153,16 @@ def _trials(
     study: optuna.Study, records: Records, monitor: str, front: StudyFront | None
 ) -> list[Row]:
     wanted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    found = []
+    rows = []
     for trial in study.get_trials(deepcopy=False, states=wanted):
         if trial.state is TrialState.RUNNING:
             epochs = history(records, study.study_name, run_name(trial.number))
-            found += _unfinished(trial, epochs, monitor, front)
+            rows += _unfinished(trial, epochs, monitor, front)
             continue
         attributes = trial.user_attrs
         reported = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
         pruned = ", pruned" if trial.state is TrialState.PRUNED else ""
-        found.append(
+        rows.append(
             Row(
                 name=f"trial {trial.number}{pruned}{_mark(front, trial.number)}",
                 kind="trial",
@@ -178,7 +178,7 @@ def _trials(
                 latency_ms=attributes.get(LATENCY),
             )
         )
-    return found
+    return rows
 
 
 def _unfinished(

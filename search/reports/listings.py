@@ -43,14 +43,14 @@ def table_of_images(data: Dataset) -> Table:
     return table
 
 
-def table_of_studies(found: Sequence[StudySummaryRow]) -> Table:
+def table_of_studies(rows: Sequence[StudySummaryRow]) -> Table:
     """The studies of a database for a terminal."""
     from search.study.recipe import StudyRecipe  # not needed to list images, which is to be quick
 
     table = Table()
     for heading in ("study", "trials", "best", "data", "epochs", "started"):
         table.add_column(heading, overflow="fold")
-    for row in found:
+    for row in rows:
         # Optuna calls paused trials RUNNING, too.
         trials = ", ".join(
             f"{count} {'unfinished' if state == 'RUNNING' else state.lower()}"

@@ -12,7 +12,7 @@ from search.study.snapshot import Snapshot
 
 def of_model(snapshot: Snapshot) -> list[Chart]:
     """Charts of the retrained model: its curves, confusion matrix and mistakes."""
-    found = []
+    charts = []
     for name in ("loss", "accuracy"):
         if snapshot.retraining:
             figure, axes = fitted(3.2)
@@ -23,15 +23,15 @@ def of_model(snapshot: Snapshot) -> list[Chart]:
                 "Training figures are measured during the epoch, with dropout on; validation "
                 "figures after it. The ring marks the epoch of the delivered weights."
             )
-            found.append(Chart(f"retrained-{name}", f"Retraining: {name}", caption, figure))
+            charts.append(Chart(f"retrained-{name}", f"Retraining: {name}", caption, figure))
     if snapshot.tested is not None:
-        found += [_confusion(snapshot.tested), _by_class(snapshot.tested)]
+        charts += [_confusion(snapshot.tested), _by_class(snapshot.tested)]
         if snapshot.tested.mistakes:
             title = "Most confidently wrong"
             caption = "Each image with its true class, the predicted class and its probability."
             figure = mistakes_figure(snapshot.tested, title)
-            found.append(Chart("mistakes", title, caption, figure))
-    return found
+            charts.append(Chart("mistakes", title, caption, figure))
+    return charts
 
 
 def _confusion(tested: EvaluationRecord) -> Chart:

@@ -73,13 +73,13 @@ def retrain_command(model: ModelRow, record: RetrainingRecord | None) -> str:
     if record is None:
         spec = json.loads(model.spec)
         if made := spec.get("ensemble"):
-            known = {name: made[name] for name in ("epochs", "top", "seeds")}
-            record = RetrainingRecord(**known, ensemble=True)
+            numbers = {name: made[name] for name in ("epochs", "top", "seeds")}
+            record = RetrainingRecord(**numbers, ensemble=True)
         else:
             record = RetrainingRecord(epochs=spec["training"]["epochs"])
     default = RetrainingRecord(epochs=0)
-    given = record.model_dump()
-    changed = {name: value for name, value in given.items() if value != getattr(default, name)}
+    options = record.model_dump()
+    changed = {name: value for name, value in options.items() if value != getattr(default, name)}
     if record.ensemble or record.folds:  # which train several trials by default
         changed["top"] = record.top
     return " ".join(["treino retrain-best", *_options({"study": model.study, **changed})])

@@ -35,12 +35,12 @@ def importances(snapshot: Snapshot) -> Chart | None:
         return None
     # As late as possible, but at least half of the trials, and ENOUGH, must have reached it.
     epoch = rows[max(ENOUGH, math.ceil(len(rows) / 2)) - 1]
-    found = _importances(snapshot, epoch)
-    if not found:
+    importances = _importances(snapshot, epoch)
+    if not importances:
         return None
-    names = list(found)[::-1]
+    names = list(importances)[::-1]
     figure, axes = fitted(0.9 + 0.28 * len(names))
-    bars = axes.barh(range(len(names)), [found[name] for name in names], 0.7, color=BLUE)
+    bars = axes.barh(range(len(names)), [importances[name] for name in names], 0.7, color=BLUE)
     axes.bar_label(bars, fmt="{:.0%}", padding=3, fontsize=9, color=INK)
     axes.set_yticks(range(len(names)), [plots.shortened(name, 22) for name in names])
     frame(axes, "", None)

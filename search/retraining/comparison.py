@@ -143,10 +143,10 @@ def table(report: Report) -> Table:
     for heading in ("search", "rank", first, "val_acc", "test_acc"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in report.configurations:
-        found = told_objective(row.search_loss, report.monitor, name=False)
+        searched = told_objective(row.search_loss, report.monitor, name=False)
         drawn.add_row(
             str(row.trial),
-            f"{found} ({row.search_epochs})",
+            f"{searched} ({row.search_epochs})",
             f"{row.search_rank} → {row.rank}",
             str(row.monitored if watched else row.val_loss),
             str(row.val_accuracy),

@@ -135,8 +135,8 @@ def fitting(text: str, figures: Mapping[int, Mapping[str, Any]]) -> list[int]:
     """
     if not figures:
         return []
-    condition = Condition.parse(text, {name for known in figures.values() for name in known})
-    gaps = {number: condition.gap(known) for number, known in figures.items()}
+    condition = Condition.parse(text, {name for of_trial in figures.values() for name in of_trial})
+    gaps = {number: condition.gap(of_trial) for number, of_trial in figures.items()}
     fit = [number for number, gap in gaps.items() if gap == 0]
     if fit:
         return fit

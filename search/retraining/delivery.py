@@ -70,11 +70,11 @@ class Delivery:
         waiting: dict[str, tuple[TrainingOrder, RunFiles]] = {}
         for order, paths in orders:
             run = order.run(data)
-            known = self._already_made(order, run, paths)
-            if known is None:
+            made_before = self._already_made(order, run, paths)
+            if made_before is None:
                 waiting[run] = order, paths
             else:
-                made[run] = known
+                made[run] = made_before
                 self._display.say(f"{order.title}: already trained with the same seed and settings")
         left = list(waiting)
         if len(left) > 1:

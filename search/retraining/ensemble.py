@@ -59,8 +59,8 @@ def predictions_and_losses(
     share = {**OF_PREDICTIONS, "val_accuracy": accuracy}[monitor]
 
     def losses(averages: Array) -> Array:
-        found = [np.inf if np.isnan(each).any() else 1 - share(each, labels) for each in averages]
-        return np.where(np.isnan(found), np.inf, found)
+        losses = [np.inf if np.isnan(each).any() else 1 - share(each, labels) for each in averages]
+        return np.where(np.isnan(losses), np.inf, losses)
 
     return probabilities, losses
 

@@ -72,10 +72,10 @@ def make_ensemble(
     run = _run_of([row for _, row in trained])
     paths = session.place.layout.run(session.study, run)
     monitor = orders[0].training.monitor
-    known = _already_made(session, trained, single, paths, run, monitor)
-    if known is not None:
+    made_before = _already_made(session, trained, single, paths, run, monitor)
+    if made_before is not None:
         session.display.say("ensemble: already made of the same models")
-        return known
+        return made_before
 
     def keep_waiting() -> bool:
         session.renew()

@@ -92,12 +92,12 @@ class Changes:
             if trial.state is TrialState.WAITING or DUPLICATE in trial.user_attrs:
                 continue
             count = epochs.get(run_name(trial.number), 0)
-            known = (count, trial.state, len(trial.system_attrs))
-            if self._sent.get(trial.number) != known:
+            state = (count, trial.state, len(trial.system_attrs))
+            if self._sent.get(trial.number) != state:
                 tracked, whole = self._read(trial)
                 tracker.send(tracked)
                 if whole:
-                    self._sent[trial.number] = known
+                    self._sent[trial.number] = state
 
     def _read(self, trial: FrozenTrial) -> tuple[TrackedTrial, bool]:
         """A trial, and whether all its files are there: Optuna records them before."""

@@ -126,14 +126,14 @@ class EnsembleProcess:
         Raises:
             TrainingFailedError: A model cannot be used, or the process died.
         """
-        found: list[npt.NDArray[np.float64]] = []
-        while len(found) < self._candidates:
+        probabilities: list[npt.NDArray[np.float64]] = []
+        while len(probabilities) < self._candidates:
             answer = self._receive()
             if answer is None:
                 return None
-            found.append(answer)
-            classified(len(found))
-        return np.stack(found)
+            probabilities.append(answer)
+            classified(len(probabilities))
+        return np.stack(probabilities)
 
     def carry_out(self, order: EnsembleOrder) -> Combined | None:
         """Make and measure the ensemble; None if waiting ended.

@@ -30,14 +30,14 @@ class Standing(Enum):
 def standing(connection: Connection) -> Standing:
     """The state of treino's tables in the database of ``connection``; only reads."""
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    found = context.get_current_revision()
+    revision = context.get_current_revision()
     script = ScriptDirectory.from_config(_config())
-    if found is None:
+    if revision is None:
         return Standing.ABSENT
-    if found == script.get_current_head():
+    if revision == script.get_current_head():
         return Standing.NEWEST
-    known = {revision.revision for revision in script.walk_revisions()}
-    return Standing.BEHIND if found in known else Standing.NEWER
+    revisions = {revision.revision for revision in script.walk_revisions()}
+    return Standing.BEHIND if revision in revisions else Standing.NEWER
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:

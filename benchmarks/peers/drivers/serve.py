@@ -86,7 +86,7 @@ class Start:
 
     def parameters(self) -> list[Parameter]:
         """The parameters of the search space."""
-        return [_parameter(name, given) for name, given in self.distributions.items()]
+        return [_parameter(name, distribution) for name, distribution in self.distributions.items()]
 
 
 Job: TypeAlias = "tuple[int, dict[str, Any]]"
@@ -109,11 +109,11 @@ class Driver(Protocol):
         """
 
 
-def _parameter(name: str, given: dict[str, Any]) -> Parameter:
-    attributes = given["attributes"]
-    if given["name"] == "CategoricalDistribution":
+def _parameter(name: str, distribution: dict[str, Any]) -> Parameter:
+    attributes = distribution["attributes"]
+    if distribution["name"] == "CategoricalDistribution":
         return Parameter(name, "categorical", choices=tuple(attributes["choices"]))
-    kind = "int" if given["name"] == "IntDistribution" else "float"
+    kind = "int" if distribution["name"] == "IntDistribution" else "float"
     low, high, step = attributes["low"], attributes["high"], attributes["step"]
     if step is None or (kind == "int" and step == 1):
         return Parameter(name, kind, low=low, high=high, log=attributes["log"])
