@@ -70,11 +70,11 @@ class PairCollector:
 
     @property
     def _records(self) -> Records:
-        return self.session.place.records
+        return self.session.workspace.records
 
     @property
     def _layout(self) -> Layout:
-        return self.session.place.layout
+        return self.session.workspace.layout
 
     def run(self) -> None:
         """Train until the claims are settled or cannot be, the budget ends, or the user stops.
@@ -188,7 +188,7 @@ class PairCollector:
 
 @contextmanager
 def settler(
-    place: Workspace,
+    workspace: Workspace,
     study: optuna.Study,
     space: Space,
     data: Dataset,
@@ -206,12 +206,12 @@ def settler(
         TreinoError: No worker has enough memory for any network of the space.
     """
     name = study.study_name
-    place.layout.make(name)
+    workspace.layout.make(name)
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     wanted = resources(cluster, workers, Need(data, smallest, largest))
     limits = Limits(epochs=epochs, memory=wanted.memory)
     with (
-        StudyLease(place.storage.engine, name, PAIRS) as lease,
-        Session.open(place, name, wanted, lease, aside=aside) as session,
+        StudyLease(workspace.storage.engine, name, PAIRS) as lease,
+        Session.open(workspace, name, wanted, lease, aside=aside) as session,
     ):
         yield PairCollector(study, space, data, claims, session, limits)

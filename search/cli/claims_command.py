@@ -48,13 +48,13 @@ def claims(
         raise SettingsError("names of claims and --budget-epochs require --settle")
     interruption = None
     failed: list[str] = []
-    with Workspace.open(settings, write=settle) as place:
-        study = place.study(settings.study)
+    with Workspace.open(settings, write=settle) as workspace:
+        study = workspace.study(settings.study)
         if settle:
             with progress_bar() as progress:
                 data = data_of(study, progress)
             with settler(
-                place,
+                workspace,
                 study,
                 space_of(study),
                 data,
@@ -67,9 +67,9 @@ def claims(
                 interruption = pairs.session.interruption
                 pairs.run()
                 failed = pairs.failed
-        view = pairing.view_of(study, place.records)
+        view = pairing.view_of(study, workspace.records)
         verdicts = judge(view)
-        files = {name: place.layout.claims(study.study_name, name) for name in claims_by_name}
+        files = {name: workspace.layout.claims(study.study_name, name) for name in claims_by_name}
         own = next(iter(files.values())).parent
         folder = out or folder_to_write(own)
         say_where(folder, out or own)

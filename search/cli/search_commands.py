@@ -33,12 +33,12 @@ def search(settings: Settings) -> None:
     from search.study.workspace import Workspace
     from search.tuning import audit, messages, run
 
-    with Workspace.open(settings, write=True) as place:
+    with Workspace.open(settings, write=True) as workspace:
         observers.append(dashboard_notes.DashboardNotes())
-        searched = run.search(place, settings, data, observers=observers)
+        searched = run.search(workspace, settings, data, observers=observers)
         interrupted = searched.interruption.asked
         study, outcome = searched.study, searched.outcome
-        for line in messages.closing(study, outcome, place.layout, interrupted=interrupted):
+        for line in messages.closing(study, outcome, workspace.layout, interrupted=interrupted):
             say(line)
         if searched.audited is not None and not interrupted:
             for line in audit.told(study, searched.audited, settings.monitor):
@@ -81,13 +81,17 @@ def record(
         documented=False,
         keep=0,
     )
-    with Workspace.open(settings, write=True) as place:
+    with Workspace.open(settings, write=True) as workspace:
         searched = run.search(
-            place, settings, data, command="record", observers=[dashboard_notes.DashboardNotes()]
+            workspace,
+            settings,
+            data,
+            command="record",
+            observers=[dashboard_notes.DashboardNotes()],
         )
-        recorded = recorded_curves.of_study(searched.study, place.records)
+        recorded = recorded_curves.of_study(searched.study, workspace.records)
         if recorded is not None:
-            file = out or place.layout.curves(searched.study.study_name)
+            file = out or workspace.layout.curves(searched.study.study_name)
             curves.write(recorded, file)
             done = len(recorded.configurations)
             say(f"{done} of {configurations} configurations recorded in {file}")

@@ -56,15 +56,17 @@ def baseline(
         seed=training_seed(settings.seed),
     )
     with (
-        Workspace.open(settings, write=True) as place,
-        workshop(place, BASELINES, resources(settings.cluster, 1, Need(data)), aside=as_json) as (
+        Workspace.open(settings, write=True) as workspace,
+        workshop(
+            workspace, BASELINES, resources(settings.cluster, 1, Need(data)), aside=as_json
+        ) as (
             shop,
             interruption,
         ),
     ):
-        files = place.layout.run(BASELINES, order.run(data))
+        files = workspace.layout.run(BASELINES, order.run(data))
         row = shop.make(order, data, files)
-        epochs = history(place.records, BASELINES, order.run(data))
+        epochs = history(workspace.records, BASELINES, order.run(data))
     images, cifar10 = len(data.test.labels), are_of_cifar10(data.classes)
     if row is not None and as_json:
         print_json(messages.as_values(row, images) | {"history": [e.to_dict() for e in epochs]})
@@ -137,14 +139,14 @@ def retrain_best(
     from search.tuning import messages
     from search.workers.resources import resources
 
-    with Workspace.open(settings, write=True) as place:
-        study = place.study(settings.study)
+    with Workspace.open(settings, write=True) as workspace:
+        study = workspace.study(settings.study)
         with progress_bar() as progress:
             data = data_of(study, progress)
         space, epochs = space_of(study), settings.retrain_epochs
         among = None
         if where is not None:
-            among = fitting(where, figures_of_trials(study, place.records, space))
+            among = fitting(where, figures_of_trials(study, workspace.records, space))
         orders = retrain.orders_of_best(
             study, space, epochs=epochs, top=top, seeds=seeds, among=among
         )
@@ -159,7 +161,7 @@ def retrain_best(
             )
         need = retrain.need_of(max(orders, on_folds, key=len), data)
         workers = resources(settings.cluster, settings.workers, need)
-        with workshop(place, study.study_name, workers, aside=as_json) as (
+        with workshop(workspace, study.study_name, workers, aside=as_json) as (
             shop,
             interruption,
         ):
@@ -174,10 +176,10 @@ def retrain_best(
                 record = RetrainingRecord(
                     epochs=epochs, top=top, seeds=seeds, ensemble=ensemble, folds=folds, where=where
                 )
-                made = retrain.retrain(shop, study, data, place.layout, orders, record)
-        best = place.layout.best(study.study_name)
+                made = retrain.retrain(shop, study, data, workspace.layout, orders, record)
+        best = workspace.layout.best(study.study_name)
         if made is not None:
-            dashboard_notes.attach_unless_searched(place, study)
+            dashboard_notes.attach_unless_searched(workspace, study)
         images, cifar10 = len(data.test.labels), recipe_of(study).images.of_cifar10
     if made is not None and as_json:
         report = made.report

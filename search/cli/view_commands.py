@@ -31,10 +31,10 @@ def leaderboard(
     from search.reports import leaderboard as board
     from search.study.workspace import Workspace
 
-    with Workspace.open(settings, write=False) as place:
-        study = place.study(settings.study) if settings.study else place.newest_study()
+    with Workspace.open(settings, write=False) as workspace:
+        study = workspace.study(settings.study) if settings.study else workspace.newest_study()
         title = f"study {study.study_name}" if study else "baselines"
-        rows = board.rows(study, place.records, place.layout)
+        rows = board.rows(study, workspace.records, workspace.layout)
     if not rows:
         raise TreinoError("nothing has been trained yet: run `make search` first")
     if as_json:
@@ -52,10 +52,10 @@ def report(settings: Settings, out: Out = None) -> None:
     from search.study.workspace import Workspace
     from search.workers.hardware import cores
 
-    with Workspace.open(settings, write=False) as place:
-        study = place.study(settings.study)
-        path = report.write(place, study, cores(), out)
-        say_where(path.parent, out or place.layout.report(study.study_name))
+    with Workspace.open(settings, write=False) as workspace:
+        study = workspace.study(settings.study)
+        path = report.write(workspace, study, cores(), out)
+        say_where(path.parent, out or workspace.layout.report(study.study_name))
     say(f"report: {path} (figures as PNG and SVG in the same folder)")
 
 
@@ -65,10 +65,10 @@ def dashboard(settings: Settings) -> None:
     from search.reports.dashboard import serve
     from search.study.workspace import Workspace
 
-    with Workspace.open(settings, write=settings.writable) as place:
+    with Workspace.open(settings, write=settings.writable) as workspace:
         serve(
-            place.storage,
-            place.layout.artifacts,
+            workspace.storage,
+            workspace.layout.artifacts,
             host=settings.host,
             port=settings.port,
             writable=settings.writable,
@@ -96,8 +96,8 @@ def studies(settings: Settings, as_json: AsJson = False) -> None:
     from search.study.workspace import Workspace
     from storage.study import summaries
 
-    with Workspace.open(settings, write=False) as place:
-        rows = summaries(place.storage, best_values=True)
+    with Workspace.open(settings, write=False) as workspace:
+        rows = summaries(workspace.storage, best_values=True)
     if not rows:
         raise TreinoError("there are no studies yet: run `make search` first")
     if as_json:

@@ -41,9 +41,9 @@ def of_study(settings: Settings) -> Tasks:
     Raises:
         TreinoError: The study does not exist, or has too few full trainings.
     """
-    with Workspace.open(settings, write=False) as place:
-        study = place.study(settings.study)
-        curves_of = recorded_curves.of_study(study, place.records)
+    with Workspace.open(settings, write=False) as workspace:
+        study = workspace.study(settings.study)
+        curves_of = recorded_curves.of_study(study, workspace.records)
     name = f"study {study.study_name!r}"
     if curves_of is None:
         raise TreinoError(f"{name} has no full training yet: run treino record")

@@ -51,10 +51,10 @@ class DashboardNotes(Observer):
             self._noted = time.monotonic()
 
     def search_ended(
-        self, place: Workspace, study: optuna.Study, stopped: Callable[[], bool]
+        self, workspace: Workspace, study: optuna.Study, stopped: Callable[[], bool]
     ) -> None:
         """Update the note, the main figures and the delivered model."""
-        finish(place, study)
+        finish(workspace, study)
 
 
 def note(study: optuna.Study) -> None:
@@ -114,7 +114,7 @@ def note_text(study: optuna.Study) -> str | None:
     return "\n".join(lines)
 
 
-def finish(place: Workspace, study: optuna.Study) -> None:
+def finish(workspace: Workspace, study: optuna.Study) -> None:
     """Update note, main figures and delivered model at the end of a search.
 
     Raises:
@@ -123,10 +123,10 @@ def finish(place: Workspace, study: optuna.Study) -> None:
     from optuna_dashboard import save_plotly_graph_object
 
     note(study)
-    snapshot = look(place, study, searching=False)
+    snapshot = look(workspace, study, searching=False)
     for name, figure in figures(snapshot).items():
         save_plotly_graph_object(study, figure, graph_object_id=name)
-    attach_best(study, place.layout)
+    attach_best(study, workspace.layout)
 
 
 def figures(snapshot: Snapshot) -> Mapping[str, Any]:
@@ -213,13 +213,13 @@ def attach_best(study: optuna.Study, layout: Layout) -> None:
         ) from error
 
 
-def attach_unless_searched(place: Workspace, study: optuna.Study) -> None:
+def attach_unless_searched(workspace: Workspace, study: optuna.Study) -> None:
     """Add the delivered model to the study's artifacts, unless a search is running.
 
     This writes to the study, so a running search does it at its end instead.
     """
-    with suppress(LeaseHeld), StudyLease(place.storage.engine, study.study_name):
-        attach_best(study, place.layout)
+    with suppress(LeaseHeld), StudyLease(workspace.storage.engine, study.study_name):
+        attach_best(study, workspace.layout)
 
 
 def _replace(there: Path, file: Path) -> None:

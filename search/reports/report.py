@@ -20,12 +20,12 @@ _ENDS = (".png", ".svg")
 
 
 def write(
-    place: Workspace, study: optuna.Study, processes: int = 1, folder: Path | None = None
+    workspace: Workspace, study: optuna.Study, processes: int = 1, folder: Path | None = None
 ) -> Path:
     """Write the study report and its figures; return the page's path.
 
     Args:
-        place: The study's workspace.
+        workspace: The study's workspace.
         study: The study; it may be empty, running or ended.
         processes: Maximum number of processes that draw the figures.
         folder: Output folder; None for the study's own folder or, if that is not writable, a
@@ -34,8 +34,8 @@ def write(
     Raises:
         StorageError: The database does not answer, or a file cannot be written.
     """
-    snapshot, view = look(place, study), pairing.view_of(study, place.records)
-    own = place.layout.report(study.study_name)  # it has nothing else
+    snapshot, view = look(workspace, study), pairing.view_of(study, workspace.records)
+    own = workspace.layout.report(study.study_name)  # it has nothing else
     folder = folder_to_write(own) if folder is None else folder
     verdicts = judge(view)
     parts: dict[str, Callable[[], Sequence[svg.Chart]]] = {

@@ -36,8 +36,8 @@ class Delivery:
     def __init__(self, session: Session) -> None:
         """Use all slots of the session's backend."""
         self.session = session
-        self._records = session.place.records
-        self._layout = session.place.layout
+        self._records = session.workspace.records
+        self._layout = session.workspace.layout
         self._display = session.display
 
     def make(self, order: TrainingOrder, data: Dataset, paths: RunFiles) -> ModelRow | None:
@@ -183,7 +183,7 @@ def write_test_results(test: TestFigures, data: Dataset, paths: RunFiles, title:
 
 @contextmanager
 def workshop(
-    place: Workspace, study: str, workers: Resources, *, aside: bool = False
+    workspace: Workspace, study: str, workers: Resources, *, aside: bool = False
 ) -> Iterator[tuple[Delivery, Interruption]]:
     """Start ``workers`` for trainings outside the trials of ``study``.
 
@@ -192,10 +192,10 @@ def workshop(
     Raises:
         LeaseHeld: Another process runs such trainings now.
     """
-    place.layout.make(study)
+    workspace.layout.make(study)
     work = BASELINE if study == BASELINES else RETRAINING
     with (
-        StudyLease(place.storage.engine, study, work) as lease,
-        Session.open(place, study, workers, lease, aside=aside) as session,
+        StudyLease(workspace.storage.engine, study, work) as lease,
+        Session.open(workspace, study, workers, lease, aside=aside) as session,
     ):
         yield Delivery(session), session.interruption

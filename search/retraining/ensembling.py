@@ -70,7 +70,7 @@ def make_ensemble(
         StorageError: A file cannot be written.
     """
     run = _run_of([row for _, row in trained])
-    paths = session.place.layout.run(session.study, run)
+    paths = session.workspace.layout.run(session.study, run)
     monitor = orders[0].training.monitor
     made_before = _already_made(session, trained, single, paths, run, monitor)
     if made_before is not None:
@@ -89,7 +89,7 @@ def make_ensemble(
     models = plural(len(trained), "model")
     say(f"ensemble: selecting from {models} by {name_of(monitor)}")
     candidates = [_candidate(session, *each) for each in trained]
-    log = session.place.layout.logs(session.study) / "ensemble.log"
+    log = session.workspace.layout.logs(session.study) / "ensemble.log"
     with started(candidates, data.path, log, keep_waiting) as process:
         probabilities = process.probabilities(classified)
         if probabilities is None:
@@ -117,7 +117,7 @@ def make_ensemble(
         made = _row(data, orders, trained, counts, combined.ensemble, combined.test, paths, run)
         write_atomically(paths.spec, made.spec)
         write_test_results(combined.test, data, paths, f"{made.study}, {made.title}")
-        session.place.records.record_model(made)
+        session.workspace.records.record_model(made)
         ensemble = _as_measured(made, combined.ensemble, monitor)
     record = EnsembleRecord(
         candidates=tuple(map(_as_candidate, rows, counts)),
@@ -154,7 +154,7 @@ def _already_made(
         return None
     if record.ensemble is None:
         return Ensemble(record, None)
-    for row in session.place.records.models(session.study):
+    for row in session.workspace.records.models(session.study):
         whole = paths.model.is_file() and paths.spec.is_file()
         if row.run == run and whole and paths.spec.read_text(encoding="utf-8") == row.spec:
             return Ensemble(record, row)
@@ -162,7 +162,7 @@ def _already_made(
 
 
 def _candidate(session: Session, order: TrainingOrder, row: ModelRow) -> Candidate:
-    file = session.place.layout.run(row.study, row.run).model
+    file = session.workspace.layout.run(row.study, row.run).model
     if isinstance(order.model, OwnSpec) and _custom_objects(row):
         return Candidate(row.title, file, order.model)
     return Candidate(row.title, file)

@@ -84,7 +84,7 @@ def cross_validate(
     Raises:
         TrainingFailedError: All trainings failed, or none can continue.
     """
-    records, layout = session.place.records, session.place.layout
+    records, layout = session.workspace.records, session.workspace.layout
     wanted = {order.run(data): order for order in orders}
     study, monitor = orders[0].study, orders[0].training.monitor
     made = {row.run: row for row in records.models(study) if row.run in wanted}

@@ -97,7 +97,7 @@ class TrialRecorder:
     def __init__(
         self,
         study: optuna.Study,
-        place: Workspace,
+        workspace: Workspace,
         *,
         monitor: str,
         keep: int,
@@ -110,9 +110,9 @@ class TrialRecorder:
         default at once.
         """
         self._study = study
-        self._storage = place.storage
-        self._records = place.records
-        self._layout = place.layout
+        self._storage = workspace.storage
+        self._records = workspace.records
+        self._layout = workspace.layout
         self._monitor = monitor
         self._keep = keep
         self._keeps_ended = keep > 0 or audits

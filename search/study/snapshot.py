@@ -217,11 +217,11 @@ class Snapshot:
         return f"{total}: {', '.join(parts)}" if parts else total
 
 
-def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None) -> Snapshot:
+def look(workspace: Workspace, study: optuna.Study, *, searching: bool | None = None) -> Snapshot:
     """Take a snapshot of a study, without changing it.
 
     Args:
-        place: Database, tables and files.
+        workspace: Database, tables and files.
         study: The study.
         searching: Whether a search is running; None to find out.
 
@@ -230,18 +230,18 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
     """
     name, recipe = study.study_name, recipe_of(study)
     if searching is None:
-        searching = is_held(place.storage.engine, name)
-    epochs = place.records.epochs_of_study(name)
+        searching = is_held(workspace.storage.engine, name)
+    epochs = workspace.records.epochs_of_study(name)
     openings = openings_of(study)
     pausing = openings[-1].settings.get("pruner", "promote") == "promote"
     steps = rungs(recipe.training.epochs) if pausing else ()
-    models = place.records.models()
+    models = workspace.records.models()
     # Of several models the delivered one, or the last one if the delivered one is unknown.
     kinds = ("retrain", "ensemble")
     retrains = [m for m in reversed(models) if m.study == name and m.kind in kinds]
-    delivered = [model for model in retrains if _tested(place, model) is not None]
+    delivered = [model for model in retrains if _tested(workspace, model) is not None]
     # Several may have the same accuracy; the spec tells them apart.
-    spec = _spec(place, name)
+    spec = _spec(workspace, name)
     exact = [model for model in delivered if model.spec == spec]
     retrained = next(iter([*exact, *delivered, *retrains]), None)
     baselines = [m for m in models if m.study == BASELINES and m.run.startswith("run-10-")]
@@ -268,19 +268,19 @@ def look(place: Workspace, study: optuna.Study, *, searching: bool | None = None
             for trial in counted(study.get_trials(deepcopy=False))
         ),
         trusted=judged_in(study.user_attrs.get(MEMORY) or {}),
-        order=studies.reports(place.storage, name),
+        order=studies.reports(workspace.storage, name),
         documented=space_of(study).of_documented_run(),
         retrained=retrained,
-        retraining=() if retrained is None else place.records.epochs(name, retrained.run),
-        tested=None if retrained is None else _tested(place, retrained),
-        ensemble=None if retrained is None else _ensemble(place, retrained),
+        retraining=() if retrained is None else workspace.records.epochs(name, retrained.run),
+        tested=None if retrained is None else _tested(workspace, retrained),
+        ensemble=None if retrained is None else _ensemble(workspace, retrained),
         baseline=baseline,
-        baseline_images=None if baseline is None else test_images(place.layout, baseline),
+        baseline_images=None if baseline is None else test_images(workspace.layout, baseline),
         folds=folded_trials([model for model in models if model.study == name], recipe.monitor),
         validation_images=_validation_images(openings),
         front=front_of(study),
-        retrained_file=_file_of(place, retrained, delivered=retrained in delivered),
-        retraining_record=read_retraining(place.layout.best(name)) if exact else None,
+        retrained_file=_file_of(workspace, retrained, delivered=retrained in delivered),
+        retraining_record=read_retraining(workspace.layout.best(name)) if exact else None,
     )
 
 
@@ -300,18 +300,18 @@ def _most_epochs(model: ModelRow) -> int:
     return int(json.loads(model.spec)["training"]["epochs"])
 
 
-def _spec(place: Workspace, study: str) -> str | None:
+def _spec(workspace: Workspace, study: str) -> str | None:
     """The spec of the delivered model; None if there is none."""
     try:
-        return place.layout.best(study).spec.read_text(encoding="utf-8")
+        return workspace.layout.best(study).spec.read_text(encoding="utf-8")
     except (OSError, StorageError, ValueError):
         return None
 
 
-def _file_of(place: Workspace, model: ModelRow | None, *, delivered: bool) -> str:
+def _file_of(workspace: Workspace, model: ModelRow | None, *, delivered: bool) -> str:
     if model is None:
         return ""
-    return str(place.layout.best(model.study).model) if delivered else model.path
+    return str(workspace.layout.best(model.study).model) if delivered else model.path
 
 
 def _validation_images(openings: Sequence[Opening]) -> int | None:
@@ -321,12 +321,12 @@ def _validation_images(openings: Sequence[Opening]) -> int | None:
     return None
 
 
-def _ensemble(place: Workspace, model: ModelRow) -> EnsembleRecord | None:
+def _ensemble(workspace: Workspace, model: ModelRow) -> EnsembleRecord | None:
     """What the delivered model was chosen from, if that was an ensemble or a single model."""
-    record = read_ensemble(place.layout.best(model.study))
+    record = read_ensemble(workspace.layout.best(model.study))
     return record if record is not None and record.delivered.run == model.run else None
 
 
-def _tested(place: Workspace, model: ModelRow) -> EvaluationRecord | None:
+def _tested(workspace: Workspace, model: ModelRow) -> EvaluationRecord | None:
     """Stored test results of the model, if it is the delivered one."""
-    return read(place.layout.best(model.study), model.test_accuracy)
+    return read(workspace.layout.best(model.study), model.test_accuracy)

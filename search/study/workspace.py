@@ -137,23 +137,25 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
     """
     recipe = recipe_of(study)
     made = recipe.images.fingerprint
-    places = openings_of(study)[::-1]  # the latest comes first
-    for place in places:
+    openings = openings_of(study)[::-1]  # the latest comes first
+    for opening in openings:
         with suppress(DataError):
-            data = Dataset.open(Path(place.decoded))
+            data = Dataset.open(Path(opening.decoded))
             if data.fingerprint == made:
                 return data
     there = [
-        place for place in places if place.data in ("auto", *NAMES) or Path(place.data).is_dir()
+        opening
+        for opening in openings
+        if opening.data in ("auto", *NAMES) or Path(opening.data).is_dir()
     ]
-    place = (there or places)[0]
+    opening = (there or openings)[0]
     try:
         data = load_data(
-            place.data,
+            opening.data,
             image_size=recipe.images.side,
             seed=recipe.seed,
-            skip_bad_images=place.skip_bad_images,
-            images=place.image_limit,
+            skip_bad_images=opening.skip_bad_images,
+            images=opening.image_limit,
             progress=progress,
         ).dataset
     except DataError as error:
@@ -165,7 +167,7 @@ def data_of(study: optuna.Study, progress: Progress) -> Dataset:
     if data.fingerprint != made:
         raise TreinoError(
             f"study {study.study_name!r} was made with the images {recipe.images}, "
-            f"but {place.data} now holds {data.name} {data.fingerprint}"
+            f"but {opening.data} now holds {data.name} {data.fingerprint}"
         )
     return data
 

@@ -49,10 +49,10 @@ class Tracking(Observer):
         self._followers: list[_Follower] = []
 
     def search_started(
-        self, place: Workspace, study: optuna.Study, say: Callable[[str], None]
+        self, workspace: Workspace, study: optuna.Study, say: Callable[[str], None]
     ) -> None:
         """Start the trackers, and say where they show the study."""
-        name, layout = study.study_name, place.layout
+        name, layout = study.study_name, workspace.layout
         for tracker, uri in self._wanted:
             target = Target(tracker, _mlflow_uri(uri, layout) if tracker == "mlflow" else "")
             self._followers.append(_Follower(target, self._storage, name, layout, say))
@@ -63,7 +63,7 @@ class Tracking(Observer):
             follower.pass_on()
 
     def search_ended(
-        self, place: Workspace, study: optuna.Study, stopped: Callable[[], bool]
+        self, workspace: Workspace, study: optuna.Study, stopped: Callable[[], bool]
     ) -> None:
         """Let the trackers send the rest."""
         for follower in self._followers:

@@ -72,7 +72,7 @@ class _Follower:
         self._settings = Settings(storage=storage)
         self._study = study
         self._resources = resources
-        self._place: Workspace | None = None
+        self._workspace: Workspace | None = None
         self._following: tuple[Changes, Tracker] | None = None
 
     def run(self, channel: Connection) -> None:
@@ -104,18 +104,20 @@ class _Follower:
         return ""
 
     def _opened(self) -> tuple[Changes, Tracker]:
-        if self._place is None:
-            self._place = self._resources.enter_context(Workspace.open(self._settings, write=False))
+        if self._workspace is None:
+            self._workspace = self._resources.enter_context(
+                Workspace.open(self._settings, write=False)
+            )
         if self._following is None:
-            study = self._place.study(self._study)
-            tracker = _tracker(self._target, self._place, study)
-            self._following = Changes(self._place, study), tracker
+            study = self._workspace.study(self._study)
+            tracker = _tracker(self._target, self._workspace, study)
+            self._following = Changes(self._workspace, study), tracker
         return self._following
 
 
-def _tracker(target: Target, place: Workspace, study: optuna.Study) -> Tracker:
+def _tracker(target: Target, workspace: Workspace, study: optuna.Study) -> Tracker:
     """The tracker of a target. Its libraries are imported here and nowhere else."""
-    name, layout = study.study_name, place.layout
+    name, layout = study.study_name, workspace.layout
     tracker: Tracker
     if target.name == "tensorboard":
         module = importlib.import_module("search.tracking.event_files")

@@ -76,8 +76,8 @@ class Tracker(ABC):
 class Changes:
     """The trials of a study that have changed since a tracker received them."""
 
-    def __init__(self, place: Workspace, study: optuna.Study) -> None:
-        self._place = place
+    def __init__(self, workspace: Workspace, study: optuna.Study) -> None:
+        self._workspace = workspace
         self._study = study
         self._sent: dict[int, tuple[int, TrialState, int]] = {}
 
@@ -87,7 +87,7 @@ class Changes:
         Raises:
             Exception: The tracker's own. The next call begins with the trial that failed.
         """
-        epochs = self._place.records.count_epochs(self._study.study_name)
+        epochs = self._workspace.records.count_epochs(self._study.study_name)
         for trial in self._study.get_trials(deepcopy=False):
             if trial.state is TrialState.WAITING or DUPLICATE in trial.user_attrs:
                 continue
@@ -101,8 +101,8 @@ class Changes:
 
     def _read(self, trial: FrozenTrial) -> tuple[TrackedTrial, bool]:
         """A trial, and whether all its files are there: Optuna records them before."""
-        folder = self._place.layout.artifacts
-        artifacts = get_all_artifact_meta(trial, storage=self._place.storage)
+        folder = self._workspace.layout.artifacts
+        artifacts = get_all_artifact_meta(trial, storage=self._workspace.storage)
         files = {meta.filename: folder / meta.artifact_id for meta in artifacts}
         there = {name: path for name, path in files.items() if path.is_file()}
         assert trial.datetime_start is not None  # it is not waiting
@@ -113,7 +113,7 @@ class Changes:
             reason=str(trial.user_attrs.get(REASON, "")),
             started=trial.datetime_start,
             epochs=tuple(
-                history(self._place.records, self._study.study_name, run_name(trial.number))
+                history(self._workspace.records, self._study.study_name, run_name(trial.number))
             ),
             files=there,
         )

@@ -45,7 +45,7 @@ class JobRunner:
         """Run tasks of the session's study. Each turn of the loop calls ``every_turn``."""
         self._study = session.study
         self._backend = session.backend
-        self._records = session.place.records
+        self._records = session.workspace.records
         self._display = session.display
         self._interruption = session.interruption
         self._every_turn = every_turn

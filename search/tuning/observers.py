@@ -11,7 +11,7 @@ class Observer:
     """Follows a search. It may write to the study: the tuner holds the lease, and waits."""
 
     def search_started(
-        self, place: Workspace, study: optuna.Study, say: Callable[[str], None]
+        self, workspace: Workspace, study: optuna.Study, say: Callable[[str], None]
     ) -> None:
         """Called when the study is open, before a trial trains. ``say`` displays a line."""
 
@@ -22,7 +22,7 @@ class Observer:
         """Called when a trial has ended, in any state."""
 
     def search_ended(
-        self, place: Workspace, study: optuna.Study, stopped: Callable[[], bool]
+        self, workspace: Workspace, study: optuna.Study, stopped: Callable[[], bool]
     ) -> None:
         """Called when the search has ended or was interrupted, and after its audit, if any.
 

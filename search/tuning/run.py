@@ -49,7 +49,7 @@ class Searched:
 
 
 def search(
-    place: Workspace,
+    workspace: Workspace,
     settings: Settings,
     data: Dataset,
     *,
@@ -59,7 +59,7 @@ def search(
     """Run the study of the settings, or resume it.
 
     Args:
-        place: Database, tables and files.
+        workspace: Database, tables and files.
         settings: Settings of the search.
         data: The images.
         command: The command that searches. It decides the study's name, if the user did not.
@@ -73,11 +73,11 @@ def search(
     """
     ending = "-curves" if command == "record" else ""
     plain = provisional_name(settings, ending)
-    space, remarks = space_of_settings(settings, data, place.layout.logs(plain))
-    data = place.as_studied(settings, data)
+    space, remarks = space_of_settings(settings, data, workspace.layout.logs(plain))
+    data = workspace.as_studied(settings, data)
     recipe = StudyRecipe.of_search(settings, data, space)
-    name = spelling(place.storage, place.study_name(settings, recipe, ending))
-    place.layout.make(name)
+    name = spelling(workspace.storage, workspace.study_name(settings, recipe, ending))
+    workspace.layout.make(name)
     by_forecast = settings.sampler == "gp"
     smallest, largest = space.memory_needs(data.input_shape, len(data.classes))
     code = space.code if isinstance(space, OwnNetworks) else ""
@@ -86,12 +86,12 @@ def search(
     most = settings.max_params, settings.max_operations, workers.memory
     room = Room(space, data.input_shape, len(data.classes), NetworkLimits(*most))
     room.check()
-    with StudyLease(place.storage.engine, name) as lease, Interruption() as interruption:
+    with StudyLease(workspace.storage.engine, name) as lease, Interruption() as interruption:
         opening = Opening.of_search(settings, data, space, command)
-        study, new = open_study(place.storage, name, recipe, opening)
+        study, new = open_study(workspace.storage, name, recipe, opening)
         studies = {}
         if by_forecast and settings.prior == "auto":
-            studies = of_other_studies(study, place.storage, place.records, space)
+            studies = of_other_studies(study, workspace.storage, workspace.records, space)
         if not study.get_trials(deepcopy=False):
             remarks += _prepare(study, space, settings, room)
         study.pruner = pruners.make_pruner(settings.pruner, settings.epochs)
@@ -127,11 +127,11 @@ def search(
             remarks.append(
                 "no bfloat16 instructions on this machine: --precision float32 is faster"
             )
-        with Session.open(place, name, workers, lease, interruption) as session:
+        with Session.open(workspace, name, workers, lease, interruption) as session:
             for remark in remarks:
                 session.display.say(remark)
             for observer in observers:
-                observer.search_started(place, study, session.display.say)
+                observer.search_started(workspace, study, session.display.say)
             tuner = Tuner(
                 study,
                 space,
@@ -140,7 +140,7 @@ def search(
                 session,
                 room=room,
                 observers=observers,
-                reported=reports(place.storage, name),
+                reported=reports(workspace.storage, name),
             )
             # The tuner's computations are small: more threads would only take cores from workers.
             with threadpool_limits(1):
@@ -152,14 +152,14 @@ def search(
                     space,
                     data,
                     runner=JobRunner(session),
-                    layout=place.layout,
+                    layout=workspace.layout,
                     monitor=settings.monitor,
                     count=settings.audit,
                 )
             session.attach.finish()
             if not outcome.trouble:
                 for observer in observers:
-                    observer.search_ended(place, study, lambda: interruption.now)
+                    observer.search_ended(workspace, study, lambda: interruption.now)
             return Searched(study, outcome, session.interruption, audited)
 
 

@@ -19,7 +19,7 @@ class Session:
     """The resources of a search, or of trainings outside one.
 
     Attributes:
-        place: Database, tables and files.
+        workspace: Database, tables and files.
         study: Name of the study.
         backend: The workers.
         display: Shows progress.
@@ -28,7 +28,7 @@ class Session:
         attach: Stores the files of ended trials.
     """
 
-    place: Workspace
+    workspace: Workspace
     study: str
     backend: Backend
     display: Display
@@ -40,7 +40,7 @@ class Session:
     @contextmanager
     def open(
         cls,
-        place: Workspace,
+        workspace: Workspace,
         study: str,
         workers: Resources,
         lease: StudyLease,
@@ -53,25 +53,25 @@ class Session:
         Until the end, outages of the database are endured.
 
         Args:
-            place: Database, tables and files.
+            workspace: Database, tables and files.
             study: Name of the study.
             workers: What the workers run on.
             interruption: What has taken signals over; None to do so here.
             lease: The study's lease, held by the caller.
             aside: Whether to display on standard error, because standard output has results.
         """
-        outages = place.storage.outages
+        outages = workspace.storage.outages
         with (
             nullcontext(interruption) if interruption else Interruption() as interrupted,
-            workers.open(study, place.layout.logs(study)) as backend,
+            workers.open(study, workspace.layout.logs(study)) as backend,
             make_display(aside=aside) as display,
             outages.endured(
-                place.storage.engine,
-                place.patience,
+                workspace.storage.engine,
+                workspace.patience,
                 say=display.say,
                 stopped=lambda: interrupted.now,
             ),
             AttachingAside(lambda: interrupted.now) as attach,
         ):
             renew = partial(outages.endure, lease.renew)
-            yield cls(place, study, backend, display, interrupted, renew, attach)
+            yield cls(workspace, study, backend, display, interrupted, renew, attach)

@@ -94,10 +94,10 @@ class Tuner:
         self._reported = reported
         self._loop = WorkerLoop(session)
         self._clock = self._loop.watchdog.clock
-        self._logs = session.place.layout.logs(study.study_name)
+        self._logs = session.workspace.layout.logs(study.study_name)
         self._recorder = TrialRecorder(
             study,
-            session.place,
+            session.workspace,
             monitor=plan.monitor,
             keep=plan.keep,
             audits=plan.audit > 0,

@@ -27,7 +27,7 @@ class WorkerLoop:
         self._killed = False
         self._heard_at = self.watchdog.clock()
         # While the tuner waits for its database, workers wait for the tuner.
-        session.place.storage.outages.meanwhile = self.watchdog.excuse
+        session.workspace.storage.outages.meanwhile = self.watchdog.excuse
 
     def start(self, slot: int, job: Job) -> None:
         """Start a job on a free slot."""
