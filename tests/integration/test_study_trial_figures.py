@@ -20,14 +20,14 @@ def test_figures_are_those_of_the_best_epoch_and_of_the_network(
         study, space = begin(place, "made up")
         add(place, study, space, [COMPLETE, PRUNED, FAIL, COMPLETE])
         figures = figures_of_trials(study, place.records, space)
-    trials = study.get_trials()
+        trials = study.get_trials()
     assert set(figures) == {0, 1, 3}
     losses = [lowest(trials[number]) for number in figures]
     assert losses == sorted(losses)
-    for number, known in figures.items():
-        assert known["val_loss"] == lowest(trials[number])
-        assert known["val_accuracy"] == pytest.approx(math.exp(-lowest(trials[number]) / 1.4))
-        assert trials[number].params.items() <= known.items()
-        assert "val_auc" not in known
+    for number, of_trial in figures.items():
+        assert of_trial["val_loss"] == lowest(trials[number])
+        assert of_trial["val_accuracy"] == pytest.approx(math.exp(-lowest(trials[number]) / 1.4))
+        assert trials[number].params.items() <= of_trial.items()
+        assert "val_auc" not in of_trial
     assert figures[0]["parameters"] == 922_314  # the documents' run 10
     assert figures[0]["operations"] == 15_569_920
