@@ -138,6 +138,9 @@ chaos: $(BIN)/installed-dev ## Run the stress tests: killed processes, memory, i
 ENVIRONMENTS := $(patsubst benchmarks/peers/requirements-%.txt,var/bench/venv-%/installed, \
 	$(wildcard benchmarks/peers/requirements-*.txt))
 
+# Recorded curves: searches learn from the former, and the latter only judge them.
+CURVES = $(wildcard search/scheduling/priors/*.json benchmarks/curves/*.json)
+
 .PHONY: bench
 bench: $(BIN)/installed-bench ## Compare with peers: make bench DATA=DIR LCBENCH=DIR
 	@$(MAKE) --no-print-directory --keep-going $(ENVIRONMENTS) || echo "some peers are left out"
@@ -145,11 +148,11 @@ bench: $(BIN)/installed-bench ## Compare with peers: make bench DATA=DIR LCBENCH
 	@$(BIN)/python -m benchmarks.scale
 	@$(if $(call given,DATA),$(BIN)/python -m benchmarks.throughput $(call quote,$(call given,DATA)) \
 		$(call flag,IMAGES,images),echo "throughput is not measured: set DATA=DIR to measure it")
-	@$(BIN)/python -m benchmarks.replay --curves $(wildcard search/scheduling/priors/*.json) \
+	@$(BIN)/python -m benchmarks.replay --curves $(CURVES) \
 		$(call flag,LCBENCH,lcbench) $(call flag,SEEDS,seeds) $(call given,ARGS)
 	@$(if $(call given,LCBENCH),$(BIN)/python -m benchmarks.transfer $(call flag,LCBENCH,lcbench) \
 		$(call flag,SEEDS,seeds),)
-	@$(BIN)/python -m benchmarks.hypervolume --curves $(wildcard search/scheduling/priors/*.json) \
+	@$(BIN)/python -m benchmarks.hypervolume --curves $(filter-out %-extended.json,$(CURVES)) \
 		$(call flag,SEEDS,seeds)
 
 .PHONY: format

@@ -196,7 +196,7 @@ def _own_prior(space: tuple[tuple[str, BaseDistribution], ...]) -> Prior:
 
 
 def shipped(distributions: Mapping[str, BaseDistribution], without: str = "") -> list[Curves]:
-    """The curves that come with treino and fit a space.
+    """The curves that come with treino, fit a space and vary mostly in its parameters.
 
     Args:
         distributions: The space.
@@ -204,7 +204,7 @@ def shipped(distributions: Mapping[str, BaseDistribution], without: str = "") ->
     """
     records = [_read(path) for path in sorted(SHIPPED.glob("*.json"))]
     kept = [one for one in records if not without or _set_of(one.data) != _set_of(without)]
-    return [each for each in kept if fits(each, distributions)]
+    return [each for each in kept if fits(each, distributions) and _is_of(each, distributions)]
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -249,6 +249,11 @@ def _can_be_fitted(curves: Curves) -> bool:
 def fits(curves: Curves, distributions: Mapping[str, BaseDistribution]) -> bool:
     """Whether recorded curves know at least half of a space's parameters."""
     return 2 * len(shared(distributions, curves.ranges)) >= len(distributions)
+
+
+def _is_of(curves: Curves, distributions: Mapping[str, BaseDistribution]) -> bool:
+    """Whether a space has at least half of the parameters that vary in the curves."""
+    return 2 * len(shared(distributions, curves.ranges)) >= len(curves.ranges)
 
 
 def normal_scores(table: Array) -> Array:

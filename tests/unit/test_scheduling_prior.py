@@ -24,7 +24,16 @@ from search.replay.tabular import TabularTask
 from search.scheduling import curves
 from search.scheduling.chooser import ObservedTrial
 from search.scheduling.freeze_thaw import FreezeThaw
-from search.scheduling.prior import SHIPPED, Prior, Source, normal_scores, prior_of, trusted_in
+from search.scheduling.prior import (
+    SHIPPED,
+    Prior,
+    Source,
+    fits,
+    normal_scores,
+    prior_of,
+    shipped,
+    trusted_in,
+)
 from search.scheduling.rungs import rungs
 from search.spaces.builtin import Documents, Extended
 from search.spaces.training_defaults import TrainingDefaults
@@ -338,3 +347,15 @@ def test_a_search_says_when_it_goes_on_with_another_prior() -> None:
     for before in ({"scales": [], "losses": 9}, dict(FreezeThaw(SPACE, 20, 0).memory)):
         study.set_user_attr(MEMORY, before)
         assert "changed: with 120 trainings on digits" in knowing(study, False, known)
+
+
+def test_a_record_counts_in_the_space_of_most_of_its_parameters() -> None:
+    defaults = TrainingDefaults(epochs=20)
+    spaces = [kind(defaults, 32).distributions() for kind in (Documents, Extended)]
+    in_documents, in_extended = ({each.data for each in shipped(space)} for space in spaces)
+    assert len(in_documents) == 5
+    assert len(in_extended) == 1
+    assert not in_documents & in_extended
+    # A file that a user names counts by the parameters that the space knows of it.
+    record = curves.read(SHIPPED / "fashion-extended.json")
+    assert fits(record, spaces[0])
