@@ -98,7 +98,7 @@ class EnsembleProcess:
         channel: The channel to it.
         candidates: Number of candidates.
         log: File with its output.
-        keep_waiting: Called each turn; waiting ends when it returns False.
+        keep_waiting: Called before each turn; waiting ends when it returns False.
     """
 
     def __init__(
@@ -147,9 +147,11 @@ class EnsembleProcess:
         return answer
 
     def _receive(self) -> Any:
-        while not wait([self._channel, self._process.sentinel], TURN):
+        there = False
+        while not there:  # asked first: a process that answers at once is not waited for
             if not self._keep_waiting():
                 return None
+            there = bool(wait([self._channel, self._process.sentinel], TURN))
         try:
             # It may have answered before it ended, and a dead one has closed its end.
             answer = self._channel.recv() if self._channel.poll(TURN) else None
@@ -176,8 +178,8 @@ def started(
         candidates: The models.
         data: Folder of the decoded images.
         log: File for its output.
-        keep_waiting: Called about five times a second while waiting for the process; waiting ends
-            when it returns False.
+        keep_waiting: Called before each answer of the process and about five times a second while
+            waiting for it; waiting ends when it returns False.
     """
     ours, theirs = multiprocessing.Pipe()
     processes.preload()
