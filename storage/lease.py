@@ -44,7 +44,7 @@ _APART, _UNKNOWN = " @ ", "?"
 
 
 class LeaseHeld(StorageError):  # noqa: N818 - the name states the condition
-    """Another process searches the study; the message names it and says what to do."""
+    """Another process has the lease; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
