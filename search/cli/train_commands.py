@@ -55,18 +55,13 @@ def baseline(
         training=documented.training.model_copy(update=changes),
         seed=training_seed(settings.seed),
     )
-    with (
-        Workspace.open(settings, write=True) as workspace,
-        workshop(
-            workspace, BASELINES, resources(settings.cluster, 1, Need(data)), aside=as_json
-        ) as (
-            shop,
-            interruption,
-        ),
-    ):
-        files = workspace.layout.run(BASELINES, order.run(data))
-        row = shop.make(order, data, files)
-        epochs = history(workspace.records, BASELINES, order.run(data))
+    workers = resources(settings.cluster, 1, Need(data))
+    with Workspace.open(settings, write=True) as workspace:
+        data = workspace.as_studied(settings, data)
+        with workshop(workspace, BASELINES, workers, aside=as_json) as (shop, interruption):
+            files = workspace.layout.run(BASELINES, order.run(data))
+            row = shop.make(order, data, files)
+            epochs = history(workspace.records, BASELINES, order.run(data))
     images, cifar10 = len(data.test.labels), are_of_cifar10(data.classes)
     if row is not None and as_json:
         print_json(messages.as_values(row, images) | {"history": [e.to_dict() for e in epochs]})
