@@ -69,6 +69,11 @@ def check_file(path: Path, *, write: bool, timeout: float) -> None:
     except UnicodeDecodeError as error:  # SQLite's message repeats what is damaged
         said = " ".join(str(error.object, "utf-8", "backslashreplace").split())
         raise StorageError(f"{path} {_ADVICE['malformed']} ({said})") from error
+    except sqlite3.DatabaseError as error:
+        if str(error):
+            raise
+        # Python 3.10 leaves out a message that it cannot decode.
+        raise StorageError(f"{path} {_ADVICE['malformed']}") from error
 
 
 def _check_content(path: Path, *, write: bool, timeout: float) -> None:
