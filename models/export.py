@@ -56,12 +56,14 @@ class Format(ABC):
         file: Name of the file or folder that it is written to by default.
         folder: Whether that is a folder.
         packages: Packages that it needs besides treino's own, by the names they are imported by.
+        python: The least version of Python for which there is a Keras that writes it.
     """
 
     title: str
     file: str
     folder = False
     packages: Sequence[str] = ()
+    python: tuple[int, int] = (3, 10)
 
     def missing(self) -> list[str]:
         """Packages that are not installed."""
@@ -114,6 +116,7 @@ class _Onnx(Format):
 class _LiteRT(Format):
     title = "LiteRT"
     file = "model.tflite"
+    python = (3, 11)
 
     def write(self, network: Any, path: Path, description: Description) -> None:
         import tensorflow as tf

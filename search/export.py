@@ -1,6 +1,7 @@
 """Writes a delivered model in the format of another runtime, and tests the file there."""
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -58,13 +59,18 @@ def export(
         images: Image files and folders to test the file on, instead of the model's test images.
 
     Raises:
-        ExportError: The format needs a package that is not installed, or cannot express the
-            network; or the file's probabilities differ. Nothing is left of the file, and an
-            earlier one is unchanged.
+        ExportError: The format needs a package that is not installed or a later Python, or cannot
+            express the network; or the file's probabilities differ. Nothing is left of the file,
+            and an earlier one is unchanged.
         TreinoError: There are no images to test the file on, or ``path`` exists.
         StorageError: The file cannot be written.
     """
     wanted = FORMATS[name]
+    if sys.version_info < wanted.python:
+        needed, here = (".".join(map(str, of[:2])) for of in (wanted.python, sys.version_info))
+        raise ExportError(
+            f"--to {name} needs Python {needed} or later: no Keras for Python {here} writes it"
+        )
     if missing := wanted.missing():
         raise ExportError(
             f"--to {name} needs {', '.join(missing)}, which {'are' if missing[1:] else 'is'} not "

@@ -202,11 +202,10 @@ def build(trial):
 
 def test_a_trial_that_the_code_prunes_is_told_apart_from_one_that_fails(tmp_path: Path) -> None:
     code = load(written(tmp_path, PRUNES))
-    for kind, said in (
-        ("pruned", "TrialPruned: too wide"),
-        ("failed", "FailedTrialError: unlucky"),
-        ("no room", "Computed output size would be zero or negative"),
-    ):
+    reasons = {"pruned": "TrialPruned: too wide", "failed": "FailedTrialError: unlucky"}
+    if sys.version_info >= (3, 11):  # the last Keras for Python 3.10 finds out in training only
+        reasons["no room"] = "Computed output size would be zero or negative"
+    for kind, said in reasons.items():
         with pytest.raises(OwnPrunedError, match=rf"net.py:\d+ in build: .*{said}") as caught:
             code.build(given({"kind": kind}), SHAPE, 3)
         assert caught.value.attributes == {"is": kind}
