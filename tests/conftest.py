@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import sqlite3  # noqa: F401 - before a test loads TensorFlow, which brings another SQLite
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
