@@ -108,6 +108,8 @@ def _demands(table: Mapping[str, Mapping[int, Result]], budgets: Sequence[int]) 
             best = min(regrets, key=lambda name: regrets[name])
             limit = SHARES[budget] * regrets[best]
             limits[f"{SHARES[budget]} of {best}'s {brief(regrets[best])}"] = limit
+        if not limits:
+            continue
         said = ", ".join(
             f"{'at most' if ours <= limit else 'ABOVE'} {what}" for what, limit in limits.items()
         )
