@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import fronts
 from benchmarks.fronts import SIZES, SizedTable, hypervolumes
 from benchmarks.ledger import FOLDER, call, results, table_name
-from benchmarks.peers import missing
+from benchmarks.peers import installed, missing
 from benchmarks.peers.fronts import ALONE
 from benchmarks.peers.fronts import STRATEGIES as PEERS
 from benchmarks.replay import budgets_in, table, told_workers, workers_in
@@ -50,19 +50,16 @@ def chosen(names: str) -> tuple[dict[str, Maker], list[str]]:
         SettingsError: A strategy does not exist.
         TreinoError: A strategy that is named is not installed.
     """
-    makers, left_out = {}, []
-    for name in STRATEGIES if names == "all" else names.split(","):
+    if names == "all":
+        return installed(STRATEGIES)
+    named = names.split(",")
+    for name in named:
         if name not in STRATEGIES:
             expected = ", ".join(["all", *STRATEGIES])
             raise SettingsError(f"--strategies {name!r}: expected one of {expected}")
-        advice = missing(STRATEGIES[name])
-        if advice is None:
-            makers[name] = STRATEGIES[name]
-        elif names == "all":
-            left_out.append(f"{name} is left out, because it is not installed: {advice}")
-        else:
+        if advice := missing(STRATEGIES[name]):
             raise TreinoError(f"{name} is not installed: {advice}")
-    return makers, left_out
+    return {name: STRATEGIES[name] for name in named}, []
 
 
 def _sizes_in(text: str) -> list[str]:

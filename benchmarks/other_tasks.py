@@ -36,7 +36,7 @@ def of_other_tasks(folder: Path, names: Sequence[str], task: Task) -> list[Curve
 def informed(
     folder: Path, names: tuple[str, ...], task: Task, seed: int, _workers: int, _budget: int
 ) -> Strategy:
-    """Treino's default, warm started with the curves of the other tasks."""
+    """The default of treino, warm started with the curves of the other tasks."""
     return with_records(of_other_tasks(folder, names, task), task, seed)
 
 

@@ -7,13 +7,13 @@ in ``var/bench/replay.jsonl`` (``benchmarks.ledger``).
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from benchmarks import other_tasks
 from benchmarks.ledger import FOLDER, call, results
-from benchmarks.peers import missing
+from benchmarks.peers import installed
 from benchmarks.peers.bridge import DRIVERS, Driven, Environment
 from benchmarks.replay import budgets_in, table, told_workers, workers_in
 from search.replay import lcbench
@@ -46,18 +46,6 @@ def strategies(folder: Path, sources: Sequence[str]) -> dict[str, Maker]:
     }
 
 
-def _installed(all_of: Mapping[str, Maker]) -> dict[str, Maker]:
-    """The strategies that are installed; says which are not."""
-    there = {}
-    for name, make in all_of.items():
-        advice = missing(make)
-        if advice is None:
-            there[name] = make
-        else:
-            print(f"{name} is left out, because it is not installed: {advice}")
-    return there
-
-
 def main() -> None:
     """Print the tables, and write them to FOLDER."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -71,7 +59,8 @@ def main() -> None:
     names, sources = arguments.tasks.split(","), arguments.sources.split(",")
     lcbench.check(arguments.lcbench, sources)
     tasks = dict(zip(names, tasks_of.of_lcbench(arguments.lcbench, names), strict=True))
-    makers = _installed(strategies(arguments.lcbench, sources))
+    makers, left_out = installed(strategies(arguments.lcbench, sources))
+    print(*left_out, sep="\n", end="\n" if left_out else "")
     runs = [
         Run(name, task, seed, workers)
         for workers in arguments.workers

@@ -69,16 +69,21 @@ def chosen(names: str) -> tuple[dict[str, Maker], list[str]]:
         TreinoError: A strategy that is named is not installed.
     """
     makers = peers.chosen(names, GROUPS)
-    left_out = []
-    for name, make in list(makers.items()):
-        advice = missing(make)
-        if advice is None:
-            continue
-        if name in names.split(","):
+    for name in makers.keys() & {*names.split(",")}:
+        if advice := missing(makers[name]):
             raise TreinoError(f"{name} is not installed: {advice}")
-        left_out.append(f"{name} is left out, because it is not installed: {advice}")
-        del makers[name]
-    return makers, left_out
+    return installed(makers)
+
+
+def installed(makers: Mapping[str, Maker]) -> tuple[dict[str, Maker], list[str]]:
+    """The strategies that are installed, and one line for each that is not."""
+    advice = {name: missing(make) for name, make in makers.items()}
+    left_out = [
+        f"{name} is left out, because it is not installed: {command}"
+        for name, command in advice.items()
+        if command
+    ]
+    return {name: make for name, make in makers.items() if not advice[name]}, left_out
 
 
 def missing(make: Maker) -> str | None:

@@ -182,8 +182,10 @@ class Snapshot:
     @property
     def baseline_epochs(self) -> int | None:
         """The maximum number of epochs of the baseline, if it is less than the documents'."""
-        epochs = math.inf if self.baseline is None else _most_epochs(self.baseline)
-        return int(epochs) if epochs < DOCUMENTED["run-10"].training.epochs else None
+        if self.baseline is None:
+            return None
+        epochs = _most_epochs(self.baseline)
+        return epochs if epochs < DOCUMENTED["run-10"].training.epochs else None
 
     @property
     def retrained_trials(self) -> tuple[int, ...]:
